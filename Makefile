@@ -1,0 +1,133 @@
+# lensd: build, test, demo, install. `make help` lists the targets.
+#
+# Objects go to build/ (BUILD=...); SAN=address,undefined or SAN=thread builds everything with that sanitizer and
+# without jemalloc; WERROR=1 turns warnings into errors (make check does, a user's build doesn't).
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= cc
+CXX     ?= c++
+SAN     ?=
+WERROR  ?=
+VERSION := 0.1.0
+PYTHON  ?= python3
+
+PACKAGES := gcc g++ libc6-dev pkg-config libuv1-dev libjemalloc-dev flatbuffers-compiler libflatbuffers-dev libzip-dev \
+            libjansson-dev libinih-dev libxxhash-dev libcmocka-dev libsystemd-dev python3
+CHECK_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-venv strace
+
+PKGS    := libuv libzip jansson inih libxxhash libsystemd
+OPT     ?= -O2 -g
+WARN    := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wno-unknown-warning-option
+CXXWARN := -Wall -Wextra
+ifneq ($(WERROR),)
+WARN    += -Werror
+CXXWARN += -Werror
+endif
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+DEFINES  := -D_GNU_SOURCE -DLENSD_VERSION='"$(VERSION)"' $(if $(SAN),-DLENSD_SANITIZED=1)
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS   += -std=c11 $(OPT) -fPIC -fvisibility=hidden -pthread $(WARN) $(SANFLAGS)
+CXXFLAGS += -std=c++17 $(OPT) -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti $(CXXWARN) $(SANFLAGS)
+CPPFLAGS += -I. -I$(BUILD)/gen $(DEFINES) $(PKG_CFLAGS)
+JEMALLOC := $(if $(SAN),,-ljemalloc)
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+PROTO_OBJ   := $(call obj,$(wildcard proto/*.c)) $(BUILD)/obj/proto/codec.o
+IMPORT_OBJ  := $(call obj,$(wildcard proto/import/*.c))
+KERNELS_OBJ := $(call obj,$(wildcard kernels/*.c kernels/cpu/*.c))
+DAEMON_OBJ  := $(call obj,$(filter-out daemon/main.c,$(wildcard daemon/*.c)))
+LIBLENS_OBJ := $(call obj,$(wildcard client/liblens/*.c) proto/ring.c proto/lens_error.c proto/options.c proto/dtype.c) \
+               $(BUILD)/obj/proto/codec.o
+CTL_OBJ     := $(call obj,$(wildcard client/lensctl/*.c))
+UNIT_TESTS  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_test.c))
+BENCHES     := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/bench_*.c tests/bench/synth.c))
+TEST_LIB    := $(call obj,$(wildcard tests/unit/support/*.c))
+BENCH_LIB   := $(call obj,$(wildcard tests/bench/support/*.c))
+
+# Instruction sets are chosen at run time; only these files are compiled for them.
+$(BUILD)/obj/kernels/cpu/%_avx2.o:        ARCH := -mavx2 -mfma -mf16c
+$(BUILD)/obj/kernels/cpu/%_avx512.o:      ARCH := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+$(BUILD)/obj/kernels/cpu/%_avx512vnni.o:  ARCH := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma
+$(BUILD)/obj/kernels/cpu/%_avx512bf16.o:  ARCH := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma
+$(BUILD)/obj/kernels/%.o:                 KOPT := -O3 -ffp-contract=off
+
+.DEFAULT_GOAL := all
+.PHONY: all deps check-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses tests benches
+
+all: $(BUILD)/lensd $(BUILD)/lensctl $(BUILD)/liblens.so $(BUILD)/liblens.a ## lensd, lensctl, liblens.so and liblens.a in build/
+
+deps: ## install the Debian packages lensd is built from (skipped when all are there)
+	@PACKAGES="$(PACKAGES)" tests/install-packages.sh
+
+check-deps: deps
+	@PACKAGES="$(CHECK_PACKAGES)" tests/install-packages.sh
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(KOPT) $(ARCH) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/proto/codec.o: proto/codec.cc $(BUILD)/gen/proto/lens_generated.h
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -fno-access-control -MMD -MP -c -o $@ $<
+
+$(BUILD)/gen/proto/lens_generated.h: proto/lens.fbs
+	@mkdir -p $(@D)
+	flatc --cpp --scoped-enums -o $(@D) $<
+
+define archive
+$(1): $(2)
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+endef
+$(eval $(call archive,$(BUILD)/libproto.a,$(PROTO_OBJ)))
+$(eval $(call archive,$(BUILD)/libimport.a,$(IMPORT_OBJ)))
+$(eval $(call archive,$(BUILD)/libkernels.a,$(KERNELS_OBJ)))
+$(eval $(call archive,$(BUILD)/libdaemon.a,$(DAEMON_OBJ)))
+$(eval $(call archive,$(BUILD)/liblens.a,$(LIBLENS_OBJ)))
+$(eval $(call archive,$(BUILD)/libtest.a,$(TEST_LIB)))
+$(eval $(call archive,$(BUILD)/libbench.a,$(BENCH_LIB)))
+
+DAEMON_LIBS := -luv -linih -lsystemd -ljansson -lxxhash $(JEMALLOC) -lm -pthread
+CTL_LIBS    := -lzip -ljansson -lxxhash -lm -pthread
+
+$(BUILD)/lensd: $(BUILD)/obj/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libkernels.a $(BUILD)/libproto.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+$(BUILD)/lensctl: $(CTL_OBJ) $(BUILD)/liblens.a $(BUILD)/libimport.a $(BUILD)/libproto.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CTL_LIBS)
+
+$(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,liblens.so.0 -Wl,--version-script=client/liblens/lens.map \
+		-o $@ $(LIBLENS_OBJ)
+	@ln -sf liblens.so $(BUILD)/liblens.so.0
+
+TEST_LIBS = $(BUILD)/libtest.a $(BUILD)/libdaemon.a $(BUILD)/libimport.a $(BUILD)/libkernels.a $(BUILD)/liblens.a $(BUILD)/libproto.a
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(TEST_LIBS) -Wl,--end-group -lcmocka -lzip $(DAEMON_LIBS)
+
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libbench.a $(TEST_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(BUILD)/libbench.a $(TEST_LIBS) -Wl,--end-group -lzip $(DAEMON_LIBS)
+
+tests: $(UNIT_TESTS) ## build the unit tests
+benches: $(BENCHES) ## build the benchmarks
+
+unit: all tests ## run the unit tests of this build
+	$(PYTHON) tests/run.py --build $(BUILD) unit
+
+e2e: all ## run the end-to-end tests against this build
+	$(PYTHON) tests/run.py --build $(BUILD) e2e
+
+help: ## this list
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | \
+		awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@echo "Variables: BUILD=dir SAN=address,undefined|thread WERROR=1 CC= PREFIX= DESTDIR="
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

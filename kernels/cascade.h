@@ -1,0 +1,20 @@
+/* The generic driver of `run`: DESIGN 4's cascade over the primitives `stage` and `score`.
+ *
+ * One state per slab, allocated at slab creation for max_batch_rows rows of N lenses (about 13 bytes each); a run
+ * allocates nothing. Threads: as the slab. */
+#ifndef LENS_CASCADE_H
+#define LENS_CASCADE_H
+
+#include "kernels/backend.h"
+
+/* Called by a backend's slab_create after `model` and `config` are set; -ENOMEM otherwise 0. */
+int lens_cascade_create(struct lens_slab *slab, struct lens_error *err);
+void lens_cascade_destroy(struct lens_slab *slab); /* slab->cascade may be NULL */
+
+/* lens_backend_ops.run for backends with primitives. */
+int lens_cascade_run(struct lens_slab *slab, struct lens_batch *batch, struct lens_error *err);
+
+/* SEEDS H11 over one row of a pack's calibration table [7]; missing keys must already be defaults. `raw` in 0..1. */
+double lens_calibrate(const float calibration[LENS_CALIBRATION_FIELDS], double raw);
+
+#endif
