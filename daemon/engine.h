@@ -1,0 +1,47 @@
+/* The engine: one thread that takes submissions of all sessions, runs them as batches, and writes results.
+ *
+ * It spins for `spin_us` after the last work, then sleeps on the sessions' doorbells. From descriptor to result it
+ * allocates nothing, logs nothing and makes no system call while the clients spin too.
+ *
+ * Threads: start and stop on the loop thread. attach, detach, swap and end_sequence are called on the loop thread,
+ * run on the engine thread between two batches and return when done (they wait for at most one batch). statistics
+ * and heartbeat may be read from any thread. */
+#ifndef LENSD_ENGINE_H
+#define LENSD_ENGINE_H
+
+#include "daemon/session.h"
+
+struct lensd_engine;
+
+struct lensd_engine_config {
+    uint32_t spin_us;
+    uint32_t max_batch_rows; /* >= LENS_MAX_ROWS; all pools were made with it */
+    uint32_t max_sessions;
+    /* Called on the engine thread, once for a session, when its ring was found forged; must only signal (uv_async). */
+    void (*on_broken)(void *arg);
+    void *arg;
+};
+
+int lensd_engine_start(const struct lensd_engine_config *config, struct lensd_engine **out, struct lens_error *err);
+
+/* Finishes what clients have submitted so far (at most drain_ms), joins the thread, frees. Detach sessions first to
+ * drop their work, or leave them attached to drain them. */
+void lensd_engine_stop(struct lensd_engine *engine, uint32_t drain_ms);
+
+/* Pins the session's base and pins, then serves it. -ENOSPC: pins don't fit; -EMFILE: max_sessions reached. */
+int lensd_engine_attach(struct lensd_engine *engine, struct lensd_session *session, struct lens_error *err);
+/* After it returns the engine never touches the session again. */
+void lensd_engine_detach(struct lensd_engine *engine, struct lensd_session *session);
+
+/* Moves every session of `old` to its new binding (same order as `sessions`, made by lensd_binding_create) between
+ * two batches: all or none. On success bindings[i] holds what the session had before, for the caller to destroy. */
+int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessions, struct lensd_binding *bindings,
+                      uint32_t n, struct lens_error *err);
+
+void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence);
+
+const struct lensd_statistics *lensd_engine_statistics(const struct lensd_engine *engine);
+/* Grows while the engine is alive (once a turn, and once a second when idle): for the watchdog. */
+uint64_t lensd_engine_heartbeat(const struct lensd_engine *engine);
+
+#endif

@@ -1,0 +1,41 @@
+/* The sequences of one session: from the client's 64-bit name to the retained set R (DESIGN 4.6).
+ *
+ * All memory is taken at creation; lookups and updates allocate nothing. Threads: the engine's. */
+#ifndef LENSD_SEQUENCES_H
+#define LENSD_SEQUENCES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct lensd_sequence {
+    uint64_t name;
+    uint32_t *retained; /* lens ids; retained_capacity of the table */
+    uint32_t *next;     /* the other half of the double buffer: a job writes here while it reads retained */
+    uint32_t n_retained;
+    bool used;
+    bool busy;  /* a submission of it is in the running batch */
+    bool stale; /* its retained set was dropped by a pack swap and no row has said so yet */
+};
+
+struct lensd_sequences {
+    struct lensd_sequence *items;
+    uint32_t *index; /* open addressing: item + 1, 0 = empty */
+    uint32_t *storage;
+    uint32_t capacity, used, index_size, retained_capacity;
+};
+
+/* -ENOMEM, else 0. */
+int lensd_sequences_init(struct lensd_sequences *table, uint32_t capacity, uint32_t retained_capacity);
+void lensd_sequences_free(struct lensd_sequences *table);
+
+/* Finds, or makes with an empty R. NULL when the table is full. */
+struct lensd_sequence *lensd_sequences_get(struct lensd_sequences *table, uint64_t name);
+/* Finds only; NULL when it isn't there. */
+struct lensd_sequence *lensd_sequences_find(struct lensd_sequences *table, uint64_t name);
+void lensd_sequences_end(struct lensd_sequences *table, uint64_t name);
+
+/* Forgets every R, because ids mean something else now. */
+void lensd_sequences_forget_all(struct lensd_sequences *table);
+
+#endif

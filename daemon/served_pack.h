@@ -1,0 +1,23 @@
+/* A pack that is being served: the open file, its pool and its generation. Immutable but for its pool.
+ *
+ * Threads: open and close may take seconds and are meant for a worker thread; the rest is read only. */
+#ifndef LENSD_SERVED_PACK_H
+#define LENSD_SERVED_PACK_H
+
+#include "daemon/pool.h"
+
+struct lensd_served_pack {
+    char name[64]; /* as clients ask for it: the file's stem unless named otherwise */
+    struct lens_pack *pack;
+    struct lensd_pool *pool;
+    uint32_t generation; /* counts loads and swaps over the daemon's life, from 1 */
+    uint32_t sessions;   /* attached now; the loop thread's */
+};
+
+/* Opens, verifies (checksums too when `verify`), creates the pool and preloads it. Nothing is left on error. */
+int lensd_served_pack_open(const char *path, const char *name, struct lens_backend *backend,
+                           const struct lensd_pool_config *config, uint32_t generation, bool verify,
+                           struct lensd_served_pack **out, struct lens_error *err);
+void lensd_served_pack_close(struct lensd_served_pack *served); /* NULL is fine */
+
+#endif

@@ -1,0 +1,70 @@
+/* A session inside the daemon: one client's attachment to one served pack, with its shared memory and sequences.
+ *
+ * Made and destroyed on the loop thread; between lensd_engine_attach and lensd_engine_detach the engine thread owns
+ * everything but the fields marked "loop". The client can change every byte of the shared memory at any time. */
+#ifndef LENSD_SESSION_H
+#define LENSD_SESSION_H
+
+#include "daemon/sequences.h"
+#include "daemon/served_pack.h"
+#include "daemon/statistics.h"
+#include "proto/ring.h"
+
+#include <stdatomic.h>
+
+#define LENSD_SEQUENCES_DEFAULT 64u
+#define LENSD_SEQUENCES_MAX     65536u
+#define LENSD_EXPANDED_DEFAULT  256u
+#define LENSD_EXPANDED_MAX      65536u
+
+/* What depends on the pack and changes with a swap. */
+struct lensd_binding {
+    struct lensd_served_pack *served;
+    uint32_t *base; /* ids of the base layers, ascending */
+    uint32_t n_base;
+    uint32_t *pinned; /* the session's pins */
+    uint32_t n_pinned;
+};
+
+struct lensd_session {
+    uint32_t id;   /* unique over the daemon's life, from 1 */
+    uint32_t uid, pid; /* loop: of the peer */
+    char label[64];    /* loop */
+    uint64_t created_ns, memory_bytes; /* loop */
+    int memfd, doorbell; /* sent to the client */
+    int notify_fd;       /* the control socket, for ResultsReady packets; lent by the connection */
+    struct lens_cascade_options options;
+    struct lensd_binding binding;
+    struct lens_ring_server ring;
+    struct lens_submit_descriptor *pending; /* taken and not yet released: submit_slots entries, a circular queue */
+    uint8_t *pending_state;                 /* enum in engine.c */
+    uint64_t pending_head, pending_tail;
+    struct lensd_sequences sequences;
+    struct lensd_statistics *statistics;
+    bool stale;           /* the pack was swapped: flag each sequence's next submission */
+    atomic_bool broken;   /* engine: the client forged its ring indices; the loop closes the session */
+};
+
+struct lensd_session_request {
+    uint32_t id, uid, pid;
+    const char *label;
+    struct lens_ring_layout layout; /* sizes wanted; completed by create (lens_ring_layout_init) */
+    uint32_t max_sequences;
+    struct lens_cascade_options options;
+    const uint32_t *pinned;
+    uint32_t n_pinned;
+    uint64_t memory_limit; /* bytes of shared memory one session may have */
+};
+
+/* Creates memory (memfd, allocated in full, sealed against shrink, grow and further seals), doorbell, sequences.
+ * Pins nothing yet: lensd_engine_attach does. On error nothing is left. */
+int lensd_session_create(const struct lensd_session_request *request, struct lensd_served_pack *served,
+                         struct lensd_session **out, struct lens_error *err);
+void lensd_session_destroy(struct lensd_session *session); /* after detach; NULL is fine */
+
+/* Base and pins of `session` in terms of `served`; the caller owns the binding until a swap takes it. */
+int lensd_binding_create(const struct lensd_session *session, struct lensd_served_pack *served,
+                         struct lensd_binding *out, struct lens_error *err);
+void lensd_binding_destroy(struct lensd_binding *binding);
+
+#endif
