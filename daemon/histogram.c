@@ -1,0 +1,64 @@
+/* See histogram.h. */
+#include "daemon/histogram.h"
+
+/* Relaxed single-writer counters: readers on other threads see whole values. */
+static void add(uint64_t *counter, uint64_t by)
+{
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
+}
+
+/* Values below SUB have a bucket each; above, each power of two has SUB of them. */
+static uint32_t bucket_of(uint64_t value)
+{
+    if (value < LENSD_HISTOGRAM_SUB)
+        return (uint32_t)value;
+    uint32_t top = 63u - (uint32_t)__builtin_clzll(value);
+    uint32_t octave = top - 6u + 1u; /* SUB = 2^6 */
+    if (octave > LENSD_HISTOGRAM_OCTAVES)
+        return LENSD_HISTOGRAM_BUCKETS - 1;
+    return octave * LENSD_HISTOGRAM_SUB + (uint32_t)((value >> (top - 6u)) & (LENSD_HISTOGRAM_SUB - 1));
+}
+
+static uint64_t middle_of(uint32_t bucket)
+{
+    if (bucket < LENSD_HISTOGRAM_SUB)
+        return bucket;
+    uint32_t shift = bucket / LENSD_HISTOGRAM_SUB - 1;
+    uint64_t low = (uint64_t)(LENSD_HISTOGRAM_SUB + bucket % LENSD_HISTOGRAM_SUB) << shift;
+    return low + (UINT64_C(1) << shift) / 2;
+}
+
+void lensd_histogram_record(struct lensd_histogram *histogram, uint64_t value)
+{
+    uint32_t *bucket = &histogram->buckets[bucket_of(value)];
+    __atomic_store_n(bucket, __atomic_load_n(bucket, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+    add(&histogram->count, 1);
+    add(&histogram->sum, value);
+    if (value > __atomic_load_n(&histogram->max, __ATOMIC_RELAXED))
+        __atomic_store_n(&histogram->max, value, __ATOMIC_RELAXED);
+}
+
+uint64_t lensd_histogram_quantile(const struct lensd_histogram *histogram, double quantile)
+{
+    uint64_t count = 0, below = 0;
+    for (uint32_t i = 0; i < LENSD_HISTOGRAM_BUCKETS; i++)
+        count += __atomic_load_n(&histogram->buckets[i], __ATOMIC_RELAXED);
+    if (count == 0)
+        return 0;
+    uint64_t max = __atomic_load_n(&histogram->max, __ATOMIC_RELAXED);
+    double wanted = quantile * (double)count;
+    for (uint32_t i = 0; i < LENSD_HISTOGRAM_BUCKETS; i++) {
+        below += __atomic_load_n(&histogram->buckets[i], __ATOMIC_RELAXED);
+        if ((double)below >= wanted && below > 0) {
+            uint64_t middle = middle_of(i);
+            return middle < max ? middle : max;
+        }
+    }
+    return max;
+}
+
+uint64_t lensd_histogram_mean(const struct lensd_histogram *histogram)
+{
+    uint64_t count = __atomic_load_n(&histogram->count, __ATOMIC_RELAXED);
+    return count == 0 ? 0 : __atomic_load_n(&histogram->sum, __ATOMIC_RELAXED) / count;
+}

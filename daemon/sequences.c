@@ -1,0 +1,113 @@
+/* See sequences.h. Open addressing with linear probing and backward-shift deletion, so that nothing ever decays. */
+#include "daemon/sequences.h"
+
+#include "daemon/sys.h"
+
+#include <errno.h>
+#include <string.h>
+
+static uint32_t home_of(const struct lensd_sequences *table, uint64_t name)
+{
+    uint64_t x = name * UINT64_C(0x9e3779b97f4a7c15);
+    return (uint32_t)(x >> 32) & (table->index_size - 1);
+}
+
+int lensd_sequences_init(struct lensd_sequences *table, uint32_t capacity, uint32_t retained_capacity)
+{
+    memset(table, 0, sizeof *table);
+    table->capacity = capacity;
+    table->retained_capacity = retained_capacity;
+    table->index_size = 4;
+    while (table->index_size < capacity * 2)
+        table->index_size *= 2;
+    size_t per_sequence = 2 * (size_t)retained_capacity;
+    table->items = lensd_calloc(capacity, sizeof *table->items);
+    table->index = lensd_calloc(table->index_size, sizeof *table->index);
+    table->storage = lensd_calloc(per_sequence * capacity + 1, sizeof *table->storage);
+    if (table->items == NULL || table->index == NULL || table->storage == NULL) {
+        lensd_sequences_free(table);
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < capacity; i++) {
+        table->items[i].retained = table->storage + per_sequence * i;
+        table->items[i].next = table->items[i].retained + retained_capacity;
+    }
+    return 0;
+}
+
+void lensd_sequences_free(struct lensd_sequences *table)
+{
+    lensd_free(table->items);
+    lensd_free(table->index);
+    lensd_free(table->storage);
+    memset(table, 0, sizeof *table);
+}
+
+/* The place of `name` in the index, or the empty place where it would go. */
+static uint32_t place_of(const struct lensd_sequences *table, uint64_t name)
+{
+    uint32_t at = home_of(table, name);
+    while (table->index[at] != 0 && table->items[table->index[at] - 1].name != name)
+        at = (at + 1) & (table->index_size - 1);
+    return at;
+}
+
+struct lensd_sequence *lensd_sequences_find(struct lensd_sequences *table, uint64_t name)
+{
+    uint32_t item = table->index[place_of(table, name)];
+    return item == 0 ? NULL : &table->items[item - 1];
+}
+
+static uint32_t free_item(const struct lensd_sequences *table)
+{
+    uint32_t i = 0;
+    while (table->items[i].used)
+        i++;
+    return i;
+}
+
+struct lensd_sequence *lensd_sequences_get(struct lensd_sequences *table, uint64_t name)
+{
+    uint32_t at = place_of(table, name);
+    if (table->index[at] != 0)
+        return &table->items[table->index[at] - 1];
+    if (table->used == table->capacity)
+        return NULL;
+    uint32_t i = free_item(table);
+    struct lensd_sequence *sequence = &table->items[i];
+    sequence->name = name;
+    sequence->n_retained = 0;
+    sequence->used = true;
+    sequence->busy = false;
+    sequence->stale = false;
+    table->index[at] = i + 1;
+    table->used++;
+    return sequence;
+}
+
+void lensd_sequences_end(struct lensd_sequences *table, uint64_t name)
+{
+    uint32_t mask = table->index_size - 1;
+    uint32_t hole = place_of(table, name);
+    if (table->index[hole] == 0)
+        return;
+    table->items[table->index[hole] - 1].used = false;
+    table->used--;
+    table->index[hole] = 0;
+    for (uint32_t at = (hole + 1) & mask; table->index[at] != 0; at = (at + 1) & mask) {
+        uint32_t home = home_of(table, table->items[table->index[at] - 1].name);
+        if (((at - home) & mask) < ((at - hole) & mask))
+            continue; /* it sits between its home and the hole's other side: may stay */
+        table->index[hole] = table->index[at];
+        table->index[at] = 0;
+        hole = at;
+    }
+}
+
+void lensd_sequences_forget_all(struct lensd_sequences *table)
+{
+    for (uint32_t i = 0; i < table->capacity; i++) {
+        table->items[i].stale = table->items[i].used;
+        table->items[i].n_retained = 0;
+    }
+}

@@ -1,0 +1,68 @@
+/* See statistics.h. */
+#include "daemon/statistics.h"
+
+#include <string.h>
+
+_Static_assert(sizeof(struct lens_row_timing) == LENS_STAGES * sizeof(uint64_t), "one histogram per stage");
+
+static void add(uint64_t *counter, uint64_t by)
+{
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
+}
+
+static uint64_t get(const uint64_t *counter)
+{
+    return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+void lensd_statistics_add(struct lensd_statistics *s, const struct lens_result_header *row)
+{
+    add(&s->rows, 1);
+    add(&s->invalid_rows, row->status == LENS_ROW_INVALID_INPUT);
+    add(&s->partial_rows, row->status == LENS_ROW_PARTIAL);
+    add(&s->capped_rows, (row->flags & LENS_ROW_CAPPED) != 0);
+    add(&s->lenses_scored, row->counts.scored);
+    add(&s->lenses_expanded, row->counts.expanded);
+    add(&s->lenses_loaded, row->counts.cold + row->counts.host_hits);
+    add(&s->slot_hits, row->counts.slot_hits);
+    add(&s->host_hits, row->counts.host_hits);
+    add(&s->cold, row->counts.cold);
+    uint64_t stages[LENS_STAGES];
+    memcpy(stages, &row->timing, sizeof stages);
+    for (uint32_t i = 0; i < LENS_STAGES; i++)
+        lensd_histogram_record(&s->stages[i], stages[i]);
+}
+
+static void export_stage(const struct lensd_histogram *histogram, struct lens_stage_row *out)
+{
+    *out = (struct lens_stage_row){
+        .count = get(&histogram->count),
+        .p50 = lensd_histogram_quantile(histogram, 0.5),
+        .p90 = lensd_histogram_quantile(histogram, 0.9),
+        .p99 = lensd_histogram_quantile(histogram, 0.99),
+        .p999 = lensd_histogram_quantile(histogram, 0.999),
+        .max = get(&histogram->max),
+        .mean = lensd_histogram_mean(histogram),
+    };
+}
+
+void lensd_statistics_export(const struct lensd_statistics *s, struct lens_statistics *out)
+{
+    *out = (struct lens_statistics){
+        .rows = get(&s->rows),
+        .dropped_rows = get(&s->dropped_rows),
+        .invalid_rows = get(&s->invalid_rows),
+        .partial_rows = get(&s->partial_rows),
+        .capped_rows = get(&s->capped_rows),
+        .lenses_scored = get(&s->lenses_scored),
+        .lenses_expanded = get(&s->lenses_expanded),
+        .lenses_loaded = get(&s->lenses_loaded),
+        .slot_hits = get(&s->slot_hits),
+        .host_hits = get(&s->host_hits),
+        .cold = get(&s->cold),
+        .batches = get(&s->batches),
+        .batch_rows = get(&s->batch_rows),
+    };
+    for (uint32_t i = 0; i < LENS_STAGES; i++)
+        export_stage(&s->stages[i], &out->stages[i]);
+}
