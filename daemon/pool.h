@@ -39,10 +39,14 @@ int lensd_pool_preload(struct lensd_pool *pool, lens_progress_fn progress, void 
 int lensd_pool_pin(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n, struct lens_error *err);
 void lensd_pool_unpin(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n);
 
-/* Runs a batch to its end: run, load what was missing, run again. Rows whose miss policy is skip, or deadline and it
- * has passed, are answered PARTIAL. *load_ns and *loaded get the time and the number of lenses loaded. */
+/* Runs a batch to its end: run, load what was missing, run again. Rows whose miss policy is skip, or deadline and
+ * deadlines_ns[job] (CLOCK_MONOTONIC, 0 = none) has passed, are answered PARTIAL. *load_ns and *loaded get the time
+ * and the number of lenses loaded. */
 int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, const uint64_t *deadlines_ns, uint64_t *load_ns,
                    uint32_t *loaded, struct lens_error *err);
+
+/* Loads what rows of earlier batches went without (skip, deadline), one wave at most. Returns how many are left. */
+uint32_t lensd_pool_catch_up(struct lensd_pool *pool);
 
 const struct lens_slab *lensd_pool_slab(const struct lensd_pool *pool);
 uint32_t lensd_pool_resident(const struct lensd_pool *pool);

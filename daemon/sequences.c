@@ -31,7 +31,9 @@ int lensd_sequences_init(struct lensd_sequences *table, uint32_t capacity, uint3
     for (uint32_t i = 0; i < capacity; i++) {
         table->items[i].retained = table->storage + per_sequence * i;
         table->items[i].next = table->items[i].retained + retained_capacity;
+        table->items[i].next_free = i + 1 < capacity ? i + 2 : 0;
     }
+    table->first_free = capacity > 0 ? 1 : 0;
     return 0;
 }
 
@@ -58,14 +60,6 @@ struct lensd_sequence *lensd_sequences_find(struct lensd_sequences *table, uint6
     return item == 0 ? NULL : &table->items[item - 1];
 }
 
-static uint32_t free_item(const struct lensd_sequences *table)
-{
-    uint32_t i = 0;
-    while (table->items[i].used)
-        i++;
-    return i;
-}
-
 struct lensd_sequence *lensd_sequences_get(struct lensd_sequences *table, uint64_t name)
 {
     uint32_t at = place_of(table, name);
@@ -73,8 +67,9 @@ struct lensd_sequence *lensd_sequences_get(struct lensd_sequences *table, uint64
         return &table->items[table->index[at] - 1];
     if (table->used == table->capacity)
         return NULL;
-    uint32_t i = free_item(table);
+    uint32_t i = table->first_free - 1;
     struct lensd_sequence *sequence = &table->items[i];
+    table->first_free = sequence->next_free;
     sequence->name = name;
     sequence->n_retained = 0;
     sequence->used = true;
@@ -91,7 +86,10 @@ void lensd_sequences_end(struct lensd_sequences *table, uint64_t name)
     uint32_t hole = place_of(table, name);
     if (table->index[hole] == 0)
         return;
-    table->items[table->index[hole] - 1].used = false;
+    struct lensd_sequence *ended = &table->items[table->index[hole] - 1];
+    ended->used = false;
+    ended->next_free = table->first_free;
+    table->first_free = table->index[hole];
     table->used--;
     table->index[hole] = 0;
     for (uint32_t at = (hole + 1) & mask; table->index[at] != 0; at = (at + 1) & mask) {

@@ -13,6 +13,7 @@ struct lensd_sequence {
     uint32_t *retained; /* lens ids; retained_capacity of the table */
     uint32_t *next;     /* the other half of the double buffer: a job writes here while it reads retained */
     uint32_t n_retained;
+    uint32_t next_free; /* item + 1 of the next unused one, 0 = none; meaningful while unused */
     bool used;
     bool busy;  /* a submission of it is in the running batch */
     bool stale; /* its retained set was dropped by a pack swap and no row has said so yet */
@@ -23,6 +24,7 @@ struct lensd_sequences {
     uint32_t *index; /* open addressing: item + 1, 0 = empty */
     uint32_t *storage;
     uint32_t capacity, used, index_size, retained_capacity;
+    uint32_t first_free; /* item + 1 */
 };
 
 /* -ENOMEM, else 0. */

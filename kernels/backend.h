@@ -108,7 +108,7 @@ struct lens_job {
     uint32_t n_base;
     const uint32_t *extra; /* pinned and retained ids; duplicates and overlaps with base are fine */
     uint32_t n_extra;
-    bool give_up;             /* the caller's, between runs: leave missing lenses out from now on (PARTIAL) */
+    bool give_up; /* the caller's: of misses reported once, leave out what this job wanted (PARTIAL), don't wait */
     struct lens_row_out *out; /* [n_rows] */
     uint32_t *retained;       /* R after this submission, written when the batch is done; must not overlap extra */
     uint32_t retained_capacity; /* >= keep_top_k, or >= N for -1 */
@@ -127,6 +127,7 @@ struct lens_batch {
     uint32_t *misses; /* filled when run returns LENS_RUN_MISSES: lens ids, each once, ascending */
     uint32_t misses_capacity; /* N */
     uint32_t n_misses;
+    bool misses_are_new; /* true on a step's first report: give_up has not been applied to them yet */
     uint32_t stage; /* the backend's place to resume from; 0 before the first run */
     struct lens_batch_timing timing;
 };
@@ -186,6 +187,8 @@ struct lens_slab {
     struct lens_slab_config config;
     int32_t *slot_of;  /* [N]: slot of a resident lens, else -1. Read by the caller, written by the backend */
     int32_t *lens_in;  /* [slots]: lens in the slot, else -1 */
+    uint32_t *last_used;    /* [N]: value of `clock` when the lens was last scored; for eviction policies */
+    uint32_t clock;         /* counts batches */
     struct lens_cascade *cascade; /* NULL for backends with a run of their own */
 };
 

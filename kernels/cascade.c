@@ -46,7 +46,9 @@ int lens_cascade_create(struct lens_slab *slab, struct lens_error *err)
         c->lenses = slab->model.lenses;
         c->max_rows = slab->config.max_batch_rows;
     }
-    if (c == NULL || !allocate(c)) {
+    slab->clock = 0;
+    slab->last_used = calloc(slab->model.lenses, sizeof *slab->last_used);
+    if (c == NULL || slab->last_used == NULL || !allocate(c)) {
         lens_cascade_destroy(slab);
         return lens_error_set(err, -ENOMEM, "no memory for the working state of %u rows of %u lenses",
                               slab->config.max_batch_rows, slab->model.lenses);
@@ -57,6 +59,8 @@ int lens_cascade_create(struct lens_slab *slab, struct lens_error *err)
 void lens_cascade_destroy(struct lens_slab *slab)
 {
     struct lens_cascade *c = slab->cascade;
+    free(slab->last_used);
+    slab->last_used = NULL;
     if (c == NULL)
         return;
     free(c->rows);
@@ -136,6 +140,7 @@ static int begin(struct lens_slab *slab, struct lens_batch *batch, struct lens_e
 {
     struct lens_cascade *c = slab->cascade;
     forget(c);
+    slab->clock++;
     batch->timing = (struct lens_batch_timing){0};
     for (uint32_t j = 0; j < batch->n_jobs; j++) {
         struct lens_job *job = &batch->jobs[j];
@@ -204,9 +209,11 @@ static void scatter(struct lens_cascade *c, const struct lens_score_item *items,
     }
 }
 
-/* Drops the rows of an item that won't wait for it; true when some still do. */
+/* Drops the rows of an item that won't wait for it, once its miss has been reported; true when some still do. */
 static bool still_waited_for(struct lens_cascade *c, struct lens_score_item *item)
 {
+    if (c->first_look)
+        return true;
     uint32_t kept = 0;
     for (uint32_t k = item->first; k < item->first + item->n; k++) {
         uint32_t r = c->item_rows[k];
@@ -231,6 +238,7 @@ static int score_items(struct lens_slab *slab, struct lens_batch *batch, struct 
         struct lens_score_item item = c->items[i];
         int32_t slot = slab->slot_of[item.lens];
         if (slot >= 0) {
+            slab->last_used[item.lens] = slab->clock;
             item.slot = (uint32_t)slot;
             c->ready[n_ready++] = item;
         } else {
@@ -245,6 +253,7 @@ static int score_items(struct lens_slab *slab, struct lens_batch *batch, struct 
     scatter(c, c->ready, n_ready);
     c->n_items = 0;
     batch->n_misses = 0;
+    batch->misses_are_new = c->first_look;
     for (uint32_t i = 0; i < n_waiting; i++) {
         if (!still_waited_for(c, &c->items[i]))
             continue;

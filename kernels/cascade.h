@@ -7,7 +7,7 @@
 
 #include "kernels/backend.h"
 
-/* Called by a backend's slab_create after `model` and `config` are set; -ENOMEM otherwise 0. */
+/* Called by a backend's slab_create after `model` and `config` are set; also makes slab->last_used. -ENOMEM or 0. */
 int lens_cascade_create(struct lens_slab *slab, struct lens_error *err);
 void lens_cascade_destroy(struct lens_slab *slab); /* slab->cascade may be NULL */
 
