@@ -1,0 +1,287 @@
+/* Settings as a whole: defaults, file, environment, precedence, names, --help and the page for `lensctl config`.
+ * Values and their bounds are settings_values.c's, the rows settings_table.c's. */
+#include "daemon/settings.h"
+
+#include "daemon/sys.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define KEY_MAX 64u
+
+const char *lensd_origin_name(enum lensd_origin origin)
+{
+    static const char *const names[] = {"default", "file", "environment", "flag"};
+    return (unsigned)origin < sizeof names / sizeof names[0] ? names[origin] : "?";
+}
+
+/* ---- names ------------------------------------------------------------------------------------------------------ */
+
+/* '.', '-' and '_' are the same inside a name: the flag's dashes and the key's dot and underscores meet here. */
+static char folded(char c)
+{
+    return c == '-' || c == '.' ? '_' : (char)tolower((unsigned char)c);
+}
+
+int lensd_setting_find(const char *name, size_t length)
+{
+    for (uint32_t row = 0; row < lensd_settings_count; row++) {
+        const char *key = lensd_settings_table[row].key;
+        size_t i = 0;
+        while (i < length && key[i] != '\0' && folded(name[i]) == folded(key[i]))
+            i++;
+        if (i == length && key[i] == '\0')
+            return (int)row;
+    }
+    return -1;
+}
+
+/* Levenshtein's distance between folded names of at most KEY_MAX bytes. */
+static unsigned distance(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+    unsigned row[KEY_MAX + 1];
+    for (unsigned j = 0; j <= b_length; j++)
+        row[j] = j;
+    for (size_t i = 0; i < a_length; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i + 1;
+        for (size_t j = 0; j < b_length; j++) {
+            unsigned swap = diagonal + (folded(a[i]) != folded(b[j]));
+            diagonal = row[j + 1];
+            unsigned other = (diagonal < row[j] ? diagonal : row[j]) + 1;
+            row[j + 1] = swap < other ? swap : other;
+        }
+    }
+    return row[b_length];
+}
+
+const char *lensd_setting_nearest(const char *name, size_t length)
+{
+    const char *nearest = NULL;
+    unsigned best = (unsigned)length / 2 + 1;
+    if (length > KEY_MAX)
+        return NULL;
+    for (uint32_t row = 0; row < lensd_settings_count; row++) {
+        const char *key = lensd_settings_table[row].key;
+        unsigned d = distance(name, length, key, strlen(key));
+        if (d < best) {
+            best = d;
+            nearest = key;
+        }
+    }
+    return nearest;
+}
+
+/* ---- values ----------------------------------------------------------------------------------------------------- */
+
+/* Room for a value of any type. */
+union any_value {
+    bool boolean;
+    uint64_t bits;
+    int choice;
+    struct lensd_ids ids;
+    const char *text;
+};
+
+static char *copy_text(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = lensd_calloc(1, size);
+    return copy != NULL ? memcpy(copy, text, size) : NULL;
+}
+
+static void store(struct lensd_settings *settings, uint32_t row, const union any_value *value, char *text,
+                  enum lensd_origin origin)
+{
+    const struct lensd_setting *setting = &lensd_settings_table[row];
+    const void *from = setting->type == LENSD_SETTING_TEXT ? (const void *)&text : (const void *)value;
+    memcpy((char *)settings + setting->offset, from, lensd_setting_size(setting->type));
+    lensd_free(settings->text[row]);
+    settings->text[row] = text;
+    settings->origin[row] = origin;
+}
+
+static bool same_value(const struct lensd_setting *setting, const char *text, const union any_value *value)
+{
+    union any_value fallback = {0};
+    if (setting->type == LENSD_SETTING_TEXT)
+        return strcmp(text, setting->fallback) == 0;
+    return lensd_setting_parse(setting, setting->fallback, &fallback, NULL) == 0 &&
+           memcmp(&fallback, value, lensd_setting_size(setting->type)) == 0;
+}
+
+int lensd_settings_set(struct lensd_settings *settings, uint32_t row, const char *text, enum lensd_origin origin,
+                       struct lens_error *err)
+{
+    const struct lensd_setting *setting = &lensd_settings_table[row];
+    union any_value value = {0};
+    int r = lensd_setting_parse(setting, text, &value, err);
+    if (r != 0) {
+        lens_error_prefix(err, "%s", setting->key);
+        return r;
+    }
+    if (setting->only && !same_value(setting, text, &value))
+        return lens_error_set(err, -EINVAL, "%s: \"%s\" is not available in this version, only \"%s\" is", setting->key,
+                              text, setting->fallback);
+    if (settings->text[row] != NULL && settings->origin[row] > origin)
+        return 0;
+    char *copy = copy_text(text);
+    if (copy == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory for %s", setting->key);
+    store(settings, row, &value, copy, origin);
+    return 0;
+}
+
+int lensd_settings_init(struct lensd_settings *settings, struct lens_error *err)
+{
+    memset(settings, 0, sizeof *settings);
+    for (uint32_t row = 0; row < lensd_settings_count; row++) {
+        int r = lensd_settings_set(settings, row, lensd_settings_table[row].fallback, LENSD_ORIGIN_DEFAULT, err);
+        if (r != 0) {
+            lensd_settings_free(settings);
+            return r;
+        }
+    }
+    return 0;
+}
+
+void lensd_settings_free(struct lensd_settings *settings)
+{
+    for (uint32_t row = 0; row < LENSD_SETTINGS_MAX; row++) {
+        lensd_free(settings->text[row]);
+        settings->text[row] = NULL;
+    }
+}
+
+int lensd_settings_check(const struct lensd_settings *settings, struct lens_error *err)
+{
+    if (settings->cascade.unload_threshold > settings->cascade.load_threshold)
+        return lens_error_set(err, -EINVAL,
+                              "cascade.unload_threshold (%g) must not be above cascade.load_threshold (%g): a lens "
+                              "that was just loaded would leave at once",
+                              (double)settings->cascade.unload_threshold, (double)settings->cascade.load_threshold);
+    if (settings->ipc.session_memory > settings->ipc.total_memory)
+        return lens_error_set(err, -EINVAL, "ipc.session_memory (%s) must not be above ipc.total_memory (%s)",
+                              settings->text[lensd_setting_find("ipc.session_memory", 18)],
+                              settings->text[lensd_setting_find("ipc.total_memory", 16)]);
+    return lens_options_check(&settings->cascade, err);
+}
+
+int lensd_settings_take_live(struct lensd_settings *settings, const struct lensd_settings *from)
+{
+    int others = 0;
+    for (uint32_t row = 0; row < lensd_settings_count; row++) {
+        const struct lensd_setting *setting = &lensd_settings_table[row];
+        if (strcmp(settings->text[row], from->text[row]) == 0 && settings->origin[row] == from->origin[row])
+            continue;
+        if (!setting->live) {
+            others += strcmp(settings->text[row], from->text[row]) != 0;
+            continue;
+        }
+        union any_value value = {0};
+        char *copy = copy_text(from->text[row]);
+        if (copy == NULL)
+            return -ENOMEM;
+        memcpy(&value, (const char *)from + setting->offset, lensd_setting_size(setting->type));
+        store(settings, row, &value, copy, from->origin[row]);
+    }
+    return others;
+}
+
+/* ---- environment ------------------------------------------------------------------------------------------------ */
+
+/* True for LENSD_SECTION_.. of a section that exists: other LENSD_ variables belong to somebody else. */
+static bool names_a_section(const char *name, size_t length)
+{
+    for (uint32_t row = 0; row < lensd_settings_count; row++) {
+        size_t section = strcspn(lensd_settings_table[row].key, ".");
+        if (length > section && name[section] == '_' && strncasecmp(name, lensd_settings_table[row].key, section) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int read_variable(struct lensd_settings *settings, const char *name, size_t length, const char *value,
+                         struct lens_error *err)
+{
+    int row = lensd_setting_find(name, length);
+    if (row < 0 && !names_a_section(name, length))
+        return 0;
+    if (row < 0) {
+        const char *nearest = lensd_setting_nearest(name, length);
+        return lens_error_set(err, -EINVAL, "no setting has the variable LENSD_%.*s%s%s%s", (int)length, name,
+                              nearest != NULL ? " (the nearest setting is " : "", nearest != NULL ? nearest : "",
+                              nearest != NULL ? ")" : "");
+    }
+    int r = lensd_settings_set(settings, (uint32_t)row, value, LENSD_ORIGIN_ENVIRONMENT, err);
+    if (r != 0)
+        lens_error_prefix(err, "environment variable LENSD_%.*s", (int)length, name);
+    return r;
+}
+
+int lensd_settings_read_environment(struct lensd_settings *settings, char *const *environment, struct lens_error *err)
+{
+    static const char prefix[] = "LENSD_";
+    for (; *environment != NULL; environment++) {
+        const char *name = *environment + sizeof prefix - 1;
+        const char *equals = strchr(*environment, '=');
+        if (equals == NULL || equals <= name || strncmp(*environment, prefix, sizeof prefix - 1) != 0)
+            continue;
+        int r = read_variable(settings, name, (size_t)(equals - name), equals + 1, err);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- for people ------------------------------------------------------------------------------------------------- */
+
+static void print_bounds(const struct lensd_setting *row, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    if (row->type == LENSD_SETTING_COUNT || row->type == LENSD_SETTING_INTEGER || row->type == LENSD_SETTING_NUMBER) {
+        snprintf(out, size, ", %.10g..%.10g", row->min, row->max);
+        return;
+    }
+    for (int i = 0; row->type == LENSD_SETTING_CHOICE && row->choices[i] != NULL && used < size; i++) {
+        int n = snprintf(out + used, size - used, "%s%s", i > 0 ? "|" : ", ", row->choices[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+void lensd_settings_print_help(void (*print)(void *arg, const char *line), void *arg)
+{
+    for (uint32_t i = 0; i < lensd_settings_count; i++) {
+        const struct lensd_setting *row = &lensd_settings_table[i];
+        char flag[KEY_MAX], bounds[256], line[1024];
+        size_t length = strlen(row->key);
+        for (size_t c = 0; c <= length; c++)
+            flag[c] = row->key[c] == '.' || row->key[c] == '_' ? '-' : row->key[c];
+        print_bounds(row, bounds, sizeof bounds);
+        snprintf(line, sizeof line, "  --%s %s\n      %s (default %s%s%s)\n", flag, row->value_name, row->help,
+                 row->fallback[0] != '\0' ? row->fallback : "empty", bounds, row->live ? "; reload changes it" : "");
+        print(arg, line);
+    }
+}
+
+void lensd_settings_page(const struct lensd_settings *settings, uint32_t first, struct lens_setting_page *out)
+{
+    out->first = first;
+    out->total = lensd_settings_count;
+    out->count = 0;
+    for (uint32_t i = first; i < lensd_settings_count && out->count < LENS_PAGE_ROWS; i++) {
+        const struct lensd_setting *row = &lensd_settings_table[i];
+        out->rows[out->count++] = (struct lens_setting_row){
+            .name = lens_text_of(row->key),
+            .value = lens_text_of(settings->text[i]),
+            .origin = lens_text_of(lensd_origin_name(settings->origin[i])),
+            .help = lens_text_of(row->help),
+            .live = row->live,
+        };
+    }
+}

@@ -1,0 +1,376 @@
+/* Settings: who wins, what is refused and how it is said, where a value came from. */
+#include "daemon/settings.h"
+#include "daemon/settings_file.h"
+#include "daemon/sys.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct lensd_settings settings;
+static struct lens_error err;
+
+static int fresh(void **state)
+{
+    (void)state;
+    memset(&err, 0, sizeof err);
+    return lensd_settings_init(&settings, &err);
+}
+
+static int done(void **state)
+{
+    (void)state;
+    lensd_sys_set_hook(NULL, NULL);
+    lensd_settings_free(&settings);
+    return 0;
+}
+
+static uint32_t row_of(const char *key)
+{
+    int row = lensd_setting_find(key, strlen(key));
+    assert_true(row >= 0);
+    return (uint32_t)row;
+}
+
+static int set(const char *key, const char *text)
+{
+    return lensd_settings_set(&settings, row_of(key), text, LENSD_ORIGIN_FLAG, &err);
+}
+
+static int read_text(const char *text)
+{
+    return lensd_settings_read_text(&settings, "lensd.conf", text, strlen(text), &err);
+}
+
+static void assert_says(const char *part)
+{
+    if (strstr(err.text, part) == NULL)
+        fail_msg("\"%s\" doesn't say \"%s\"", err.text, part);
+}
+
+static void assert_refused(const char *key, const char *text, const char *part)
+{
+    assert_int_equal(set(key, text), -EINVAL);
+    assert_says(key);
+    assert_says(part);
+}
+
+static void defaults_are_the_documented_ones(void **state)
+{
+    (void)state;
+    struct lens_cascade_options options;
+    lens_options_default(&options);
+    assert_int_equal(settings.cascade.base_layers, options.base_layers);
+    assert_int_equal(settings.cascade.keep_top_k, options.keep_top_k);
+    assert_int_equal(settings.cascade.max_scored, options.max_scored);
+    assert_int_equal(settings.cascade.top_k, options.top_k);
+    assert_int_equal(settings.cascade.max_depth, options.max_depth);
+    assert_int_equal(settings.cascade.expand, options.expand);
+    assert_int_equal(settings.cascade.miss, options.miss);
+    assert_true(settings.cascade.load_threshold == options.load_threshold);
+    assert_true(settings.cascade.unload_threshold == options.unload_threshold);
+    assert_true(settings.cascade.suppress_at == options.suppress_at);
+    assert_int_equal(settings.ipc.session_memory, 256u << 20);
+    assert_int_equal(settings.engine.max_batch_rows, 256);
+    assert_true(lensd_ids_have(&settings.ipc.admin_uids, 0));
+    assert_true(lensd_ids_have(&settings.ipc.admin_uids, geteuid()));
+    assert_int_equal(lensd_settings_check(&settings, &err), 0);
+}
+
+static void flags_win_over_environment_over_file_over_defaults(void **state)
+{
+    (void)state;
+    char *environment[] = {"HOME=/", "LENSD_POOL_SLOTS=20", "LENSD_ENGINE_THREADS=2", NULL};
+    uint32_t slots = row_of("pool.slots"), threads = row_of("engine.threads"), spin = row_of("engine.spin_us");
+    assert_int_equal(set("pool.slots", "30"), 0);
+    assert_int_equal(lensd_settings_read_environment(&settings, environment, &err), 0);
+    assert_int_equal(read_text("[pool]\nslots = 10\n[engine]\nthreads = 1\nspin_us = 7\n"), 0);
+    assert_int_equal(settings.pool.slots, 30);
+    assert_int_equal(settings.engine.threads, 2);
+    assert_int_equal(settings.engine.spin_us, 7);
+    assert_int_equal(settings.origin[slots], LENSD_ORIGIN_FLAG);
+    assert_int_equal(settings.origin[threads], LENSD_ORIGIN_ENVIRONMENT);
+    assert_int_equal(settings.origin[spin], LENSD_ORIGIN_FILE);
+    assert_int_equal(settings.origin[row_of("pool.dtype")], LENSD_ORIGIN_DEFAULT);
+    assert_string_equal(settings.text[slots], "30");
+}
+
+static void a_weaker_value_is_checked_though_it_loses(void **state)
+{
+    (void)state;
+    assert_int_equal(set("pool.slots", "30"), 0);
+    assert_int_equal(read_text("[pool]\nslots = many\n"), -EINVAL);
+    assert_says("line 2");
+}
+
+static void values_out_of_bounds_are_refused_with_a_sentence(void **state)
+{
+    (void)state;
+    assert_refused("pool.slots", "-1", "0 to 1048576");
+    assert_refused("pool.slots", "99999999999999999999", "0 to");
+    assert_refused("pool.slots", "1e3", "whole number");
+    assert_refused("pool.slots", " 3", "whole number");
+    assert_refused("pool.slots", "", "whole number");
+    assert_refused("cascade.load_threshold", "1.5", "0 to 1");
+    assert_refused("cascade.load_threshold", "nan", "number");
+    assert_refused("cascade.keep_top_k", "-2", "-1 to");
+    assert_refused("cascade.top_k", "0", "1 to 256");
+    assert_refused("cascade.base_layers", "0,64", "0 and 63");
+    assert_refused("cascade.base_layers", "0,0", "each once");
+    assert_refused("cascade.expand", "both", "threshold, topk");
+    assert_refused("cascade.suppress_parents", "maybe", "on or off");
+    assert_refused("ipc.session_memory", "12Q", "64K");
+    assert_refused("ipc.session_memory", "99999999999999999T", "bytes");
+    assert_refused("ipc.session_memory", "1K", "65536 to");
+    assert_refused("ipc.admin_uids", "*", "name each");
+    assert_refused("ipc.allow_uids", "root", "numeric");
+    assert_refused("ipc.allow_uids", "1,", "after the last comma");
+    assert_refused("ipc.allow_uids", ",1", "commas");
+    assert_refused("ipc.allow_uids", "4294967295", "numeric");
+    assert_refused("engine.max_batch_rows", "63", "64 to");
+}
+
+static void what_this_version_lacks_is_refused_and_says_so(void **state)
+{
+    (void)state;
+    static const char *const lacking[][2] = {{"cache.policy", "sieve"},
+                                             {"cache.host_memory", "1G"},
+                                             {"pool.device_memory", "1G"},
+                                             {"engine.degrade", "on"},
+                                             {"http.listen", "127.0.0.1:9100"}};
+    for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++)
+        assert_refused(lacking[i][0], lacking[i][1], "not available in this version");
+    assert_int_equal(set("cache.policy", "lru"), 0);
+    assert_int_equal(set("cache.host_memory", "0K"), 0);
+    assert_int_equal(set("engine.degrade", "no"), 0);
+    assert_int_equal(set("http.listen", "off"), 0);
+    assert_int_equal(set("cache.policy", "fifo"), -EINVAL);
+    assert_says("lru, hatcat");
+}
+
+static void values_are_read_as_users_write_them(void **state)
+{
+    (void)state;
+    assert_int_equal(set("ipc.session_memory", "1G"), 0);
+    assert_int_equal(settings.ipc.session_memory, 1u << 30);
+    assert_int_equal(set("ipc.session_memory", "64KiB"), 0);
+    assert_int_equal(settings.ipc.session_memory, 65536);
+    assert_int_equal(set("cascade.base_layers", ""), 0);
+    assert_int_equal(settings.cascade.base_layers, 0);
+    assert_int_equal(set("cascade.base_layers", "2,0"), 0);
+    assert_int_equal(settings.cascade.base_layers, 5);
+    assert_int_equal(set("cascade.suppress_parents", "Yes"), 0);
+    assert_true(settings.cascade.suppress_parents);
+    assert_int_equal(set("cascade.keep_top_k", "-1"), 0);
+    assert_int_equal(settings.cascade.keep_top_k, -1);
+    assert_int_equal(set("ipc.allow_uids", "*"), 0);
+    assert_true(lensd_ids_have(&settings.ipc.allow_uids, 12345));
+    assert_int_equal(set("ipc.allow_gids", "7,8"), 0);
+    assert_true(lensd_ids_have(&settings.ipc.allow_gids, 8));
+    assert_false(lensd_ids_have(&settings.ipc.allow_gids, 9));
+    assert_int_equal(set("ipc.socket", "/tmp/a.sock"), 0);
+    assert_string_equal(settings.ipc.socket, "/tmp/a.sock");
+}
+
+static void names_match_flags_and_nothing_shorter(void **state)
+{
+    (void)state;
+    assert_int_equal(lensd_setting_find("cascade-keep-top-k", 18), lensd_setting_find("cascade.keep_top_k", 18));
+    assert_int_equal(lensd_setting_find("CASCADE_KEEP_TOP_K", 18), lensd_setting_find("cascade.keep_top_k", 18));
+    assert_int_equal(lensd_setting_find("cascade-keep", 12), -1);
+    assert_int_equal(lensd_setting_find("", 0), -1);
+    assert_string_equal(lensd_setting_nearest("pool-slot", 9), "pool.slots");
+    assert_null(lensd_setting_nearest("zzzzzzzzzzzzzzzzzzzzzzzzzzz", 27));
+}
+
+static void the_file_names_line_and_nearest_setting(void **state)
+{
+    (void)state;
+    assert_int_equal(read_text("[pool]\n\n# comment\nslot = 3\n"), -EINVAL);
+    assert_says("lensd.conf line 4");
+    assert_says("did you mean pool.slots");
+    assert_int_equal(read_text("[pools]\n"), -EINVAL);
+    assert_says("line 1");
+    assert_says("known are pool, cache, cascade, engine, http, ipc, packs, log");
+    assert_int_equal(read_text("slots = 3\n"), -EINVAL);
+    assert_says("before the first [section]");
+    assert_int_equal(read_text("[pool]\nslots\n"), -EINVAL);
+    assert_says("line 2: expected [section] or setting = value");
+    assert_int_equal(read_text("[pool]\nslots = 1\ndtype = f32\nslots = 2\n"), -EINVAL);
+    assert_says("line 4");
+    assert_says("given on line 2 already");
+    assert_int_equal(read_text("[pool]\nslots = 4\n  5\n"), -EINVAL);
+    assert_says("line 3");
+    assert_int_equal(read_text("[pool]\nSlots = 4\n"), -EINVAL);
+    assert_says("did you mean pool.slots");
+}
+
+static void the_first_error_of_a_file_is_the_one_told(void **state)
+{
+    (void)state;
+    assert_int_equal(read_text("[pool]\nbroken\nslots = x\n"), -EINVAL);
+    assert_says("line 2");
+    assert_int_equal(read_text("[pool]\nslots = x\nbroken\n"), -EINVAL);
+    assert_says("line 2");
+    assert_says("whole number");
+}
+
+static void lines_that_a_parser_would_cut_are_refused(void **state)
+{
+    (void)state;
+    char text[600] = "[packs]\ndirectories = ";
+    memset(text + strlen(text), 'a', 400);
+    assert_int_equal(read_text(text), -EINVAL);
+    assert_says("line 2");
+    assert_int_equal(lensd_settings_read_text(&settings, "x", "[pool]\nslots = 1\0002\n", 18, &err), -EINVAL);
+    assert_says("NUL");
+    assert_int_equal(settings.pool.slots, 0);
+}
+
+static void comments_blank_lines_and_carriage_returns_are_fine(void **state)
+{
+    (void)state;
+    assert_int_equal(read_text("; c\r\n\r\n[pool]\r\nslots = 12 ; inline\r\n\r\n[cascade]\r\nexpand = topk"), 0);
+    assert_int_equal(settings.pool.slots, 12);
+    assert_int_equal(settings.cascade.expand, LENS_EXPAND_TOPK);
+    assert_int_equal(read_text(""), 0);
+}
+
+static void unknown_variables_of_a_known_section_are_errors(void **state)
+{
+    (void)state;
+    char *wrong[] = {"LENSD_POOL_SLOT=1", NULL}, *bad[] = {"LENSD_POOL_SLOTS=x", NULL};
+    char *foreign[] = {"LENSD_BUILD=/x", "LENSD_SOCKET=/y", "LENSDX=1", "LENSD_=", NULL};
+    assert_int_equal(lensd_settings_read_environment(&settings, wrong, &err), -EINVAL);
+    assert_says("LENSD_POOL_SLOT ");
+    assert_says("pool.slots");
+    assert_int_equal(lensd_settings_read_environment(&settings, bad, &err), -EINVAL);
+    assert_says("variable LENSD_POOL_SLOTS");
+    assert_int_equal(lensd_settings_read_environment(&settings, foreign, &err), 0);
+}
+
+static void a_missing_file_says_why(void **state)
+{
+    (void)state;
+    assert_int_equal(lensd_settings_read_file(&settings, "/nowhere/lensd.conf", &err), -ENOENT);
+    assert_says("/nowhere/lensd.conf");
+    assert_int_equal(lensd_settings_read_file(&settings, "/", &err), -EISDIR);
+    assert_int_equal(lensd_settings_read_file(&settings, "/dev/zero", &err), -EFBIG);
+}
+
+static void the_sample_configuration_is_accepted(void **state)
+{
+    (void)state;
+    assert_int_equal(lensd_settings_read_file(&settings, "config/lensd.conf", &err), 0);
+    assert_int_equal(lensd_settings_check(&settings, &err), 0);
+}
+
+static void settings_that_contradict_each_other_are_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(set("cascade.unload_threshold", "0.5"), 0);
+    assert_int_equal(lensd_settings_check(&settings, &err), -EINVAL);
+    assert_says("unload_threshold");
+    assert_int_equal(set("cascade.unload_threshold", "0.1"), 0);
+    assert_int_equal(set("ipc.total_memory", "100M"), 0);
+    assert_int_equal(lensd_settings_check(&settings, &err), -EINVAL);
+    assert_says("100M");
+}
+
+static void a_reload_takes_live_settings_and_counts_the_others(void **state)
+{
+    (void)state;
+    struct lensd_settings next;
+    assert_int_equal(lensd_settings_init(&next, &err), 0);
+    assert_int_equal(lensd_settings_set(&next, row_of("cascade.top_k"), "7", LENSD_ORIGIN_FILE, &err), 0);
+    assert_int_equal(lensd_settings_set(&next, row_of("packs.directories"), "/a:/b", LENSD_ORIGIN_FILE, &err), 0);
+    assert_int_equal(lensd_settings_set(&next, row_of("pool.slots"), "5", LENSD_ORIGIN_FILE, &err), 0);
+    assert_int_equal(lensd_settings_take_live(&settings, &next), 1);
+    lensd_settings_free(&next);
+    assert_int_equal(settings.cascade.top_k, 7);
+    assert_string_equal(settings.packs.directories, "/a:/b");
+    assert_int_equal(settings.pool.slots, 0);
+    assert_int_equal(settings.origin[row_of("cascade.top_k")], LENSD_ORIGIN_FILE);
+}
+
+static void the_page_shows_every_setting_once(void **state)
+{
+    (void)state;
+    struct lens_setting_page *page = calloc(1, sizeof *page);
+    assert_non_null(page);
+    lensd_settings_page(&settings, 0, page);
+    assert_int_equal(page->total, lensd_settings_count);
+    assert_int_equal(page->count, lensd_settings_count);
+    assert_memory_equal(page->rows[0].name.data, "pool.slots", page->rows[0].name.length);
+    assert_memory_equal(page->rows[0].origin.data, "default", page->rows[0].origin.length);
+    lensd_settings_page(&settings, lensd_settings_count + 5, page);
+    assert_int_equal(page->count, 0);
+    free(page);
+}
+
+static void count_line(void *arg, const char *line)
+{
+    unsigned *lines = arg;
+    *lines += strstr(line, "  --") == line;
+}
+
+static void help_has_every_flag(void **state)
+{
+    (void)state;
+    unsigned lines = 0;
+    lensd_settings_print_help(count_line, &lines);
+    assert_int_equal(lines, lensd_settings_count);
+}
+
+static int fail_nth(void *arg, const char *call)
+{
+    int *left = arg;
+    return strcmp(call, "calloc") == 0 && (*left)-- == 0 ? ENOMEM : 0;
+}
+
+static void running_out_of_memory_leaves_nothing(void **state)
+{
+    (void)state;
+    for (uint32_t n = 0; n < lensd_settings_count; n++) {
+        struct lensd_settings other;
+        int left = (int)n;
+        lensd_sys_set_hook(fail_nth, &left);
+        assert_int_equal(lensd_settings_init(&other, &err), -ENOMEM);
+        assert_null(other.text[0]);
+    }
+    int left = 0;
+    lensd_sys_set_hook(fail_nth, &left);
+    assert_int_equal(lensd_settings_read_file(&settings, "config/lensd.conf", &err), -ENOMEM);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, fresh, done)
+    const struct CMUnitTest tests[] = {
+        T(defaults_are_the_documented_ones),
+        T(flags_win_over_environment_over_file_over_defaults),
+        T(a_weaker_value_is_checked_though_it_loses),
+        T(values_out_of_bounds_are_refused_with_a_sentence),
+        T(what_this_version_lacks_is_refused_and_says_so),
+        T(values_are_read_as_users_write_them),
+        T(names_match_flags_and_nothing_shorter),
+        T(the_file_names_line_and_nearest_setting),
+        T(the_first_error_of_a_file_is_the_one_told),
+        T(lines_that_a_parser_would_cut_are_refused),
+        T(comments_blank_lines_and_carriage_returns_are_fine),
+        T(unknown_variables_of_a_known_section_are_errors),
+        T(a_missing_file_says_why),
+        T(the_sample_configuration_is_accepted),
+        T(settings_that_contradict_each_other_are_refused),
+        T(a_reload_takes_live_settings_and_counts_the_others),
+        T(the_page_shows_every_setting_once),
+        T(help_has_every_flag),
+        T(running_out_of_memory_leaves_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
