@@ -1,0 +1,73 @@
+/* lensctl load | swap | unload | shutdown: what operators may ask of a daemon. */
+#include "client/lensctl/commands.h"
+#include "client/lensctl/daemon_link.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int print_done(const struct ctl *ctl, const struct lens_done *done)
+{
+    char text[512];
+    if (ctl->json) {
+        json_t *object = ctl_json_new();
+        json_object_set_new(object, "done", ctl_json_text(done->text));
+        json_object_set_new(object, "generation", json_integer(done->generation));
+        return ctl_json_print(&ctl->out, object, false);
+    }
+    fprintf(ctl->out.file, "%s\n", ctl_printable(done->text.data, done->text.length, text, sizeof text));
+    return CTL_OK;
+}
+
+static int ask(const struct ctl *ctl, enum lens_msg_type type, const struct lens_load *load)
+{
+    struct lens_client *client;
+    struct lens_msg msg;
+    int r = ctl_connect(ctl, &client);
+    if (r != CTL_OK)
+        return r;
+    ctl_request(&msg, type);
+    if (load != NULL)
+        msg.u.load = *load;
+    r = ctl_call(client, &msg, LENS_MSG_DONE);
+    if (r == CTL_OK)
+        r = print_done(ctl, &msg.u.done);
+    lens_client_close(client);
+    return r;
+}
+
+/* The daemon's working directory is not ours, so it gets the file's whole path. */
+static int ask_with_file(const struct ctl *ctl, enum lens_msg_type type)
+{
+    const char *path = ctl_argument(ctl, 0);
+    const char *name = ctl_value(ctl, "--name")->text;
+    char *whole = realpath(path, NULL);
+    if (whole == NULL)
+        return ctl_fail(CTL_FAILED, "%s: %s; %s expects a pack file", path, strerror(errno), ctl->command->name);
+    struct lens_load load = {.pack = lens_text_of(whole), .name = lens_text_of(name != NULL ? name : "")};
+    int r = ask(ctl, type, &load);
+    free(whole);
+    return r;
+}
+
+int ctl_run_load(struct ctl *ctl)
+{
+    return ask_with_file(ctl, LENS_MSG_LOAD);
+}
+
+int ctl_run_swap(struct ctl *ctl)
+{
+    return ask_with_file(ctl, LENS_MSG_SWAP);
+}
+
+int ctl_run_unload(struct ctl *ctl)
+{
+    struct lens_load load = {.pack = lens_text_of(ctl_argument(ctl, 0)), .name = lens_text_of("")};
+    return ask(ctl, LENS_MSG_UNLOAD, &load);
+}
+
+int ctl_run_shutdown(struct ctl *ctl)
+{
+    return ask(ctl, LENS_MSG_SHUTDOWN, NULL);
+}

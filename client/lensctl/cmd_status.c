@@ -1,0 +1,120 @@
+/* lensctl status: the daemon on one screen. */
+#include "client/lensctl/commands.h"
+#include "client/lensctl/daemon_link.h"
+
+static void set_text(json_t *object, const char *key, struct lens_text text)
+{
+    json_object_set_new(object, key, ctl_json_text(text));
+}
+
+static void set_count(json_t *object, const char *key, uint64_t value)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+static int print_json(const struct ctl *ctl, const struct lens_status *s)
+{
+    json_t *object = ctl_json_new();
+    set_text(object, "version", s->version);
+    set_count(object, "pid", s->pid);
+    set_count(object, "uptime_ns", s->uptime_ns);
+    set_count(object, "start_time_ns", s->start_time_ns);
+    set_text(object, "backend", s->backend);
+    set_text(object, "device", s->device);
+    set_text(object, "variant", s->variant);
+    set_text(object, "reason", s->reason);
+    set_count(object, "threads", s->threads);
+    set_count(object, "packs", s->packs);
+    set_count(object, "sessions", s->sessions);
+    set_count(object, "rows", s->rows);
+    set_count(object, "dropped_rows", s->dropped_rows);
+    set_count(object, "invalid_rows", s->invalid_rows);
+    set_count(object, "lenses_scored", s->lenses_scored);
+    set_count(object, "heap_bytes", s->heap_bytes);
+    set_count(object, "slab_bytes", s->slab_bytes);
+    set_count(object, "slots", s->slots);
+    set_count(object, "resident", s->resident);
+    set_count(object, "host_resident", s->host_resident);
+    set_count(object, "slot_hits", s->slot_hits);
+    set_count(object, "slot_misses", s->slot_misses);
+    set_count(object, "load_bytes", s->load_bytes);
+    set_text(object, "degraded", s->degraded);
+    set_count(object, "p50_ns", s->p50_ns);
+    set_count(object, "p99_ns", s->p99_ns);
+    return ctl_json_print(&ctl->out, object, false);
+}
+
+static void add_work(struct ctl_table *table, const struct lens_status *s)
+{
+    char a[32], b[32], c[32];
+    ctl_table_add(table, "rows");
+    ctl_table_add(table, "%llu, %llu dropped, %llu invalid; %llu lenses scored", (unsigned long long)s->rows,
+                  (unsigned long long)s->dropped_rows, (unsigned long long)s->invalid_rows,
+                  (unsigned long long)s->lenses_scored);
+    ctl_table_add(table, "latency");
+    if (s->rows == 0)
+        ctl_table_add(table, "no row yet");
+    else
+        ctl_table_add(table, "p50 %s, p99 %s", ctl_latency_text(s->p50_ns, a, sizeof a),
+                      ctl_latency_text(s->p99_ns, b, sizeof b));
+    ctl_table_add(table, "slots");
+    ctl_table_add(table, "%u of %u hold a lens (%s); %u lenses in host memory", s->resident, s->slots,
+                  ctl_bytes_text(s->slab_bytes, a, sizeof a), s->host_resident);
+    ctl_table_add(table, "hits");
+    ctl_table_add(table, "%s in a slot; %s loaded",
+                  ctl_percent_text(s->slot_hits, s->slot_hits + s->slot_misses, c, sizeof c),
+                  ctl_bytes_text(s->load_bytes, a, sizeof a));
+    ctl_table_add(table, "heap");
+    ctl_table_add(table, "%s", ctl_bytes_text(s->heap_bytes, a, sizeof a));
+}
+
+static void add_service(const struct ctl *ctl, const struct lens_status *s)
+{
+    char text[256];
+    bool full = s->degraded.length == 0;
+    ctl_printable(full ? "full service" : s->degraded.data, full ? 12 : s->degraded.length, text, sizeof text);
+    fprintf(ctl->out.file, "%s%s%s%s%s\n", ctl->out.terminal ? "service   " : "service\t",
+            ctl_style(&ctl->out, full ? CTL_GREEN : CTL_RED), full ? "" : "degraded: ", text,
+            ctl_style(&ctl->out, CTL_PLAIN));
+}
+
+static int print_text(const struct ctl *ctl, const struct lens_status *s)
+{
+    static const struct ctl_column columns[] = {{NULL, false}, {NULL, false}};
+    struct ctl_table table;
+    char uptime[32];
+    ctl_table_init(&table, columns, 2);
+    ctl_table_add(&table, "lensd");
+    ctl_table_add(&table, "%.*s, pid %llu, up %s", (int)s->version.length, s->version.data, (unsigned long long)s->pid,
+                  ctl_duration_text(s->uptime_ns, uptime, sizeof uptime));
+    ctl_table_add(&table, "backend");
+    ctl_table_add(&table, "%.*s (%.*s), %u threads", (int)s->backend.length, s->backend.data, (int)s->variant.length,
+                  s->variant.data, s->threads);
+    ctl_table_add(&table, "device");
+    ctl_table_text(&table, s->device);
+    ctl_table_add(&table, "because");
+    ctl_table_text(&table, s->reason);
+    ctl_table_add(&table, "packs");
+    ctl_table_add(&table, "%u", s->packs);
+    ctl_table_add(&table, "sessions");
+    ctl_table_add(&table, "%u", s->sessions);
+    add_work(&table, s);
+    int r = ctl_table_print(&table, &ctl->out);
+    add_service(ctl, s);
+    return r == 0 ? CTL_OK : ctl_fail(CTL_FAILED, "out of memory");
+}
+
+int ctl_run_status(struct ctl *ctl)
+{
+    struct lens_client *client;
+    struct lens_msg msg;
+    int r = ctl_connect(ctl, &client);
+    if (r != CTL_OK)
+        return r;
+    ctl_request(&msg, LENS_MSG_STATUS);
+    r = ctl_call(client, &msg, LENS_MSG_STATUS_IS);
+    if (r == CTL_OK)
+        r = ctl->json ? print_json(ctl, &msg.u.status_is) : print_text(ctl, &msg.u.status_is);
+    lens_client_close(client);
+    return r;
+}

@@ -1,0 +1,149 @@
+/* The command table: everything lensctl can do, in the order of --help. */
+#include "client/lensctl/commands.h"
+
+#include "proto/wire.h"
+
+static const char *const pack_dtypes[] = {"f32", "bf16", "int8", "log8", NULL};
+static const char *const pack_normalizes[] = {"layernorm", "none", NULL};
+
+static const struct ctl_flag global_flags[] = {
+    {"--socket", "PATH", CTL_TEXT,
+     .help = "where lensd listens (default $LENSD_SOCKET, then the user's, then the system's)"},
+    {"--json", NULL, CTL_SWITCH, .help = "JSON with a schema_version"},
+    {"--help", NULL, CTL_SWITCH, .help = "this text, or a command's"},
+    {"-h", NULL, CTL_SWITCH, .help = "the same"},
+    {"--version", NULL, CTL_SWITCH, .help = "the version of lensctl"},
+    {0},
+};
+
+static const struct ctl_flag pack_flags[] = {
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack (default: the first)"},
+    {0},
+};
+
+static const struct ctl_flag detect_flags[] = {
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack (default: the first)"},
+    {"--rows", "N", CTL_INTEGER, 1, LENS_MAX_ROWS, .help = "rows of one submission (1)"},
+    {"--top-k", "K", CTL_INTEGER, 1, LENS_MAX_TOP_K, .help = "detections of a row"},
+    {"--base", "LAYERS", CTL_TEXT, .help = "layers scored on every row, like 0,1"},
+    {"--pin", "CONCEPT[,..]", CTL_TEXT, .help = "concepts scored on every row besides"},
+    {"--expand", NULL, CTL_CHOICE, .choices = lens_expand_names, .help = "which concepts' children are scored next"},
+    {"--load-threshold", "X", CTL_REAL, 0, 1, .help = "raw score above which a concept expands"},
+    {"--max-depth", "N", CTL_INTEGER, 0, 64, .help = "expansion steps"},
+    {"--max-scored", "N", CTL_INTEGER, 0, INT32_MAX, .help = "lenses of a row beyond those always scored"},
+    {"--report", NULL, CTL_CHOICE, .choices = lens_report_names, .help = "which scored concepts may be detections"},
+    {"--rank", NULL, CTL_CHOICE, .choices = lens_rank_names, .help = "the score that orders detections"},
+    {"--uncalibrated", NULL, CTL_CHOICE, .choices = lens_uncalibrated_names,
+     .help = "calibrated score of a lens without calibration"},
+    {"--suppress-parents", NULL, CTL_SWITCH, .help = "drop a concept when one of its children stands for it"},
+    {"--suppress-at", "X", CTL_REAL, 0, 1, .help = "score from which a child stands for its parent"},
+    {"--keep-top-k", "N", CTL_INTEGER, -1, INT32_MAX, .help = "lenses kept from submission to submission; -1 all"},
+    {"--unload-threshold", "X", CTL_REAL, 0, 1, .help = "raw score below which a lens is not kept"},
+    {"--miss", NULL, CTL_CHOICE, .choices = lens_miss_names, .help = "what to do about lenses that are not in a slot"},
+    {"--deadline", "US", CTL_INTEGER, 1, INT32_MAX, .help = "with --miss deadline: microseconds after submission"},
+    {0},
+};
+
+static const struct ctl_flag latency_flags[] = {
+    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX,
+     .help = "one session's rows only (its number in `lensctl sessions`)"},
+    {0},
+};
+
+static const struct ctl_flag import_flags[] = {
+    {"-o", "FILE", CTL_TEXT, .required = true, .help = "the pack to write; an older one is replaced at the end"},
+    {"--dtype", NULL, CTL_CHOICE, .choices = pack_dtypes, .help = "how first-layer weights are stored (f32)"},
+    {"--normalize", NULL, CTL_CHOICE, .choices = pack_normalizes,
+     .help = "what is done to hidden states before scoring (layernorm)"},
+    {0},
+};
+
+static const struct ctl_flag load_flags[] = {
+    {"--name", "NAME", CTL_TEXT, .help = "what to call it (default: the file's name without its ending)"},
+    {0},
+};
+static const struct ctl_flag swap_flags[] = {
+    {"--name", "NAME", CTL_TEXT, .help = "the loaded pack to replace (default: the first)"},
+    {0},
+};
+
+static const struct ctl_command commands[] = {
+    {.name = "status", .summary = "daemon, device, packs, latency, degradation: one screen", .run = ctl_run_status},
+    {.name = "packs", .summary = "the loaded packs", .run = ctl_run_packs},
+    {.name = "sessions", .summary = "who is attached (an operator sees everyone)", .run = ctl_run_sessions},
+    {.name = "config", .summary = "every setting with its value and where it came from", .run = ctl_run_config},
+    {.name = "concepts",
+     .arguments = {{"GLOB", true}},
+     .summary = "the concept hierarchy, or the concepts that match",
+     .details =
+         "GLOB is matched against \"Name:layer\", with * ? and [..]. Without it the whole hierarchy is printed,\n"
+         "each concept below its primary parent.",
+     .flags = pack_flags,
+     .run = ctl_run_concepts},
+    {.name = "explain",
+     .arguments = {{"CONCEPT", false}},
+     .summary = "path, children, calibration, and why a score looks as it does",
+     .details = "CONCEPT is \"Name:layer\", \"Name\" when only one layer has it, or an id.",
+     .flags = pack_flags,
+     .run = ctl_run_explain},
+    {.name = "detect",
+     .arguments = {{"FILE", false}},
+     .summary = "score the hidden states in FILE: one line per row",
+     .details =
+         "FILE is .npy (f32 or f16, [rows,dim] or [dim]) or .safetensors (f32, f16 or bf16: the tensor\n"
+         "\"hidden_states\", or the only one of two dimensions; metadata \"tokens\" may hold a JSON list with a text "
+         "for\n"
+         "each row). All rows are one sequence, and a submission waits for the one before, as when a model generates.\n"
+         "Options that aren't given are those of the daemon's configuration. With --json each row is an object on a\n"
+         "line of its own. A row that can't be scored is printed as INVALID_INPUT; the exit code stays 0.",
+     .flags = detect_flags,
+     .run = ctl_run_detect},
+    {.name = "latency",
+     .summary = "where the time of a row goes: stages with percentiles, cache hits",
+     .flags = latency_flags,
+     .run = ctl_run_latency},
+    {.name = "pack import hatcat",
+     .arguments = {{"DIR", false}},
+     .summary = "make a lens pack of a HatCat lens pack directory",
+     .details = "Pickle files are parsed, never executed. Nothing is written when something is wrong with DIR.",
+     .flags = import_flags,
+     .run = ctl_run_pack_import},
+    {.name = "pack inspect",
+     .arguments = {{"FILE", false}},
+     .summary = "a pack's metadata, tensors and layers",
+     .run = ctl_run_pack_inspect},
+    {.name = "pack verify",
+     .arguments = {{"FILE", false}},
+     .summary = "check a pack's structure and every checksum",
+     .run = ctl_run_pack_verify},
+    {.name = "load",
+     .arguments = {{"PACK", false}},
+     .summary = "load a pack file into the daemon (operators)",
+     .flags = load_flags,
+     .run = ctl_run_load},
+    {.name = "swap",
+     .arguments = {{"PACK", false}},
+     .summary = "put a pack file in a loaded pack's place, without stopping anyone (operators)",
+     .flags = swap_flags,
+     .run = ctl_run_swap},
+    {.name = "unload",
+     .arguments = {{"NAME", false}},
+     .summary = "take a loaded pack out of the daemon (operators)",
+     .run = ctl_run_unload},
+    {.name = "shutdown", .summary = "end the daemon after the rows it has (operators)", .run = ctl_run_shutdown},
+    {.name = "help",
+     .arguments = {{"COMMAND..", true, true}},
+     .summary = "this text, or more about a command",
+     .run = ctl_run_help},
+};
+
+const struct ctl_command *ctl_commands(size_t *count)
+{
+    *count = sizeof commands / sizeof commands[0];
+    return commands;
+}
+
+const struct ctl_flag *ctl_global_flags(void)
+{
+    return global_flags;
+}

@@ -1,0 +1,24 @@
+/* Handlers of the command table, each in the cmd_*.c file of its group. All return an enum ctl_exit. */
+#ifndef LENSCTL_COMMANDS_H
+#define LENSCTL_COMMANDS_H
+
+#include "client/lensctl/command.h"
+
+int ctl_run_help(struct ctl *ctl);   /* cmd_help.c */
+int ctl_run_status(struct ctl *ctl); /* cmd_status.c */
+int ctl_run_packs(struct ctl *ctl);  /* cmd_lists.c */
+int ctl_run_sessions(struct ctl *ctl);
+int ctl_run_config(struct ctl *ctl);
+int ctl_run_concepts(struct ctl *ctl);    /* cmd_concepts.c */
+int ctl_run_explain(struct ctl *ctl);     /* cmd_explain.c */
+int ctl_run_detect(struct ctl *ctl);      /* cmd_detect.c */
+int ctl_run_latency(struct ctl *ctl);     /* cmd_latency.c */
+int ctl_run_pack_import(struct ctl *ctl); /* cmd_pack.c */
+int ctl_run_pack_inspect(struct ctl *ctl);
+int ctl_run_pack_verify(struct ctl *ctl);
+int ctl_run_load(struct ctl *ctl); /* cmd_operator.c */
+int ctl_run_swap(struct ctl *ctl);
+int ctl_run_unload(struct ctl *ctl);
+int ctl_run_shutdown(struct ctl *ctl);
+
+#endif

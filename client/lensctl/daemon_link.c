@@ -1,0 +1,78 @@
+/* See daemon_link.h. */
+#include "client/lensctl/daemon_link.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool means_no_daemon(int code)
+{
+    return code == -ENOENT || code == -ECONNREFUSED || code == -ENOTCONN;
+}
+
+int ctl_link_failed(int code, const char *sentence)
+{
+    if (means_no_daemon(code))
+        return ctl_fail(CTL_NO_DAEMON, "%s; start lensd, or say with --socket PATH where it listens", sentence);
+    return ctl_fail(CTL_FAILED, "%s", sentence);
+}
+
+int ctl_connect(const struct ctl *ctl, struct lens_client **out)
+{
+    struct lens_client_error err = {0};
+    int r = lens_client_open(ctl->socket_path, out, &err);
+    return r == 0 ? CTL_OK : ctl_link_failed(r, err.text);
+}
+
+void ctl_request(struct lens_msg *msg, enum lens_msg_type type)
+{
+    memset(msg, 0, sizeof *msg);
+    msg->type = type;
+}
+
+int ctl_call(struct lens_client *client, struct lens_msg *msg, enum lens_msg_type expected)
+{
+    struct lens_client_error err = {0};
+    const char *asked = lens_msg_name(msg->type);
+    int r = lens_control_call(client, msg, msg, &err);
+    if (r == -EREMOTEIO)
+        return ctl_fail(CTL_FAILED, "%s (%s)", err.text, lens_fault_name(msg->u.fault.code));
+    if (r != 0)
+        return ctl_link_failed(r, err.text);
+    if (msg->type != expected)
+        return ctl_fail(CTL_FAILED, "expected %s as the answer to %s, found %s: do lensctl and lensd fit together?",
+                        lens_msg_name(expected), asked, lens_msg_name(msg->type));
+    return CTL_OK;
+}
+
+static bool is_named(const struct lens_pack_row *row, const char *name)
+{
+    return row->name.length == strlen(name) && memcmp(row->name.data, name, row->name.length) == 0;
+}
+
+const struct lens_pack_row *ctl_find_pack(struct lens_client *client, const char *name, struct lens_msg *msg,
+                                          int *exit_code)
+{
+    uint32_t first = 0;
+    bool any = name == NULL || name[0] == '\0';
+    for (;;) {
+        ctl_request(msg, LENS_MSG_PACKS);
+        msg->u.page.first = first;
+        *exit_code = ctl_call(client, msg, LENS_MSG_PACK_PAGE);
+        if (*exit_code != CTL_OK)
+            return NULL;
+        const struct lens_pack_page *page = &msg->u.pack_page;
+        for (uint32_t i = 0; i < page->count; i++) {
+            if (any || is_named(&page->rows[i], name))
+                return &page->rows[i];
+        }
+        first = page->first + page->count;
+        if (page->count == 0 || first >= page->total)
+            break;
+    }
+    *exit_code = CTL_FAILED;
+    if (any)
+        ctl_fail(CTL_FAILED, "the daemon has no pack loaded; load one with `lensctl load FILE`");
+    else
+        ctl_fail(CTL_FAILED, "no pack named '%s' is loaded; `lensctl packs` lists those that are", name);
+    return NULL;
+}

@@ -1,0 +1,88 @@
+/* Help texts, made from the command table. */
+#include "client/lensctl/command.h"
+
+#include <string.h>
+
+/* "detect FILE [flags]" into out. */
+static void format_usage(const struct ctl_command *command, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "%s", command->name);
+    for (const struct ctl_argument *a = command->arguments; a->name != NULL && used < size; a++)
+        used += (size_t)snprintf(out + used, size - used, a->optional ? " [%s]" : " %s", a->name);
+    for (const struct ctl_flag *f = command->flags; f != NULL && f->name != NULL && used < size; f++) {
+        if (f->required)
+            used += (size_t)snprintf(out + used, size - used, " %s %s", f->name, f->value);
+    }
+}
+
+static void print_row(FILE *file, const struct ctl_command *command)
+{
+    char usage[96];
+    format_usage(command, usage, sizeof usage);
+    fprintf(file, "  %-34s %s\n", usage, command->summary);
+}
+
+static void print_flag(FILE *file, const struct ctl_flag *flag)
+{
+    char left[96];
+    if (flag->kind == CTL_CHOICE) {
+        size_t used = (size_t)snprintf(left, sizeof left, "%s ", flag->name);
+        for (int i = 0; flag->choices[i] != NULL && used < sizeof left; i++)
+            used += (size_t)snprintf(left + used, sizeof left - used, "%s%s", i == 0 ? "" : "|", flag->choices[i]);
+    } else {
+        snprintf(left, sizeof left, "%s%s%s", flag->name, flag->value != NULL ? " " : "",
+                 flag->value != NULL ? flag->value : "");
+    }
+    fprintf(file, "  %-34s %s\n", left, flag->help);
+}
+
+static void print_flags(FILE *file, const char *title, const struct ctl_flag *flags)
+{
+    if (flags == NULL)
+        return;
+    fprintf(file, "\n%s\n", title);
+    for (const struct ctl_flag *f = flags; f->name != NULL; f++)
+        print_flag(file, f);
+}
+
+void ctl_help_all(FILE *file)
+{
+    size_t count;
+    const struct ctl_command *commands = ctl_commands(&count);
+    fputs("lensctl: looks into a running lensd and works on lens packs\n\n"
+          "usage: lensctl [--socket PATH] [--json] COMMAND [ARGUMENT..] [FLAG..]\n\ncommands\n",
+          file);
+    for (size_t i = 0; i < count; i++)
+        print_row(file, &commands[i]);
+    print_flags(file, "flags of every command", ctl_global_flags());
+    fputs("\nexit codes\n"
+          "  0  ok\n"
+          "  1  failed\n"
+          "  2  wrong usage\n"
+          "  3  no daemon answers\n"
+          "\nOutput is coloured and aligned on a terminal (NO_COLOR is honoured) and tab-separated elsewhere.\n"
+          "`lensctl help COMMAND` says more about a command.\n",
+          file);
+}
+
+void ctl_help_command(FILE *file, const struct ctl_command *command)
+{
+    char usage[96];
+    format_usage(command, usage, sizeof usage);
+    fprintf(file, "usage: lensctl %s%s\n\n%s\n", usage, command->flags != NULL ? " [FLAG..]" : "", command->summary);
+    if (command->details != NULL)
+        fprintf(file, "\n%s\n", command->details);
+    print_flags(file, "flags", command->flags);
+    print_flags(file, "flags of every command", ctl_global_flags());
+}
+
+void ctl_help_prefix(FILE *file, const char *words)
+{
+    size_t count, length = strlen(words);
+    const struct ctl_command *commands = ctl_commands(&count);
+    fprintf(file, "'%s' is the beginning of these commands:\n", words);
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(commands[i].name, words, length) == 0 && commands[i].name[length] == ' ')
+            print_row(file, &commands[i]);
+    }
+}

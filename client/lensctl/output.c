@@ -1,0 +1,172 @@
+/* Text, styles and JSON; see output.h. Tables are in table.c. */
+#include "client/lensctl/output.h"
+
+#include "client/lensctl/command.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void ctl_output_init(struct ctl_output *out, FILE *file)
+{
+    const char *no_color = getenv("NO_COLOR");
+    const char *term = getenv("TERM");
+    bool dumb = term == NULL || strcmp(term, "dumb") == 0;
+    out->file = file;
+    out->terminal = isatty(fileno(file)) == 1;
+    out->colour = out->terminal && !dumb && (no_color == NULL || no_color[0] == '\0');
+}
+
+const char *ctl_style(const struct ctl_output *out, enum ctl_style style)
+{
+    static const char *const escapes[] = {"\033[0m",  "\033[1m",  "\033[2m", "\033[31m",
+                                          "\033[32m", "\033[33m", "\033[36m"};
+    return out->colour ? escapes[style] : "";
+}
+
+int ctl_fail(int code, const char *format, ...)
+{
+    char text[1024], shown[2048]; /* names in files and messages of others may hold anything */
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fprintf(stderr, "lensctl: %s\n", ctl_printable(text, strlen(text), shown, sizeof shown));
+    return code;
+}
+
+/* Writes one control character in a form that a terminal shows; returns the bytes written. */
+static size_t escape(unsigned char c, char *out)
+{
+    static const char hex[] = "0123456789abcdef";
+    out[0] = '\\';
+    if (c == '\n' || c == '\t' || c == '\r') {
+        out[1] = c == '\n' ? 'n' : c == '\t' ? 't' : 'r';
+        return 2;
+    }
+    out[1] = 'x';
+    out[2] = hex[c >> 4];
+    out[3] = hex[c & 15];
+    return 4;
+}
+
+/* C0, DEL, and the C1 controls that UTF-8 writes as C2 80..9F. */
+static bool is_control(const unsigned char *p, size_t left)
+{
+    return p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && left > 1 && p[1] < 0xa0);
+}
+
+static size_t sequence_length(unsigned char lead)
+{
+    return lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
+char *ctl_printable(const char *data, size_t length, char *out, size_t size)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    size_t used = 0;
+    if (size == 0)
+        return out;
+    for (size_t i = 0; i < length;) {
+        char piece[4];
+        size_t taken = sequence_length(p[i]);
+        taken = taken < length - i ? taken : length - i;
+        size_t n = taken;
+        if (is_control(p + i, length - i))
+            n = escape(p[i] == 0xc2 ? p[i + 1] : p[i], piece);
+        else
+            memcpy(piece, p + i, taken);
+        if (used + n >= size)
+            break;
+        memcpy(out + used, piece, n);
+        used += n;
+        i += taken;
+    }
+    out[used] = '\0';
+    return out;
+}
+
+size_t ctl_columns(const char *text)
+{
+    size_t n = 0;
+    for (; *text != '\0'; text++)
+        n += ((unsigned char)*text & 0xc0) != 0x80;
+    return n;
+}
+
+char *ctl_bytes_text(uint64_t bytes, char *out, size_t size)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+    while (value >= 1024.0 && unit < 4) {
+        value /= 1024.0;
+        unit++;
+    }
+    snprintf(out, size, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    return out;
+}
+
+char *ctl_duration_text(uint64_t ns, char *out, size_t size)
+{
+    unsigned long long seconds = ns / 1000000000u;
+    if (seconds < 60)
+        snprintf(out, size, "%llu s", seconds);
+    else if (seconds < 3600)
+        snprintf(out, size, "%llu min %llu s", seconds / 60, seconds % 60);
+    else if (seconds < 86400)
+        snprintf(out, size, "%llu h %llu min", seconds / 3600, seconds % 3600 / 60);
+    else
+        snprintf(out, size, "%llu d %llu h", seconds / 86400, seconds % 86400 / 3600);
+    return out;
+}
+
+char *ctl_latency_text(uint64_t ns, char *out, size_t size)
+{
+    if (ns < 10000000u)
+        snprintf(out, size, "%.1f us", (double)ns / 1e3);
+    else
+        snprintf(out, size, "%.1f ms", (double)ns / 1e6);
+    return out;
+}
+
+char *ctl_percent_text(uint64_t part, uint64_t whole, char *out, size_t size)
+{
+    if (whole == 0)
+        snprintf(out, size, "-");
+    else
+        snprintf(out, size, "%.1f%%", 100.0 * (double)part / (double)whole);
+    return out;
+}
+
+json_t *ctl_json_new(void)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "schema_version", json_integer(1));
+    return object;
+}
+
+json_t *ctl_json_text(struct lens_text text)
+{
+    json_t *value = json_stringn(text.data != NULL ? text.data : "", text.length);
+    return value != NULL ? value : json_null();
+}
+
+json_t *ctl_json_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+int ctl_json_print(const struct ctl_output *out, json_t *object, bool compact)
+{
+    /* Nine digits bring every float back exactly. */
+    size_t flags = JSON_REAL_PRECISION(9) | (compact ? JSON_COMPACT : JSON_INDENT(2));
+    int r = object == NULL ? -1 : json_dumpf(object, out->file, flags);
+    json_decref(object);
+    if (r != 0)
+        return ctl_fail(CTL_FAILED, "could not write the JSON answer: out of memory, or the output is closed");
+    fputc('\n', out->file);
+    return CTL_OK;
+}

@@ -1,0 +1,81 @@
+/* How lensctl prints: colour and aligned tables on a terminal, tab-separated text elsewhere, JSON when asked.
+ *
+ * Text that comes from elsewhere (labels, names, tokens) passes through here, so that no control character reaches a
+ * terminal. Colour follows NO_COLOR (https://no-color.org) and TERM=dumb. */
+#ifndef LENSCTL_OUTPUT_H
+#define LENSCTL_OUTPUT_H
+
+#include "proto/codec.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+struct ctl_output {
+    FILE *file;
+    bool terminal; /* tables are aligned */
+    bool colour;
+};
+
+enum ctl_style { CTL_PLAIN, CTL_BOLD, CTL_DIM, CTL_RED, CTL_GREEN, CTL_YELLOW, CTL_CYAN };
+
+void ctl_output_init(struct ctl_output *out, FILE *file);
+
+/* The escape sequence that begins a style (CTL_PLAIN ends it), or "" without colour. */
+const char *ctl_style(const struct ctl_output *out, enum ctl_style style);
+
+/* Prints "lensctl: " and the sentence to stderr, and returns `code`. */
+int ctl_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+/* Copies UTF-8 to `out`, cut to `size`, with control characters written as \n, \t or \xNN. Returns out. */
+char *ctl_printable(const char *data, size_t length, char *out, size_t size);
+
+/* Columns that printable UTF-8 takes, counting each code point as one. */
+size_t ctl_columns(const char *text);
+
+/* "1.5 GiB", "2 h 5 min", "12.3 us": into out[size], returned. */
+char *ctl_bytes_text(uint64_t bytes, char *out, size_t size);
+char *ctl_duration_text(uint64_t ns, char *out, size_t size);
+char *ctl_latency_text(uint64_t ns, char *out, size_t size);
+/* "97.2%", or "-" when the whole is 0. */
+char *ctl_percent_text(uint64_t part, uint64_t whole, char *out, size_t size);
+
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
+
+struct ctl_column {
+    const char *title; /* all NULL = a table without a head */
+    bool right;        /* align to the right */
+};
+
+/* Cells are added row by row, left to right; they are copied. */
+struct ctl_table {
+    const struct ctl_column *columns;
+    unsigned n_columns;
+    char **cells;
+    size_t n_cells, capacity;
+    bool no_memory;
+};
+
+void ctl_table_init(struct ctl_table *table, const struct ctl_column *columns, unsigned n_columns);
+void ctl_table_text(struct ctl_table *table, struct lens_text text);
+void ctl_table_add(struct ctl_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Prints and frees the table. 0 or -ENOMEM when a row is missing for want of memory. */
+int ctl_table_print(struct ctl_table *table, const struct ctl_output *out);
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------- */
+
+/* An object that begins with "schema_version": 1. */
+json_t *ctl_json_new(void);
+
+/* Text, or null when it isn't UTF-8. */
+json_t *ctl_json_text(struct lens_text text);
+/* A number, or null when it isn't finite. */
+json_t *ctl_json_number(double value);
+
+/* Prints `object` and a newline, on one line when `compact`, and drops the reference. An enum ctl_exit. */
+int ctl_json_print(const struct ctl_output *out, json_t *object, bool compact);
+
+#endif

@@ -1,0 +1,48 @@
+/* See progress.h. */
+#include "client/lensctl/progress.h"
+
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SHOW_AFTER_NS 1000000000u
+#define REDRAW_NS     100000000u
+#define BAR_WIDTH     30u
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void ctl_progress_begin(struct ctl_progress *progress)
+{
+    *progress = (struct ctl_progress){.terminal = isatty(STDERR_FILENO) == 1, .began_ns = now_ns()};
+}
+
+void ctl_progress_update(void *arg, const char *what, uint64_t done, uint64_t total)
+{
+    struct ctl_progress *progress = arg;
+    if (!progress->terminal || total == 0)
+        return;
+    uint64_t now = now_ns();
+    if (now - progress->began_ns < SHOW_AFTER_NS || now - progress->drawn_ns < REDRAW_NS)
+        return;
+    double part = done < total ? (double)done / (double)total : 1.0;
+    unsigned filled = (unsigned)(part * BAR_WIDTH);
+    fprintf(stderr, "\r%s [", what);
+    for (unsigned i = 0; i < BAR_WIDTH; i++)
+        fputc(i < filled ? '#' : '.', stderr);
+    fprintf(stderr, "] %3.0f%%\033[K", 100.0 * part);
+    fflush(stderr);
+    progress->drawn_ns = now;
+    progress->shown = true;
+}
+
+void ctl_progress_end(struct ctl_progress *progress)
+{
+    if (progress->shown)
+        fputs("\r\033[K", stderr);
+    progress->shown = false;
+}
