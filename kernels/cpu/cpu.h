@@ -1,0 +1,77 @@
+/* Inside the CPU backend: the backend, its slabs, and what its files offer each other.
+ *
+ * A slot of a slab holds one lens ready to run, everything a score reads in one ascending stream:
+ *     W1 packed | scale f32[padded] | bias i32[padded] (both for int8 only) | W2 packed
+ * W2 is converted into the slot (rather than kept packed for all lenses) so that its memory is bounded by the slots
+ * and a lens is one stream; b1, b2, w3, b3 are used where the pack has them. */
+#ifndef LENS_CPU_CPU_H
+#define LENS_CPU_CPU_H
+
+#include "kernels/backend.h"
+#include "kernels/cpu/kernel.h"
+#include "kernels/cpu/team.h"
+
+struct cpu_backend {
+    struct lens_backend base;
+    const struct cpu_variant *variant;
+    struct cpu_team *team;
+    uint32_t threads;
+};
+
+/* Where things lie inside a slot, in bytes. */
+struct cpu_slot_layout {
+    size_t scale, bias, w2, stride;
+};
+
+/* One thread's own memory while it scores or writes slots. */
+struct cpu_scratch {
+    void *acc;       /* [CPU_ROW_CHUNK][max padded] f32 or i32 */
+    float *hidden;   /* [CPU_ROW_CHUNK][hidden_stride], zero beyond h1 */
+    float *widen;    /* CPU_WIDEN_FLOATS */
+    float *row;      /* [dim] one row of W1 as f32 */
+    uint32_t *group; /* [CPU_MAX_LANES][group_units] rows in the slab's dtype, zero-padded */
+};
+
+struct cpu_slab {
+    struct lens_slab base;
+    const struct cpu_variant *variant;
+    const struct cpu_kernel *first, *second; /* layers 1 and 2 */
+    struct cpu_matrix w1, w2;
+    struct cpu_slot_layout layout;
+    uint8_t *slots; /* [config.slots] of layout.stride, huge pages */
+    size_t slots_bytes;
+    uint8_t *x; /* [max_batch_rows] of x_stride bytes in first->x_form, zero-padded */
+    size_t x_stride;
+    float *x_scale; /* [max_batch_rows] integer kernels */
+    float *staged;  /* [dim] the row in f32 */
+    void *raw;      /* [dim] private copy of the row as it came */
+    uint32_t hidden_stride, group_units;
+    uint32_t threads;
+    struct cpu_scratch *scratch; /* [threads] */
+    void *scratch_memory;
+};
+
+static inline struct cpu_backend *cpu_backend_of(struct lens_slab *slab)
+{
+    return (struct cpu_backend *)slab->backend;
+}
+
+static inline uint8_t *cpu_slot(const struct cpu_slab *slab, uint32_t slot)
+{
+    return slab->slots + slab->layout.stride * slot;
+}
+
+/* The members of lens_backend_ops. */
+int cpu_slab_create(struct lens_backend *backend, const struct lens_model *model, const struct lens_slab_config *config,
+                    struct lens_slab **out, struct lens_error *err);
+void cpu_slab_destroy(struct lens_slab *slab);
+int cpu_slot_write(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n, lens_slot_done_fn done,
+                   void *arg, struct lens_error *err);
+int cpu_stage(struct lens_slab *slab, uint32_t row, const void *source, enum lens_dtype dtype);
+int cpu_score(struct lens_slab *slab, const struct lens_score_item *items, uint32_t n_items, const uint32_t *rows,
+              float *logits, struct lens_error *err);
+
+/* Bytes that slabs can still take: what the kernel says is available, 0 when unknown. */
+uint64_t cpu_memory_available(void);
+
+#endif

@@ -1,0 +1,93 @@
+/* The reference variant: plain C over row-major weights, one addition after the other. Every other variant is held to
+ * it (and it to float64) by the conformance suite; it must stay obvious, not fast. */
+#include "kernels/cpu/kernel.h"
+#include "kernels/cpu/tail.h"
+
+static float weight_f32(const void *w, size_t i)
+{
+    return ((const float *)w)[i];
+}
+
+static float weight_bf16(const void *w, size_t i)
+{
+    return lens_f32_from_bf16(((const uint16_t *)w)[i]);
+}
+
+static float weight_i8(const void *w, size_t i)
+{
+    return (float)((const int8_t *)w)[i];
+}
+
+static void float_product(const struct cpu_product *p, uint32_t depth, float (*weight)(const void *, size_t))
+{
+    size_t length = (size_t)p->units * depth;
+    for (uint32_t o = 0; o < p->padded; o++) {
+        for (uint32_t r = 0; r < p->n; r++) {
+            const float *x = p->x[r];
+            float sum = 0.0f;
+            for (size_t d = 0; d < length; d++)
+                sum += weight(p->weights, o * length + d) * x[d];
+            ((float *)p->acc)[(size_t)r * p->padded + o] = sum;
+        }
+    }
+}
+
+static void product_f32(const struct cpu_product *p)
+{
+    float_product(p, 1, weight_f32);
+}
+
+static void product_bf16(const struct cpu_product *p)
+{
+    float_product(p, 2, weight_bf16);
+}
+
+static void product_i8(const struct cpu_product *p)
+{
+    float_product(p, 4, weight_i8);
+}
+
+static void product_int8(const struct cpu_product *p)
+{
+    size_t length = (size_t)p->units * 4;
+    for (uint32_t o = 0; o < p->padded; o++) {
+        const int8_t *w = (const int8_t *)p->weights + o * length;
+        for (uint32_t r = 0; r < p->n; r++) {
+            const int16_t *x = p->x[r];
+            int32_t sum = 0;
+            for (size_t d = 0; d < length; d++)
+                sum += w[d] * x[d];
+            ((int32_t *)p->acc)[(size_t)r * p->padded + o] = sum;
+        }
+    }
+}
+
+static const struct cpu_kernel exact_f32 = {LENS_F32, CPU_X_F32, false, 1, 1, 1, product_f32};
+static const struct cpu_kernel exact_bf16 = {LENS_BF16, CPU_X_F32, false, 1, 1, 1, product_bf16};
+static const struct cpu_kernel exact_i8 = {LENS_I8, CPU_X_F32, false, 1, 1, 1, product_i8};
+static const struct cpu_kernel bf16_bf16 = {LENS_BF16, CPU_X_F32_ROUNDED, false, 1, 1, 1, product_bf16};
+static const struct cpu_kernel int8_i8 = {LENS_I8, CPU_X_I16, true, 1, 1, 1, product_int8};
+
+static const struct cpu_kernel *kernel_for(enum lens_dtype dtype, enum lens_compute compute)
+{
+    if (compute == LENS_COMPUTE_EXACT)
+        return dtype == LENS_F32 ? &exact_f32 : dtype == LENS_BF16 ? &exact_bf16 : dtype == LENS_I8 ? &exact_i8 : NULL;
+    if (compute == LENS_COMPUTE_BF16)
+        return dtype == LENS_BF16 ? &bf16_bf16 : NULL;
+    return dtype == LENS_I8 ? &int8_i8 : NULL;
+}
+
+static void transpose(const uint32_t *const *rows, uint32_t units, uint32_t lanes, uint32_t *out, uint32_t stride)
+{
+    for (uint32_t u = 0; u < units; u++)
+        for (uint32_t l = 0; l < lanes; l++)
+            memcpy(&out[(size_t)u * stride + l], (const char *)rows[l] + (size_t)u * 4, 4);
+}
+
+const struct cpu_variant cpu_variant_scalar = {
+    .name = "scalar",
+    .kernel = kernel_for,
+    .hidden = tail_hidden,
+    .logit = tail_logit,
+    .transpose = transpose,
+};

@@ -1,0 +1,234 @@
+/* Slabs of the CPU backend: how big things are, and their memory. Everything a run or a slot write needs is allocated
+ * here, once. */
+#include "kernels/cascade.h"
+#include "kernels/cpu/cpu.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* int32 sums of int8 products hold for this many terms (127 * 128 * dim < 2^31). */
+#define MAX_INTEGER_DIM 131072u
+
+static size_t round_up(size_t bytes, size_t unit)
+{
+    return (bytes + unit - 1) / unit * unit;
+}
+
+uint64_t cpu_memory_available(void)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    if (file == NULL)
+        return 0;
+    char line[128];
+    unsigned long long kilobytes = 0;
+    while (fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "MemAvailable: %llu", &kilobytes) == 1)
+            break;
+    fclose(file);
+    return kilobytes * 1024;
+}
+
+/* Pages must be there before the first score: a first touch costs far more than a read. */
+static void prefault(uint8_t *memory, size_t bytes)
+{
+#ifdef MADV_POPULATE_WRITE
+    if (madvise(memory, bytes, MADV_POPULATE_WRITE) == 0)
+        return;
+#endif
+    volatile uint8_t *touch = memory;
+    for (size_t i = 0; i < bytes; i += 4096)
+        touch[i] = 0;
+}
+
+/* `bytes` (a multiple of HUGE_PAGE) of zeroed memory on a huge page boundary, or NULL. */
+static uint8_t *map_huge(size_t bytes)
+{
+    uint8_t *wide =
+        mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (wide == MAP_FAILED)
+        return NULL;
+    size_t before = (HUGE_PAGE - (uintptr_t)wide % HUGE_PAGE) % HUGE_PAGE;
+    if (before > 0)
+        munmap(wide, before);
+    if (HUGE_PAGE - before > 0)
+        munmap(wide + before + bytes, HUGE_PAGE - before);
+    madvise(wide + before, bytes, MADV_HUGEPAGE);
+    prefault(wide + before, bytes);
+    return wide + before;
+}
+
+static int map_slots(struct cpu_slab *slab, struct lens_error *err)
+{
+    slab->slots_bytes = round_up(slab->layout.stride * slab->base.config.slots, HUGE_PAGE);
+    uint64_t available = cpu_memory_available();
+    if (available != 0 && slab->slots_bytes > available)
+        return lens_error_set(err, -ENOMEM, "%u slots need %zu MiB, and this machine has %llu MiB available",
+                              slab->base.config.slots, slab->slots_bytes >> 20, (unsigned long long)available >> 20);
+    slab->slots = map_huge(slab->slots_bytes);
+    if (slab->slots == NULL)
+        return lens_error_set(err, -ENOMEM, "could not map %zu MiB for %u slots", slab->slots_bytes >> 20,
+                              slab->base.config.slots);
+    return 0;
+}
+
+static int check_config(const struct lens_model *model, const struct lens_slab_config *config, struct lens_error *err)
+{
+    if (model->lenses == 0 || model->dim == 0 || model->h1 == 0 || model->h2 == 0)
+        return lens_error_set(err, -EINVAL, "a model of %u lenses %u -> %u -> %u: no size may be 0", model->lenses,
+                              model->dim, model->h1, model->h2);
+    if (model->w2_dtype != LENS_F32 && model->w2_dtype != LENS_BF16)
+        return lens_error_set(err, -ENOTSUP, "w2 is %s, expected f32 or bf16", lens_dtype_name(model->w2_dtype));
+    if (config->slots == 0 || config->max_batch_rows == 0)
+        return lens_error_set(err, -EINVAL, "a slab of %u slots for %u rows: both must be at least 1", config->slots,
+                              config->max_batch_rows);
+    if (config->compute == LENS_COMPUTE_INT8 && model->dim > MAX_INTEGER_DIM)
+        return lens_error_set(err, -ENOTSUP, "compute int8 holds for at most %u dimensions, the model has %u",
+                              MAX_INTEGER_DIM, model->dim);
+    return 0;
+}
+
+static int choose_kernels(struct cpu_slab *slab, const struct cpu_variant *variant, struct lens_error *err)
+{
+    const struct lens_slab_config *config = &slab->base.config;
+    slab->variant = variant;
+    slab->first = variant->kernel(config->dtype, config->compute);
+    slab->second = cpu_exact_kernel(variant, slab->base.model.w2_dtype);
+    if (slab->first == NULL)
+        return lens_error_set(err, -ENOTSUP,
+                              "compute %s doesn't work on %s slots: exact takes f32, bf16 or int8 slots, bf16 takes "
+                              "bf16 slots, int8 takes int8 slots",
+                              lens_compute_name(config->compute), lens_dtype_name(config->dtype));
+    return 0;
+}
+
+static void lay_out(struct cpu_slab *slab)
+{
+    const struct lens_model *model = &slab->base.model;
+    slab->w1 = cpu_matrix_of(slab->first, model->h1, model->dim);
+    slab->w2 = cpu_matrix_of(slab->second, model->h2, model->h1);
+    size_t tables = slab->first->dtype == LENS_I8 ? round_up((size_t)slab->w1.padded * 4, 64) : 0;
+    slab->layout.scale = round_up(slab->w1.bytes, 64);
+    slab->layout.bias = slab->layout.scale + tables;
+    slab->layout.w2 = slab->layout.bias + tables;
+    slab->layout.stride = round_up(slab->layout.w2 + slab->w2.bytes, 64);
+
+    uint32_t depth = 4 / lens_dtype_bytes(slab->first->dtype);
+    slab->x_stride = round_up((size_t)slab->w1.units * depth * cpu_x_bytes(slab->first->x_form), 64);
+    slab->hidden_stride = (uint32_t)round_up(model->h1, 16);
+    slab->group_units = slab->w1.units > slab->w2.units ? slab->w1.units : slab->w2.units;
+}
+
+/* Zeroed, 64-byte aligned; NULL on overflow or no memory. */
+static void *zeroed(size_t n, size_t size)
+{
+    if (size != 0 && n > SIZE_MAX / 2 / size)
+        return NULL;
+    size_t bytes = round_up(n * size + 1, 64);
+    void *memory = aligned_alloc(64, bytes);
+    if (memory != NULL)
+        memset(memory, 0, bytes);
+    return memory;
+}
+
+static int allocate_scratch(struct cpu_slab *slab)
+{
+    size_t padded = slab->w1.padded > slab->w2.padded ? slab->w1.padded : slab->w2.padded;
+    size_t acc = round_up(CPU_ROW_CHUNK * padded * 4, 64);
+    size_t hidden = round_up((size_t)CPU_ROW_CHUNK * slab->hidden_stride * sizeof(float), 64);
+    size_t widen = CPU_WIDEN_FLOATS * sizeof(float);
+    size_t longest = slab->base.model.dim > slab->base.model.h1 ? slab->base.model.dim : slab->base.model.h1;
+    size_t row = round_up(longest * sizeof(float), 64);
+    size_t group = round_up((size_t)CPU_MAX_LANES * slab->group_units * 4, 64);
+    size_t each = acc + hidden + widen + row + group;
+    slab->scratch = calloc(slab->threads, sizeof *slab->scratch);
+    slab->scratch_memory = zeroed(slab->threads, each);
+    if (slab->scratch == NULL || slab->scratch_memory == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < slab->threads; i++) {
+        uint8_t *at = (uint8_t *)slab->scratch_memory + each * i;
+        slab->scratch[i].acc = at;
+        slab->scratch[i].hidden = (float *)(at + acc);
+        slab->scratch[i].widen = (float *)(at + acc + hidden);
+        slab->scratch[i].row = (float *)(at + acc + hidden + widen);
+        slab->scratch[i].group = (uint32_t *)(at + acc + hidden + widen + row);
+    }
+    return 0;
+}
+
+static int allocate_tables(struct cpu_slab *slab, struct lens_error *err)
+{
+    uint32_t rows = slab->base.config.max_batch_rows, dim = slab->base.model.dim;
+    slab->x = zeroed(rows, slab->x_stride);
+    slab->x_scale = zeroed(rows, sizeof(float));
+    slab->staged = zeroed(dim, sizeof(float));
+    slab->raw = zeroed(dim, sizeof(float));
+    slab->base.slot_of = calloc(slab->base.model.lenses, sizeof(int32_t));
+    slab->base.lens_in = calloc(slab->base.config.slots, sizeof(int32_t));
+    if (slab->x == NULL || slab->x_scale == NULL || slab->staged == NULL || slab->raw == NULL ||
+        slab->base.slot_of == NULL || slab->base.lens_in == NULL || allocate_scratch(slab) != 0)
+        return lens_error_set(err, -ENOMEM, "no memory for the tables of a slab of %u slots and %u rows",
+                              slab->base.config.slots, rows);
+    memset(slab->base.slot_of, 0xff, slab->base.model.lenses * sizeof(int32_t));
+    memset(slab->base.lens_in, 0xff, slab->base.config.slots * sizeof(int32_t));
+    return 0;
+}
+
+void cpu_slab_destroy(struct lens_slab *base)
+{
+    if (base == NULL)
+        return;
+    struct cpu_slab *slab = (struct cpu_slab *)base;
+    lens_cascade_destroy(base);
+    if (slab->slots != NULL)
+        munmap(slab->slots, slab->slots_bytes);
+    free(slab->x);
+    free(slab->x_scale);
+    free(slab->staged);
+    free(slab->raw);
+    free(slab->scratch);
+    free(slab->scratch_memory);
+    free(base->slot_of);
+    free(base->lens_in);
+    free(slab);
+}
+
+int cpu_slab_create(struct lens_backend *backend, const struct lens_model *model, const struct lens_slab_config *config,
+                    struct lens_slab **out, struct lens_error *err)
+{
+    *out = NULL;
+    struct cpu_backend *cpu = (struct cpu_backend *)backend;
+    int rc = check_config(model, config, err);
+    if (rc != 0)
+        return rc;
+    struct cpu_slab *slab = calloc(1, sizeof *slab);
+    if (slab == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory for a slab");
+    slab->base.backend = backend;
+    slab->base.model = *model;
+    slab->base.config = *config;
+    slab->threads = cpu->threads;
+    rc = choose_kernels(slab, cpu->variant, err);
+    if (rc != 0)
+        goto fail;
+    lay_out(slab);
+    rc = allocate_tables(slab, err);
+    if (rc != 0)
+        goto fail;
+    rc = map_slots(slab, err);
+    if (rc != 0)
+        goto fail;
+    rc = lens_cascade_create(&slab->base, err);
+    if (rc != 0)
+        goto fail;
+    *out = &slab->base;
+    return 0;
+fail:
+    cpu_slab_destroy(&slab->base);
+    return rc;
+}
