@@ -19,6 +19,8 @@ struct lensd_engine_config {
     uint32_t max_sessions;
     /* Called on the engine thread, once for a session, when its ring was found forged; must only signal (uv_async). */
     void (*on_broken)(void *arg);
+    /* Likewise, after a batch failed: lensd_engine_failure says why. May be NULL. */
+    void (*on_failure)(void *arg);
     void *arg;
 };
 
@@ -39,6 +41,9 @@ int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessio
                       uint32_t n, struct lens_error *err);
 
 void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence);
+
+/* How many batches have failed so far, and the sentence of the last one (any thread; takes a short lock). */
+uint64_t lensd_engine_failure(struct lensd_engine *engine, struct lens_error *last);
 
 const struct lensd_statistics *lensd_engine_statistics(const struct lensd_engine *engine);
 /* Grows while the engine is alive (once a turn, and once a second when idle): for the watchdog. */

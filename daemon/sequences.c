@@ -12,28 +12,40 @@ static uint32_t home_of(const struct lensd_sequences *table, uint64_t name)
     return (uint32_t)(x >> 32) & (table->index_size - 1);
 }
 
-int lensd_sequences_init(struct lensd_sequences *table, uint32_t capacity, uint32_t retained_capacity)
+size_t lensd_sequences_storage(uint32_t capacity, uint32_t retained_capacity)
+{
+    return 2 * (size_t)retained_capacity * capacity + 1;
+}
+
+static void lay_out(struct lensd_sequences *table, uint32_t *storage, uint32_t retained_capacity)
+{
+    table->storage = storage;
+    table->retained_capacity = retained_capacity;
+    for (uint32_t i = 0; i < table->capacity; i++) {
+        table->items[i].retained = storage + 2 * (size_t)retained_capacity * i;
+        table->items[i].next = table->items[i].retained + retained_capacity;
+        table->items[i].n_retained = 0;
+    }
+}
+
+int lensd_sequences_init(struct lensd_sequences *table, uint32_t capacity, uint32_t *storage,
+                         uint32_t retained_capacity)
 {
     memset(table, 0, sizeof *table);
     table->capacity = capacity;
-    table->retained_capacity = retained_capacity;
     table->index_size = 4;
     while (table->index_size < capacity * 2)
         table->index_size *= 2;
-    size_t per_sequence = 2 * (size_t)retained_capacity;
     table->items = lensd_calloc(capacity, sizeof *table->items);
     table->index = lensd_calloc(table->index_size, sizeof *table->index);
-    table->storage = lensd_calloc(per_sequence * capacity + 1, sizeof *table->storage);
-    if (table->items == NULL || table->index == NULL || table->storage == NULL) {
+    if (table->items == NULL || table->index == NULL) {
         lensd_sequences_free(table);
         return -ENOMEM;
     }
-    for (uint32_t i = 0; i < capacity; i++) {
-        table->items[i].retained = table->storage + per_sequence * i;
-        table->items[i].next = table->items[i].retained + retained_capacity;
+    for (uint32_t i = 0; i < capacity; i++)
         table->items[i].next_free = i + 1 < capacity ? i + 2 : 0;
-    }
     table->first_free = capacity > 0 ? 1 : 0;
+    lay_out(table, storage, retained_capacity);
     return 0;
 }
 
@@ -102,10 +114,11 @@ void lensd_sequences_end(struct lensd_sequences *table, uint64_t name)
     }
 }
 
-void lensd_sequences_forget_all(struct lensd_sequences *table)
+uint32_t *lensd_sequences_rebase(struct lensd_sequences *table, uint32_t *storage, uint32_t retained_capacity)
 {
-    for (uint32_t i = 0; i < table->capacity; i++) {
+    uint32_t *old = table->storage;
+    lay_out(table, storage, retained_capacity);
+    for (uint32_t i = 0; i < table->capacity; i++)
         table->items[i].stale = table->items[i].used;
-        table->items[i].n_retained = 0;
-    }
+    return old;
 }

@@ -27,8 +27,13 @@ struct lensd_sequences {
     uint32_t first_free; /* item + 1 */
 };
 
-/* -ENOMEM, else 0. */
-int lensd_sequences_init(struct lensd_sequences *table, uint32_t capacity, uint32_t retained_capacity);
+/* u32s of storage that `capacity` sequences with two sets of `retained_capacity` ids need. */
+size_t lensd_sequences_storage(uint32_t capacity, uint32_t retained_capacity);
+
+/* `storage` (lensd_sequences_storage of them, from lensd_calloc) belongs to the table from now on. -ENOMEM (storage
+ * stays the caller's), else 0. */
+int lensd_sequences_init(struct lensd_sequences *table, uint32_t capacity, uint32_t *storage,
+                         uint32_t retained_capacity);
 void lensd_sequences_free(struct lensd_sequences *table);
 
 /* Finds, or makes with an empty R. NULL when the table is full. */
@@ -37,7 +42,8 @@ struct lensd_sequence *lensd_sequences_get(struct lensd_sequences *table, uint64
 struct lensd_sequence *lensd_sequences_find(struct lensd_sequences *table, uint64_t name);
 void lensd_sequences_end(struct lensd_sequences *table, uint64_t name);
 
-/* Forgets every R, because ids mean something else now. */
-void lensd_sequences_forget_all(struct lensd_sequences *table);
+/* Forgets every R, because ids mean something else now, and marks every sequence stale. Takes `storage` for sets of
+ * the new capacity and returns the old one, for the caller to free (on another thread). Allocates nothing. */
+uint32_t *lensd_sequences_rebase(struct lensd_sequences *table, uint32_t *storage, uint32_t retained_capacity);
 
 #endif

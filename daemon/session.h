@@ -15,7 +15,7 @@
 #define LENSD_SEQUENCES_DEFAULT 64u
 #define LENSD_SEQUENCES_MAX     65536u
 #define LENSD_EXPANDED_DEFAULT  256u
-#define LENSD_EXPANDED_MAX      65536u
+#define LENSD_EXPANDED_MAX      16384u
 
 /* What depends on the pack and changes with a swap. */
 struct lensd_binding {
@@ -24,7 +24,11 @@ struct lensd_binding {
     uint32_t n_base;
     uint32_t *pinned; /* the session's pins */
     uint32_t n_pinned;
+    uint32_t *storage; /* for the sequences' retained sets, in the size this pack needs; NULL once they took it */
+    uint32_t retained_capacity;
 };
+
+enum lensd_pending { LENSD_PENDING_READY, LENSD_PENDING_BAD, LENSD_PENDING_RUNNING, LENSD_PENDING_DONE };
 
 struct lensd_session {
     uint32_t id;   /* unique over the daemon's life, from 1 */
@@ -37,11 +41,15 @@ struct lensd_session {
     struct lensd_binding binding;
     struct lens_ring_server ring;
     struct lens_submit_descriptor *pending; /* taken and not yet released: submit_slots entries, a circular queue */
-    uint8_t *pending_state;                 /* enum in engine.c */
-    uint64_t pending_head, pending_tail;
+    uint8_t *pending_state;                 /* enum lensd_pending */
+    uint64_t pending_head; /* taken so far */
+    uint64_t pending_tail; /* released so far */
+    uint64_t pending_scan; /* looked at while the running batch was put together */
     struct lensd_sequences sequences;
     struct lensd_statistics *statistics;
-    bool stale;           /* the pack was swapped: flag each sequence's next submission */
+    unsigned char notice[128]; /* the ResultsReady packet, encoded once */
+    uint32_t notice_bytes;
+    bool wake;            /* engine: results were published in this turn */
     atomic_bool broken;   /* engine: the client forged its ring indices; the loop closes the session */
 };
 

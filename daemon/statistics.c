@@ -27,6 +27,8 @@ void lensd_statistics_add(struct lensd_statistics *s, const struct lens_result_h
     add(&s->slot_hits, row->counts.slot_hits);
     add(&s->host_hits, row->counts.host_hits);
     add(&s->cold, row->counts.cold);
+    if (row->timing.total == 0) /* refused, never run: it has no times */
+        return;
     uint64_t stages[LENS_STAGES];
     memcpy(stages, &row->timing, sizeof stages);
     for (uint32_t i = 0; i < LENS_STAGES; i++)

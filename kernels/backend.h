@@ -106,11 +106,13 @@ struct lens_job {
     const struct lens_cascade_options *options;
     const uint32_t *base; /* lens ids of the session's base layers */
     uint32_t n_base;
-    const uint32_t *extra; /* pinned and retained ids; duplicates and overlaps with base are fine */
-    uint32_t n_extra;
+    const uint32_t *pinned; /* always scored too; duplicates and overlaps with base or kept are fine */
+    uint32_t n_pinned;
+    const uint32_t *kept; /* the sequence's R before this submission */
+    uint32_t n_kept;
     bool give_up; /* the caller's: of misses reported once, leave out what this job wanted (PARTIAL), don't wait */
     struct lens_row_out *out; /* [n_rows] */
-    uint32_t *retained;       /* R after this submission, written when the batch is done; must not overlap extra */
+    uint32_t *retained;       /* R after this submission, written when the batch is done; must not overlap kept */
     uint32_t retained_capacity; /* >= keep_top_k, or >= N for -1 */
     uint32_t n_retained;
     bool retained_changed; /* false: no valid row, keep the old R */
@@ -187,8 +189,8 @@ struct lens_slab {
     struct lens_slab_config config;
     int32_t *slot_of;  /* [N]: slot of a resident lens, else -1. Read by the caller, written by the backend */
     int32_t *lens_in;  /* [slots]: lens in the slot, else -1 */
-    uint32_t *last_used;    /* [N]: value of `clock` when the lens was last scored; for eviction policies */
-    uint32_t clock;         /* counts batches */
+    uint64_t *last_used;    /* [N]: value of `clock` when the lens was last scored; for eviction policies */
+    uint64_t clock;         /* counts batches */
     struct lens_cascade *cascade; /* NULL for backends with a run of their own */
 };
 

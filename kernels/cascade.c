@@ -130,8 +130,10 @@ static int begin_row(struct lens_slab *slab, struct lens_job *job, uint32_t inde
         return status;
     for (uint32_t i = 0; i < job->n_base; i++)
         lens_row_want(c, r, job->base[i]);
-    for (uint32_t i = 0; i < job->n_extra; i++)
-        lens_row_want(c, r, job->extra[i]);
+    for (uint32_t i = 0; i < job->n_pinned; i++)
+        lens_row_want(c, r, job->pinned[i]);
+    for (uint32_t i = 0; i < job->n_kept; i++)
+        lens_row_want(c, r, job->kept[i]);
     row->active = row->n;
     return 0;
 }

@@ -46,7 +46,7 @@ enum lens_row_status { LENS_ROW_COMPLETE = 0, LENS_ROW_PARTIAL = 1, LENS_ROW_INV
 
 enum lens_row_flags { LENS_ROW_CAPPED = 1u << 0, LENS_ROW_DEGRADED = 1u << 1, LENS_ROW_STALE = 1u << 2 };
 
-/* Why a row is INVALID_INPUT. */
+/* Why a row is INVALID_INPUT, or (ENGINE_FAILURE) PARTIAL and DEGRADED without any lens scored. */
 enum lens_row_reason {
     LENS_REASON_NONE = 0,
     LENS_REASON_NOT_FINITE = 1,         /* NaN or Inf in the row, or a logit that is not a number */

@@ -1,0 +1,422 @@
+/* See engine.h. The engine's thread, how the loop thread talks to it, and how it sleeps. */
+#include "daemon/engine.h"
+
+#include "daemon/batch.h"
+#include "daemon/sys.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define IDLE_MS 1000 /* the heartbeat's period while nothing happens */
+
+/* Work of the loop thread that must run between two batches. */
+struct call {
+    int (*run)(struct lensd_engine *engine, void *arg, struct lens_error *err);
+    void *arg;
+    struct lens_error *err;
+    int result;
+    bool done;
+};
+
+struct lensd_engine {
+    struct lensd_engine_config config;
+    pthread_t thread;
+    int epoll, kick; /* kick: an eventfd the loop thread writes after leaving a call or a stop */
+    pthread_mutex_t lock;
+    pthread_cond_t called;
+    struct call *call; /* under lock */
+    struct lens_error failure; /* under lock */
+    uint64_t failures;         /* under lock */
+    atomic_bool has_call;
+    atomic_bool stopping;
+    _Atomic uint64_t stop_at_ns;
+    _Atomic uint64_t heartbeat;
+    struct lensd_session **sessions; /* the engine thread's */
+    uint32_t n_sessions, next_session;
+    struct lensd_batch batch;
+    struct lensd_statistics *statistics;
+};
+
+/* ---- calls from the loop thread --------------------------------------------------------------------------------- */
+
+static void kick(struct lensd_engine *engine)
+{
+    uint64_t one = 1;
+    ssize_t n = write(engine->kick, &one, sizeof one);
+    (void)n; /* a full counter is a kick that is already due */
+}
+
+static int call_engine(struct lensd_engine *engine, int (*run)(struct lensd_engine *, void *, struct lens_error *),
+                       void *arg, struct lens_error *err)
+{
+    struct call call = {.run = run, .arg = arg, .err = err};
+    pthread_mutex_lock(&engine->lock);
+    engine->call = &call;
+    atomic_store_explicit(&engine->has_call, true, memory_order_release);
+    kick(engine);
+    while (!call.done)
+        pthread_cond_wait(&engine->called, &engine->lock);
+    pthread_mutex_unlock(&engine->lock);
+    return call.result;
+}
+
+/* On the engine thread: runs the call that waits, if any. */
+static void answer_call(struct lensd_engine *engine)
+{
+    if (!atomic_load_explicit(&engine->has_call, memory_order_acquire))
+        return;
+    pthread_mutex_lock(&engine->lock);
+    struct call *call = engine->call;
+    engine->call = NULL;
+    atomic_store_explicit(&engine->has_call, false, memory_order_relaxed);
+    if (call != NULL) {
+        call->result = call->run(engine, call->arg, call->err);
+        call->done = true;
+    }
+    pthread_cond_broadcast(&engine->called);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static int pin_binding(const struct lensd_binding *binding, struct lens_error *err)
+{
+    struct lensd_pool *pool = binding->served->pool;
+    int r = lensd_pool_pin(pool, binding->base, binding->n_base, err);
+    if (r != 0)
+        return r;
+    r = lensd_pool_pin(pool, binding->pinned, binding->n_pinned, err);
+    if (r != 0)
+        lensd_pool_unpin(pool, binding->base, binding->n_base);
+    return r;
+}
+
+static void unpin_binding(const struct lensd_binding *binding)
+{
+    lensd_pool_unpin(binding->served->pool, binding->base, binding->n_base);
+    lensd_pool_unpin(binding->served->pool, binding->pinned, binding->n_pinned);
+}
+
+static int attach_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    struct lensd_session *session = arg;
+    if (engine->n_sessions == engine->config.max_sessions)
+        return lens_error_set(err, -EMFILE, "%u sessions are attached already, the most this daemon serves: detach "
+                              "one or raise ipc.max_sessions", engine->n_sessions);
+    int r = lensd_batch_reserve(&engine->batch, session->binding.served->pack->lenses);
+    if (r != 0)
+        return lens_error_set(err, r, "no memory to serve another pack");
+    r = pin_binding(&session->binding, err);
+    if (r != 0)
+        return r;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, session->doorbell, &event) != 0) {
+        r = -errno;
+        unpin_binding(&session->binding);
+        return lens_error_set(err, r, "watching a session's doorbell: %s", strerror(-r));
+    }
+    engine->sessions[engine->n_sessions++] = session;
+    return 0;
+}
+
+int lensd_engine_attach(struct lensd_engine *engine, struct lensd_session *session, struct lens_error *err)
+{
+    return call_engine(engine, attach_here, session, err);
+}
+
+static int detach_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    (void)err;
+    struct lensd_session *session = arg;
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        if (engine->sessions[i] != session)
+            continue;
+        engine->sessions[i] = engine->sessions[--engine->n_sessions];
+        (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, session->doorbell, NULL);
+        unpin_binding(&session->binding);
+        break;
+    }
+    return 0;
+}
+
+void lensd_engine_detach(struct lensd_engine *engine, struct lensd_session *session)
+{
+    (void)call_engine(engine, detach_here, session, NULL);
+}
+
+struct swap {
+    struct lensd_session **sessions;
+    struct lensd_binding *bindings;
+    uint32_t n;
+};
+
+static void rebind(struct lensd_session *session, struct lensd_binding *binding)
+{
+    unpin_binding(&session->binding);
+    struct lensd_binding old = session->binding;
+    session->binding = *binding;
+    old.storage = lensd_sequences_rebase(&session->sequences, binding->storage, binding->retained_capacity);
+    session->binding.storage = NULL;
+    *binding = old;
+}
+
+static int swap_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    struct swap *swap = arg;
+    uint32_t pinned = 0;
+    int r = 0;
+    for (; pinned < swap->n; pinned++) {
+        r = lensd_batch_reserve(&engine->batch, swap->bindings[pinned].served->pack->lenses);
+        if (r == 0)
+            r = pin_binding(&swap->bindings[pinned], err);
+        if (r != 0)
+            break;
+    }
+    if (r != 0) {
+        while (pinned > 0)
+            unpin_binding(&swap->bindings[--pinned]);
+        return r;
+    }
+    for (uint32_t i = 0; i < swap->n; i++)
+        rebind(swap->sessions[i], &swap->bindings[i]);
+    return 0;
+}
+
+int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessions, struct lensd_binding *bindings,
+                      uint32_t n, struct lens_error *err)
+{
+    struct swap swap = {sessions, bindings, n};
+    return call_engine(engine, swap_here, &swap, err);
+}
+
+struct ending {
+    struct lensd_session *session;
+    uint64_t sequence;
+};
+
+static int end_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    (void)engine;
+    (void)err;
+    struct ending *ending = arg;
+    lensd_sequences_end(&ending->session->sequences, ending->sequence);
+    return 0;
+}
+
+void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence)
+{
+    struct ending ending = {session, sequence};
+    (void)call_engine(engine, end_here, &ending, NULL);
+}
+
+uint64_t lensd_engine_failure(struct lensd_engine *engine, struct lens_error *last)
+{
+    pthread_mutex_lock(&engine->lock);
+    uint64_t failures = engine->failures;
+    *last = engine->failure;
+    pthread_mutex_unlock(&engine->lock);
+    return failures;
+}
+
+const struct lensd_statistics *lensd_engine_statistics(const struct lensd_engine *engine)
+{
+    return engine->statistics;
+}
+
+uint64_t lensd_engine_heartbeat(const struct lensd_engine *engine)
+{
+    return atomic_load_explicit(&engine->heartbeat, memory_order_relaxed);
+}
+
+/* ---- the engine's thread ---------------------------------------------------------------------------------------- */
+
+static void intake_all(struct lensd_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        struct lensd_session *session = engine->sessions[i];
+        if (atomic_load_explicit(&session->broken, memory_order_relaxed))
+            continue;
+        if (lensd_batch_intake(session))
+            continue;
+        atomic_store_explicit(&session->broken, true, memory_order_release);
+        engine->config.on_broken(engine->config.arg);
+    }
+}
+
+static void record_failure(struct lensd_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->failures++;
+    engine->failure = engine->batch.failure;
+    pthread_mutex_unlock(&engine->lock);
+    if (engine->config.on_failure != NULL)
+        engine->config.on_failure(engine->config.arg);
+}
+
+/* Runs one batch of the first session, in turn, that has work. True when there was any. */
+static bool run_one_batch(struct lensd_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        uint32_t first = (engine->next_session + i) % engine->n_sessions;
+        struct lensd_session *session = engine->sessions[first];
+        if (session->pending_head == session->pending_tail)
+            continue;
+        struct lensd_served_pack *pack = session->binding.served;
+        engine->next_session = first + 1;
+        if (!lensd_batch_assemble(&engine->batch, engine->sessions, engine->n_sessions, first, pack))
+            continue;
+        if (lensd_batch_execute(&engine->batch, pack) != 0)
+            record_failure(engine);
+        return true;
+    }
+    return false;
+}
+
+/* Loads what skipped rows went without; true while there is more to load. */
+static bool catch_up(struct lensd_engine *engine)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < engine->n_sessions; i++)
+        left += lensd_pool_catch_up(engine->sessions[i]->binding.served->pool);
+    return left > 0;
+}
+
+/* One round: calls, new descriptors, one batch. True when there was work. */
+static bool turn(struct lensd_engine *engine)
+{
+    atomic_fetch_add_explicit(&engine->heartbeat, 1, memory_order_relaxed);
+    answer_call(engine);
+    intake_all(engine);
+    return run_one_batch(engine);
+}
+
+static bool anything_waits(const struct lensd_engine *engine)
+{
+    if (atomic_load(&engine->has_call) || atomic_load(&engine->stopping))
+        return true;
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        const struct lensd_session *session = engine->sessions[i];
+        if (!atomic_load_explicit(&session->broken, memory_order_relaxed) && lens_ring_server_pending(&session->ring))
+            return true;
+    }
+    return false;
+}
+
+static void announce(struct lensd_engine *engine, bool sleeping)
+{
+    for (uint32_t i = 0; i < engine->n_sessions; i++)
+        lens_ring_server_set_sleeping(&engine->sessions[i]->ring, sleeping);
+}
+
+/* Sleeps until a doorbell, a kick, or the heartbeat's period. Doorbells are edge triggered and never read: a client
+ * can't block or delay anybody by what it does to its own. */
+static void sleep_until_work(struct lensd_engine *engine)
+{
+    struct epoll_event events[16];
+    announce(engine, true);
+    if (!anything_waits(engine))
+        (void)epoll_wait(engine->epoll, events, 16, IDLE_MS);
+    announce(engine, false);
+    uint64_t kicks;
+    ssize_t n = read(engine->kick, &kicks, sizeof kicks);
+    (void)n;
+}
+
+static bool drained(struct lensd_engine *engine, bool worked)
+{
+    return atomic_load(&engine->stopping) && (!worked || lensd_now_ns() >= atomic_load(&engine->stop_at_ns));
+}
+
+static void *engine_main(void *arg)
+{
+    struct lensd_engine *engine = arg;
+    uint64_t spin_ns = (uint64_t)engine->config.spin_us * 1000;
+    uint64_t last_work = lensd_now_ns();
+    for (;;) {
+        bool worked = turn(engine);
+        if (drained(engine, worked))
+            break;
+        uint64_t now = lensd_now_ns();
+        if (worked) {
+            last_work = now;
+            continue;
+        }
+        if (catch_up(engine))
+            continue;
+        if (now - last_work < spin_ns) {
+            __builtin_ia32_pause();
+            continue;
+        }
+        sleep_until_work(engine);
+        last_work = lensd_now_ns();
+    }
+    return NULL;
+}
+
+/* ---- start and stop --------------------------------------------------------------------------------------------- */
+
+static int open_descriptors(struct lensd_engine *engine)
+{
+    engine->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (engine->epoll < 0)
+        return -errno;
+    engine->kick = lensd_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (engine->kick < 0)
+        return engine->kick;
+    struct epoll_event event = {.events = EPOLLIN};
+    return epoll_ctl(engine->epoll, EPOLL_CTL_ADD, engine->kick, &event) != 0 ? -errno : 0;
+}
+
+static void free_engine(struct lensd_engine *engine)
+{
+    if (engine->epoll >= 0)
+        close(engine->epoll);
+    if (engine->kick >= 0)
+        close(engine->kick);
+    pthread_cond_destroy(&engine->called);
+    pthread_mutex_destroy(&engine->lock);
+    lensd_batch_free(&engine->batch);
+    lensd_free(engine->sessions);
+    lensd_free(engine->statistics);
+    lensd_free(engine);
+}
+
+int lensd_engine_start(const struct lensd_engine_config *config, struct lensd_engine **out, struct lens_error *err)
+{
+    *out = NULL;
+    struct lensd_engine *engine = lensd_calloc(1, sizeof *engine);
+    if (engine == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory for the engine");
+    engine->config = *config;
+    engine->epoll = engine->kick = -1;
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_cond_init(&engine->called, NULL);
+    engine->sessions = lensd_calloc(config->max_sessions, sizeof *engine->sessions);
+    engine->statistics = lensd_calloc(1, sizeof *engine->statistics);
+    int r = engine->sessions != NULL && engine->statistics != NULL ? 0 : -ENOMEM;
+    if (r == 0)
+        r = lensd_batch_init(&engine->batch, config->max_batch_rows, engine->statistics);
+    if (r == 0)
+        r = open_descriptors(engine);
+    if (r == 0)
+        r = -pthread_create(&engine->thread, NULL, engine_main, engine);
+    if (r != 0) {
+        free_engine(engine);
+        return lens_error_set(err, r, "starting the engine: %s", strerror(-r));
+    }
+    pthread_setname_np(engine->thread, "lensd-engine");
+    *out = engine;
+    return 0;
+}
+
+void lensd_engine_stop(struct lensd_engine *engine, uint32_t drain_ms)
+{
+    atomic_store(&engine->stop_at_ns, lensd_now_ns() + (uint64_t)drain_ms * 1000000);
+    atomic_store(&engine->stopping, true);
+    kick(engine);
+    pthread_join(engine->thread, NULL);
+    free_engine(engine);
+}

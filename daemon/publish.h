@@ -1,0 +1,17 @@
+/* Writing results into the sessions' result rings, and giving descriptors back. Engine thread; private to daemon/. */
+#ifndef LENSD_PUBLISH_H
+#define LENSD_PUBLISH_H
+
+#include "daemon/batch.h"
+
+/* Publishes every row of a finished batch in order, keeps the retained sets, ends sequences, wakes sleeping clients. */
+void lensd_publish_batch(struct lensd_batch *batch, const struct lensd_served_pack *pack);
+
+/* Answers every row of a submission that is not run, with INVALID_INPUT and `reason`. */
+void lensd_publish_refusal(struct lensd_batch *batch, struct lensd_session *session,
+                           const struct lens_submit_descriptor *d, enum lens_row_reason reason);
+
+/* Gives back the session's finished descriptors, oldest first, and wakes its client if results wait. */
+void lensd_publish_release(struct lensd_session *session);
+
+#endif

@@ -1,0 +1,67 @@
+/* See served_pack.h. */
+#include "daemon/served_pack.h"
+
+#include "daemon/sys.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The file's name without its folders and its last suffix. */
+static void stem_of(const char *path, char *out, size_t size)
+{
+    const char *name = strrchr(path, '/');
+    name = name != NULL ? name + 1 : path;
+    const char *dot = strrchr(name, '.');
+    size_t length = dot != NULL && dot != name ? (size_t)(dot - name) : strlen(name);
+    length = length < size - 1 ? length : size - 1;
+    memcpy(out, name, length);
+    out[length] = '\0';
+}
+
+static int name_it(struct lensd_served_pack *served, const char *path, const char *name, struct lens_error *err)
+{
+    if (name == NULL || name[0] == '\0') {
+        stem_of(path, served->name, sizeof served->name);
+        return 0;
+    }
+    if (strlen(name) >= sizeof served->name)
+        return lens_error_set(err, -ENAMETOOLONG, "a pack's name may have %zu bytes, found %zu",
+                              sizeof served->name - 1, strlen(name));
+    memcpy(served->name, name, strlen(name) + 1);
+    return 0;
+}
+
+int lensd_served_pack_open(const char *path, const char *name, struct lens_backend *backend,
+                           const struct lensd_pool_config *config, uint32_t generation, bool verify,
+                           struct lensd_served_pack **out, struct lens_error *err)
+{
+    *out = NULL;
+    struct lensd_served_pack *served = lensd_calloc(1, sizeof *served);
+    if (served == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory to serve %s", path);
+    served->generation = generation;
+    int r = name_it(served, path, name, err);
+    if (r == 0)
+        r = lens_pack_open(path, &served->pack, err);
+    if (r == 0 && verify)
+        r = lens_pack_verify(served->pack, NULL, NULL, err);
+    if (r == 0)
+        r = lensd_pool_create(backend, served->pack, config, &served->pool, err);
+    if (r == 0)
+        r = lensd_pool_preload(served->pool, NULL, NULL, err);
+    if (r != 0) {
+        lensd_served_pack_close(served);
+        return r;
+    }
+    *out = served;
+    return 0;
+}
+
+void lensd_served_pack_close(struct lensd_served_pack *served)
+{
+    if (served == NULL)
+        return;
+    lensd_pool_destroy(served->pool);
+    lens_pack_close(served->pack);
+    lensd_free(served);
+}

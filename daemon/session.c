@@ -1,0 +1,248 @@
+/* See session.h. Making and unmaking sessions; serving them is the engine's. */
+#include "daemon/session.h"
+
+#include "daemon/sys.h"
+#include "proto/codec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3; older kernels answer EINVAL */
+#endif
+
+static uint32_t count_base(const struct lens_pack *pack, uint64_t layers, uint32_t *ids)
+{
+    uint32_t n = 0;
+    for (uint32_t lens = 0; lens < pack->lenses; lens++) {
+        if (pack->layer[lens] >= 64 || (layers >> pack->layer[lens] & 1) == 0)
+            continue;
+        if (ids != NULL)
+            ids[n] = lens;
+        n++;
+    }
+    return n;
+}
+
+static int copy_pins(const uint32_t *pinned, uint32_t n, const struct lens_pack *pack, uint32_t *out,
+                     struct lens_error *err)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (pinned[i] >= pack->lenses)
+            return lens_error_set(err, -EINVAL, "pinned lens %u is outside the pack, which has %u lenses", pinned[i],
+                                  pack->lenses);
+        out[i] = pinned[i];
+    }
+    return 0;
+}
+
+static int bind_to(const struct lens_cascade_options *options, const uint32_t *pinned, uint32_t n_pinned,
+                   uint32_t max_sequences, struct lensd_served_pack *served, struct lensd_binding *out,
+                   struct lens_error *err)
+{
+    const struct lens_pack *pack = served->pack;
+    *out = (struct lensd_binding){.served = served, .n_pinned = n_pinned};
+    out->n_base = count_base(pack, options->base_layers, NULL);
+    uint32_t keep = options->keep_top_k < 0 ? pack->lenses : (uint32_t)options->keep_top_k;
+    out->retained_capacity = keep < pack->lenses ? keep : pack->lenses;
+    out->base = lensd_calloc(out->n_base + 1, sizeof *out->base);
+    out->pinned = lensd_calloc(n_pinned + 1, sizeof *out->pinned);
+    out->storage = lensd_calloc(lensd_sequences_storage(max_sequences, out->retained_capacity), sizeof *out->storage);
+    int r = 0;
+    if (out->base == NULL || out->pinned == NULL || out->storage == NULL)
+        r = lens_error_set(err, -ENOMEM, "no memory for a session of %u sequences on %s", max_sequences, served->name);
+    if (r == 0)
+        r = copy_pins(pinned, n_pinned, pack, out->pinned, err);
+    if (r != 0) {
+        lensd_binding_destroy(out);
+        return r;
+    }
+    count_base(pack, options->base_layers, out->base);
+    return 0;
+}
+
+int lensd_binding_create(const struct lensd_session *session, struct lensd_served_pack *served,
+                         struct lensd_binding *out, struct lens_error *err)
+{
+    if (served->pack->dim != session->ring.layout.dim)
+        return lens_error_set(err, -EINVAL, "session %u sends rows of %u elements; pack %s needs %u", session->id,
+                              session->ring.layout.dim, served->name, served->pack->dim);
+    return bind_to(&session->options, session->binding.pinned, session->binding.n_pinned, session->sequences.capacity,
+                   served, out, err);
+}
+
+void lensd_binding_destroy(struct lensd_binding *binding)
+{
+    lensd_free(binding->base);
+    lensd_free(binding->pinned);
+    lensd_free(binding->storage);
+    memset(binding, 0, sizeof *binding);
+}
+
+static int open_memfd(void)
+{
+    int fd = lensd_memfd_create("lensd-session", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (fd == -EINVAL)
+        fd = lensd_memfd_create("lensd-session", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd;
+}
+
+/* The shared memory: allocated in full and sealed before anyone else sees it, every page touched. */
+static int make_memory(struct lensd_session *session, const struct lens_ring_layout *layout, struct lens_error *err)
+{
+    void *base = NULL;
+    session->memfd = open_memfd();
+    if (session->memfd < 0)
+        return lens_error_set(err, session->memfd, "creating a session's memory: %s", strerror(-session->memfd));
+    int r = lensd_fallocate(session->memfd, (off_t)layout->total_bytes);
+    if (r == 0)
+        r = lensd_add_seals(session->memfd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    if (r == 0)
+        r = lensd_mmap_shared(session->memfd, layout->total_bytes, &base);
+    if (r != 0)
+        return lens_error_set(err, r, "allocating %llu bytes of shared memory: %s",
+                              (unsigned long long)layout->total_bytes, strerror(-r));
+    for (uint64_t at = 0; at < layout->total_bytes; at += 4096)
+        ((volatile unsigned char *)base)[at] = 0;
+    session->memory_bytes = layout->total_bytes;
+    lens_ring_server_init(&session->ring, layout, base);
+    return 0;
+}
+
+/* The packet that tells a polling client of results, so that the engine has nothing to encode. */
+static int make_notice(struct lensd_session *session, struct lens_error *err)
+{
+    struct lens_msg *msg = lensd_calloc(1, sizeof *msg);
+    int n = -ENOMEM;
+    if (msg != NULL) {
+        msg->type = LENS_MSG_RESULTS_READY;
+        msg->u.results_ready.session = session->id;
+        n = lens_msg_encode(msg, session->notice, sizeof session->notice);
+    }
+    lensd_free(msg);
+    if (n < 0)
+        return lens_error_set(err, n, "encoding the results notice");
+    session->notice_bytes = (uint32_t)n;
+    return 0;
+}
+
+static int make_queues(struct lensd_session *session, const struct lensd_session_request *request,
+                       struct lensd_served_pack *served, struct lens_error *err)
+{
+    uint32_t slots = session->ring.layout.submit_slots;
+    session->pending = lensd_calloc(slots, sizeof *session->pending);
+    session->pending_state = lensd_calloc(slots, 1);
+    session->statistics = lensd_calloc(1, sizeof *session->statistics);
+    if (session->pending == NULL || session->pending_state == NULL || session->statistics == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory for a session's queues");
+    int r = bind_to(&request->options, request->pinned, request->n_pinned, request->max_sequences, served,
+                    &session->binding, err);
+    if (r != 0)
+        return r;
+    r = lensd_sequences_init(&session->sequences, request->max_sequences, session->binding.storage,
+                             session->binding.retained_capacity);
+    if (r != 0)
+        return lens_error_set(err, r, "no memory for %u sequences", request->max_sequences);
+    session->binding.storage = NULL; /* the sequences own it now */
+    return 0;
+}
+
+static int check_request(const struct lensd_session_request *request, struct lens_error *err)
+{
+    if (request->max_sequences < 1 || request->max_sequences > LENSD_SEQUENCES_MAX)
+        return lens_error_set(err, -EINVAL, "max_sequences must be between 1 and %u, found %u", LENSD_SEQUENCES_MAX,
+                              request->max_sequences);
+    if (request->layout.expanded_capacity > LENSD_EXPANDED_MAX)
+        return lens_error_set(err, -EINVAL, "max_expanded may be %u at most, found %u", LENSD_EXPANDED_MAX,
+                              request->layout.expanded_capacity);
+    return lens_options_check(&request->options, err);
+}
+
+/* The retained sets live in the daemon's heap: they count against the session's limit too. */
+static int check_retained(const struct lensd_session_request *request, const struct lensd_served_pack *served,
+                          uint64_t shared_bytes, struct lens_error *err)
+{
+    uint32_t keep = (uint32_t)request->options.keep_top_k;
+    if (request->options.keep_top_k < 0 || keep > served->pack->lenses)
+        keep = served->pack->lenses;
+    uint64_t bytes = lensd_sequences_storage(request->max_sequences, keep) * sizeof(uint32_t);
+    if (bytes <= request->memory_limit && shared_bytes <= request->memory_limit - bytes)
+        return 0;
+    return lens_error_set(err, -ENOSPC,
+                          "%u sequences that retain %u lenses each need %llu bytes beside %llu shared ones; a session "
+                          "may have %llu: ask for fewer sequences, a smaller keep_top_k, or raise ipc.session_memory",
+                          request->max_sequences, keep, (unsigned long long)bytes, (unsigned long long)shared_bytes,
+                          (unsigned long long)request->memory_limit);
+}
+
+int lensd_session_create(const struct lensd_session_request *request, struct lensd_served_pack *served,
+                         struct lensd_session **out, struct lens_error *err)
+{
+    *out = NULL;
+    int r = check_request(request, err);
+    if (r != 0)
+        return r;
+    struct lens_ring_layout layout = request->layout;
+    layout.dim = served->pack->dim;
+    layout.top_k = request->options.top_k;
+    r = lens_ring_layout_init(&layout, request->memory_limit);
+    if (r != 0)
+        return lens_error_set(err, r,
+                              "a session with %u rows a submission, %u submissions, %u results, %u expanded ids and "
+                              "rows of %u elements isn't possible within %llu bytes: ask for less or raise "
+                              "ipc.session_memory",
+                              layout.max_rows, layout.submit_slots, layout.result_slots, layout.expanded_capacity,
+                              layout.dim, (unsigned long long)request->memory_limit);
+    r = check_retained(request, served, layout.total_bytes, err);
+    if (r != 0)
+        return r;
+    struct lensd_session *session = lensd_calloc(1, sizeof *session);
+    if (session == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory for a session");
+    session->id = request->id;
+    session->uid = request->uid;
+    session->pid = request->pid;
+    session->memfd = session->doorbell = session->notify_fd = -1;
+    session->options = request->options;
+    session->created_ns = lensd_now_ns();
+    snprintf(session->label, sizeof session->label, "%s", request->label != NULL ? request->label : "");
+    r = make_memory(session, &layout, err);
+    if (r == 0)
+        r = make_queues(session, request, served, err);
+    if (r == 0)
+        r = make_notice(session, err);
+    if (r == 0) {
+        session->doorbell = lensd_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (session->doorbell < 0)
+            r = lens_error_set(err, session->doorbell, "creating a doorbell: %s", strerror(-session->doorbell));
+    }
+    if (r != 0) {
+        lensd_session_destroy(session);
+        return r;
+    }
+    *out = session;
+    return 0;
+}
+
+void lensd_session_destroy(struct lensd_session *session)
+{
+    if (session == NULL)
+        return;
+    if (session->ring.base != NULL)
+        munmap(session->ring.base, session->ring.layout.total_bytes);
+    if (session->memfd >= 0)
+        close(session->memfd);
+    if (session->doorbell >= 0)
+        close(session->doorbell);
+    lensd_sequences_free(&session->sequences);
+    lensd_binding_destroy(&session->binding);
+    lensd_free(session->pending);
+    lensd_free(session->pending_state);
+    lensd_free(session->statistics);
+    lensd_free(session);
+}
