@@ -3,9 +3,9 @@
  * One message per SEQPACKET packet. Decoding verifies the packet (which must be 8-byte aligned private memory) before
  * anything is read, then fills a struct lens_msg; strings and blobs in it are views into the packet, valid as long as
  * the packet is. Encoding writes into a buffer of the caller's; nothing here allocates from the heap beyond what the
- * FlatBuffers builder takes from a fixed buffer inside the codec's frame. Unknown message types, values out of their
- * enum, texts that aren't UTF-8 or hold a NUL, and lists over their bound are refused with -EBADMSG; so is a packet
- * larger than its limit (-EMSGSIZE).
+ * FlatBuffers builder takes from a fixed buffer inside the codec's frame (6 KiB for a request, 34 KiB for an answer).
+ * Unknown message types, values out of their enum, texts that aren't UTF-8 or hold a NUL, and lists over their bound
+ * are refused with -EBADMSG; so is a packet larger than its limit (-EMSGSIZE).
  *
  * Threads: pure functions, safe from any thread. */
 #ifndef LENS_CODEC_H
@@ -31,7 +31,9 @@ extern "C" {
 #define LENS_PATH_DEPTH       16u
 #define LENS_STAGES           8u     /* queue, copy_in, base, load, expand, select, copy_out, total */
 
-/* UTF-8 without terminator. */
+/* UTF-8 without terminator. Decoding gives "" (never NULL) for an absent text. Encoding takes any bytes: those that
+ * aren't part of valid UTF-8, and NULs, go out as '?', so that an odd file name or a sentence cut in mid-character
+ * never costs an answer. */
 struct lens_text {
     const char *data;
     uint32_t length;
@@ -113,7 +115,7 @@ struct lens_attach {
     struct lens_text pack, label; /* pack "" = the first loaded */
     uint32_t max_rows, submit_slots, result_slots, expanded_capacity, max_sequences; /* 0 = default */
     uint32_t options_set; /* enum lens_option_bit */
-    struct lens_cascade_options options;
+    struct lens_cascade_options options; /* those not set are ignored, and decode as lens_options_default */
     uint32_t pinned[LENS_MAX_PINNED];
     uint32_t n_pinned;
 };
@@ -163,7 +165,7 @@ struct lens_concept_row {
     int32_t parent;
     uint32_t children;
     uint8_t layer, role, calibrated, resident;
-    struct lens_text name;
+    struct lens_text name; /* without the layer */
 };
 struct lens_concept_page {
     uint32_t generation;
@@ -274,6 +276,10 @@ int lens_msg_encode(const struct lens_msg *msg, void *buf, size_t capacity);
 
 /* Decodes buf[length] (8-byte aligned). 0, -EBADMSG or -EMSGSIZE; `limit` is LENS_REQUEST_MAX or LENS_ANSWER_MAX. */
 int lens_msg_decode(const void *buf, size_t length, size_t limit, struct lens_msg *out, struct lens_error *err);
+
+/* Takes from `from` the options in `set` (enum lens_option_bit) over those of `onto`: what a client chose over the
+ * daemon's defaults. */
+void lens_options_overlay(struct lens_cascade_options *onto, const struct lens_cascade_options *from, uint32_t set);
 
 /* "attach", "status-is", ..; "?" outside the enum. */
 const char *lens_msg_name(enum lens_msg_type type);
