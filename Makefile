@@ -122,6 +122,49 @@ unit: all tests ## run the unit tests of this build
 e2e: all ## run the end-to-end tests against this build
 	$(PYTHON) tests/run.py --build $(BUILD) e2e
 
+check: check-deps $(TEST_VENV) ## everything CI runs: style, analysis, all tests plain, under ASan+UBSan and under TSan
+	@tests/check.sh
+
+# Python's own safetensors library, for the test that opens our packs with it.
+TEST_VENV := build/test-venv/.ready
+$(TEST_VENV): tests/e2e/requirements.txt
+	$(PYTHON) -m venv build/test-venv
+	build/test-venv/bin/pip install -q -r $<
+	@touch $@
+
+format: ## rewrite all sources as clang-format says
+	git ls-files '*.c' '*.h' '*.cc' '*.hpp' | xargs clang-format -i
+
+demo: deps ## real sentences through a running lensd: concepts token by token, and a latency table
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@tests/real/demo.sh $(BUILD)
+
+bench: deps ## the CPU benchmarks, with their floors and ratios (about ten minutes; figures go to build/bench)
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all benches
+	@tests/bench/run.sh $(BUILD)
+
+real-lenses: ## train the demo's lenses anew (Python, PyTorch; not part of check)
+	tests/real/make-lenses.sh
+
+install: all ## install below DESTDIR/PREFIX (default /usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
+		$(DESTDIR)$(PREFIX)/share/lensd $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(BUILD)/lensd $(BUILD)/lensctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(BUILD)/liblens.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(BUILD)/liblens.so $(DESTDIR)$(PREFIX)/lib/liblens.so.$(VERSION)
+	ln -sf liblens.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/liblens.so.0
+	ln -sf liblens.so.0 $(DESTDIR)$(PREFIX)/lib/liblens.so
+	install -m 644 client/liblens/lens.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 proto/lens.fbs config/lensd.conf $(DESTDIR)$(PREFIX)/share/lensd/
+	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' client/liblens/liblens.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/liblens.pc
+	sed -e 's|@PREFIX@|$(PREFIX)|g' systemd/lensd.service.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/lensd.service
+
+uninstall: ## remove what install put there
+	cd $(DESTDIR)$(PREFIX) && rm -f bin/lensd bin/lensctl lib/liblens.a lib/liblens.so lib/liblens.so.0 \
+		lib/liblens.so.$(VERSION) include/lens.h lib/pkgconfig/liblens.pc lib/systemd/system/lensd.service
+	rm -rf $(DESTDIR)$(PREFIX)/share/lensd
+
 help: ## this list
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | \
 		awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'

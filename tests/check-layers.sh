@@ -1,0 +1,33 @@
+#!/bin/sh
+# Dependencies point one way (see the README of each folder): checks every #include of the project's own headers, and
+# that each header compiles alone.
+set -eu
+cd "$(dirname "$0")/.."
+failed=0
+
+# allow FOLDER REGEX: files of FOLDER may include only headers that match REGEX.
+allow() {
+    bad=$(grep -rnE '^#include "' "$1" --include='*.c' --include='*.h' --include='*.cc' --include='*.hpp' |
+        grep -vE "#include \"($2)" || true)
+    if [ -n "$bad" ]; then
+        echo "$1 may include only $2, found:"
+        echo "$bad"
+        failed=1
+    fi
+}
+allow proto 'proto/'
+allow kernels 'kernels/|proto/(dtype|lens_error|options|pack|quantize|wire)\.h'
+allow daemon 'daemon/|kernels/|proto/'
+allow client/liblens 'client/liblens/|proto/(codec|ring|wire|options|dtype|lens_error)\.h'
+allow client/lensctl 'client/|proto/'
+if grep -rnE '#include "proto/import/' daemon kernels client/liblens; then
+    echo "importers are lensctl's and the tests' alone"
+    failed=1
+fi
+for header in $(find proto kernels daemon client -name '*.h'); do
+    ${CC:-cc} -std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Werror -fsyntax-only -x c "$header" || {
+        echo "$header doesn't compile alone"
+        failed=1
+    }
+done
+exit $failed
