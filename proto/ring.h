@@ -4,6 +4,15 @@
  * indices, flags, descriptors, payload and result slots are shared. Nothing here makes a system call, allocates or
  * blocks; sleeping and waking are the caller's (the functions say when a wake-up is due).
  *
+ * Payload. The payload area is a ring of bytes; a position counts the bytes ever passed, skipped ones included, and
+ * lies at area[position % payload_bytes]. A submission is contiguous: one that would run over the area's end starts
+ * at the next multiple of payload_bytes instead, and the bytes before it are skipped. Its descriptor says the position
+ * it starts at; the bytes are the client's again when the descriptor is given back (submit_tail).
+ *
+ * Sleep and wake. A sleeper announces itself by an atomic exchange on its flag and then looks for work once more; the
+ * other side publishes and then reads the flag by an atomic read-modify-write. Whichever comes second on the flag sees
+ * all that the first did before: either the sleeper finds the work or the publisher finds the sleeper.
+ *
  * Threads: one thread per side and ring. Errors: negative errno. */
 #ifndef LENS_RING_H
 #define LENS_RING_H
@@ -26,12 +35,13 @@ struct lens_ring_layout {
     uint64_t submit_offset, result_offset, payload_offset, total_bytes;
 };
 
-/* Fills stride, payload size (0 = large enough for submit_slots single rows and two largest submissions), offsets and
- * total. -EINVAL with no change when a field is out of the ranges above or the total passes `limit` bytes. */
+/* Fills stride, payload size (0 = large enough for submit_slots single f32 rows with token ids and two largest
+ * submissions), offsets and total (a multiple of 4096). -EINVAL with no change when a field is out of the ranges above
+ * or the total passes `limit` bytes. */
 int lens_ring_layout_init(struct lens_ring_layout *layout, uint64_t limit);
 
 /* Bytes of a submission's payload: rows * dim * element size [+ token ids at the next boundary], rounded up to 64.
- * 0 when dtype isn't one of a row's (F32, F16, BF16). */
+ * 0 when dtype isn't one of a row's (F32, F16, BF16) or the bytes pass UINT32_MAX. */
 uint64_t lens_payload_bytes(uint32_t dim, uint32_t rows, uint8_t dtype, bool token_ids);
 
 /* A result slot in place. */
@@ -39,6 +49,7 @@ struct lens_result {
     struct lens_result_header *header;
     uint32_t *expanded;                /* header->expanded_stored of them */
     struct lens_detection *detections; /* header->detections of them */
+    uint32_t n_expanded, n_detections; /* set by lens_ring_client_peek: the header's counts, read once and clamped */
 };
 
 /* ---- daemon side ------------------------------------------------------------------------------------------------ */
@@ -48,15 +59,16 @@ struct lens_ring_server {
     unsigned char *base; /* the mapping; lent, stays alive until the owner unmaps it */
     uint64_t submit_next; /* next descriptor to copy */
     uint64_t submit_done; /* descriptors given back */
-    uint64_t payload_next; /* where the next descriptor's payload must start or wrap to */
+    uint64_t payload_next; /* end of the last good payload: the next starts there or up to one ring length further */
     uint64_t result_next;
 };
 
 /* Writes the header page of a fresh zeroed mapping and starts both rings at 0. */
 void lens_ring_server_init(struct lens_ring_server *ring, const struct lens_ring_layout *layout, void *base);
 
-/* Copies the next descriptor once and validates the copy. 1 = a descriptor, 0 = none, -EBADMSG = a descriptor that
- * breaks the rules (`out` holds it with rows clamped to 1..max_rows; its payload must not be read), -EPROTO = the
+/* Copies the next descriptor once and validates the copy: rows, dtype, flags, adapter, reserved bytes, payload length
+ * and place (the tap is the pack's matter: not looked at here). 1 = a descriptor, 0 = none, -EBADMSG = a descriptor
+ * that breaks the rules (`out` holds it with rows clamped to 1..max_rows; its payload must not be read), -EPROTO = the
  * indices themselves are forged (the session must be closed). A returned descriptor (1 or -EBADMSG) is owed to
  * lens_ring_server_release in order. */
 int lens_ring_server_take(struct lens_ring_server *ring, struct lens_submit_descriptor *out);
@@ -65,11 +77,11 @@ int lens_ring_server_take(struct lens_ring_server *ring, struct lens_submit_desc
 const void *lens_ring_server_rows(const struct lens_ring_server *ring, const struct lens_submit_descriptor *d);
 const void *lens_ring_server_token_ids(const struct lens_ring_server *ring, const struct lens_submit_descriptor *d);
 
-/* Gives back the oldest `count` taken descriptors and their payload. */
+/* Gives back the oldest `count` taken descriptors and their payload (at most those taken). */
 void lens_ring_server_release(struct lens_ring_server *ring, uint64_t count);
 
 /* The next free result slot to fill, or false when the ring is full or the client's index is forged (the drop is then
- * counted in the header). Fill it, then publish. */
+ * counted in the header). Fill it (write only: the client can change what is there), then publish. */
 bool lens_ring_server_reserve(struct lens_ring_server *ring, struct lens_result *out);
 void lens_ring_server_publish(struct lens_ring_server *ring);
 
@@ -97,18 +109,21 @@ struct lens_ring_client {
     uint64_t results_owed; /* results of published submissions not yet read: never more than result_slots */
 };
 
-/* Checks magic, version and that the header's geometry equals `layout` and fits `mapped` bytes. -EPROTO if not.
+/* Checks magic, version and that the header's geometry equals `layout`, is what lens_ring_layout_init makes of it, and
+ * fits `mapped` bytes. -EPROTO if not.
  * `slot_payload_end` has layout->submit_slots entries, owned by the caller. */
 int lens_ring_client_init(struct lens_ring_client *ring, const struct lens_ring_layout *layout, void *base,
                           uint64_t mapped, uint64_t *slot_payload_end);
 
-/* Room for a submission of `rows`: *rows_out is where the hidden states go (and *tokens_out the ids, if asked).
- * Nothing is taken until submit. -EAGAIN when a ring is full, -EINVAL on bad rows or dtype. `descriptor` comes back
- * with rows, dtype, flags, payload fields filled. */
+/* Room for a submission of `rows`: *rows_out is where the hidden states go (and *tokens_out the ids, if asked; else
+ * NULL). Nothing is taken until submit. -EAGAIN when a ring is full or more results would be owed than result_slots,
+ * -EINVAL on bad rows or dtype, -EPROTO when the daemon's index is impossible. `descriptor` comes back with rows,
+ * dtype, flags (TOKEN_IDS), serial and payload fields filled, the others zero. */
 int lens_ring_client_acquire(struct lens_ring_client *ring, uint32_t rows, uint8_t dtype, bool token_ids,
                              struct lens_submit_descriptor *descriptor, void **rows_out, int32_t **tokens_out);
 
-/* Publishes the acquired descriptor. Returns true when the daemon sleeps and the doorbell must be written. */
+/* Publishes the acquired descriptor (at most one submit per acquire). Returns true when the daemon sleeps and the
+ * doorbell must be written. */
 bool lens_ring_client_submit(struct lens_ring_client *ring, const struct lens_submit_descriptor *descriptor);
 
 /* The oldest unread result, in place and valid until release; false when there is none. Counts are clamped to the
@@ -117,7 +132,7 @@ bool lens_ring_client_peek(struct lens_ring_client *ring, struct lens_result *ou
 void lens_ring_client_release(struct lens_ring_client *ring);
 
 /* Before sleeping: announce how, then peek once more; after waking: LENS_CLIENT_AWAKE. Returns the futex word to
- * wait on (its value now is in *value). */
+ * wait on (its value from before the announcement is in *value, unless that is NULL). */
 uint32_t *lens_ring_client_set_sleeping(struct lens_ring_client *ring, enum lens_client_sleep how, uint32_t *value);
 
 /* Results the daemon had to drop so far, as the daemon says. */
