@@ -6,21 +6,16 @@
 static const char *const stage_names[] = {"queue", "copy_in", "base", "load", "expand", "select", "copy_out", "total"};
 _Static_assert(sizeof stage_names / sizeof stage_names[0] == LENS_STAGES, "a name for each stage");
 
-static void set_count(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
 static json_t *stage_json(const struct lens_stage_row *row)
 {
     json_t *object = json_object();
-    set_count(object, "count", row->count);
-    set_count(object, "p50", row->p50);
-    set_count(object, "p90", row->p90);
-    set_count(object, "p99", row->p99);
-    set_count(object, "p99.9", row->p999);
-    set_count(object, "max", row->max);
-    set_count(object, "mean", row->mean);
+    ctl_json_set_count(object, "count", row->count);
+    ctl_json_set_count(object, "p50", row->p50);
+    ctl_json_set_count(object, "p90", row->p90);
+    ctl_json_set_count(object, "p99", row->p99);
+    ctl_json_set_count(object, "p99.9", row->p999);
+    ctl_json_set_count(object, "max", row->max);
+    ctl_json_set_count(object, "mean", row->mean);
     return object;
 }
 
@@ -28,19 +23,19 @@ static int print_json(const struct ctl *ctl, uint32_t session, const struct lens
 {
     json_t *object = ctl_json_new(), *stages = json_object();
     json_object_set_new(object, "session", session == 0 ? json_null() : json_integer(session));
-    set_count(object, "rows", s->rows);
-    set_count(object, "dropped_rows", s->dropped_rows);
-    set_count(object, "invalid_rows", s->invalid_rows);
-    set_count(object, "partial_rows", s->partial_rows);
-    set_count(object, "capped_rows", s->capped_rows);
-    set_count(object, "lenses_scored", s->lenses_scored);
-    set_count(object, "lenses_expanded", s->lenses_expanded);
-    set_count(object, "lenses_loaded", s->lenses_loaded);
-    set_count(object, "slot_hits", s->slot_hits);
-    set_count(object, "host_hits", s->host_hits);
-    set_count(object, "cold", s->cold);
-    set_count(object, "batches", s->batches);
-    set_count(object, "batch_rows", s->batch_rows);
+    ctl_json_set_count(object, "rows", s->rows);
+    ctl_json_set_count(object, "dropped_rows", s->dropped_rows);
+    ctl_json_set_count(object, "invalid_rows", s->invalid_rows);
+    ctl_json_set_count(object, "partial_rows", s->partial_rows);
+    ctl_json_set_count(object, "capped_rows", s->capped_rows);
+    ctl_json_set_count(object, "lenses_scored", s->lenses_scored);
+    ctl_json_set_count(object, "lenses_expanded", s->lenses_expanded);
+    ctl_json_set_count(object, "lenses_loaded", s->lenses_loaded);
+    ctl_json_set_count(object, "slot_hits", s->slot_hits);
+    ctl_json_set_count(object, "host_hits", s->host_hits);
+    ctl_json_set_count(object, "cold", s->cold);
+    ctl_json_set_count(object, "batches", s->batches);
+    ctl_json_set_count(object, "batch_rows", s->batch_rows);
     for (unsigned i = 0; i < LENS_STAGES; i++)
         json_object_set_new(stages, stage_names[i], stage_json(&s->stages[i]));
     json_object_set_new(object, "stages_ns", stages);

@@ -42,31 +42,26 @@ static void print_summary(const struct ctl *ctl, const char *path, const char *d
     print_unreachable(ctl, s);
 }
 
-static void set_count(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
 static int print_summary_json(const struct ctl *ctl, const char *path, const char *dtype,
                               const struct lens_hatcat_summary *s)
 {
     json_t *object = ctl_json_new(), *keys = json_array();
     json_object_set_new(object, "file", ctl_json_text(lens_text_of(path)));
     json_object_set_new(object, "dtype", json_string(dtype));
-    set_count(object, "bytes", s->bytes_written);
-    set_count(object, "lenses", s->lenses);
-    set_count(object, "dim", s->dim);
-    set_count(object, "h1", s->h1);
-    set_count(object, "h2", s->h2);
-    set_count(object, "max_layer", s->max_layer);
-    set_count(object, "with_layernorm", s->with_layernorm);
-    set_count(object, "calibrated", s->calibrated);
+    ctl_json_set_count(object, "bytes", s->bytes_written);
+    ctl_json_set_count(object, "lenses", s->lenses);
+    ctl_json_set_count(object, "dim", s->dim);
+    ctl_json_set_count(object, "h1", s->h1);
+    ctl_json_set_count(object, "h2", s->h2);
+    ctl_json_set_count(object, "max_layer", s->max_layer);
+    ctl_json_set_count(object, "with_layernorm", s->with_layernorm);
+    ctl_json_set_count(object, "calibrated", s->calibrated);
     json_object_set_new(
         object, "source",
         json_pack("{s:i,s:i,s:i}", "f32", (int)s->source_f32, "f16", (int)s->source_f16, "bf16", (int)s->source_bf16));
-    set_count(object, "concepts_without_lens", s->concepts_without_lens);
-    set_count(object, "lenses_not_listed", s->lenses_not_listed);
-    set_count(object, "several_parents", s->several_parents);
+    ctl_json_set_count(object, "concepts_without_lens", s->concepts_without_lens);
+    ctl_json_set_count(object, "lenses_not_listed", s->lenses_not_listed);
+    ctl_json_set_count(object, "several_parents", s->several_parents);
     for (uint32_t i = 0; i < s->unreachable; i++)
         json_array_append_new(keys, ctl_json_text(lens_text_of(s->unreachable_keys[i])));
     json_object_set_new(object, "unreachable", keys);
@@ -161,11 +156,11 @@ static int inspect_json(const struct ctl *ctl, const struct lens_pack *pack, con
 {
     json_t *object = ctl_json_new();
     json_object_set_new(object, "file", ctl_json_text(lens_text_of(pack->path)));
-    set_count(object, "bytes", pack->file_bytes);
-    set_count(object, "lenses", pack->lenses);
-    set_count(object, "dim", pack->dim);
-    set_count(object, "h1", pack->h1);
-    set_count(object, "h2", pack->h2);
+    ctl_json_set_count(object, "bytes", pack->file_bytes);
+    ctl_json_set_count(object, "lenses", pack->lenses);
+    ctl_json_set_count(object, "dim", pack->dim);
+    ctl_json_set_count(object, "h1", pack->h1);
+    ctl_json_set_count(object, "h2", pack->h2);
     json_object_set_new(object, "dtype", json_string(lens_dtype_name(pack->w1_dtype)));
     json_object_set(object, "metadata", header->metadata);
     json_object_set_new(object, "tensors", tensors_json(header));
@@ -277,9 +272,9 @@ static int print_verified(const struct ctl *ctl, const struct lens_pack *pack)
         json_t *object = ctl_json_new();
         json_object_set_new(object, "file", ctl_json_text(lens_text_of(pack->path)));
         json_object_set_new(object, "ok", json_true());
-        set_count(object, "lenses", pack->lenses);
-        set_count(object, "checksums", (uint64_t)pack->lenses + 1);
-        set_count(object, "bytes", pack->file_bytes);
+        ctl_json_set_count(object, "lenses", pack->lenses);
+        ctl_json_set_count(object, "checksums", (uint64_t)pack->lenses + 1);
+        ctl_json_set_count(object, "bytes", pack->file_bytes);
         return ctl_json_print(&ctl->out, object, false);
     }
     fprintf(ctl->out.file, "%s: ok: %u lenses, %u checksums, %s\n", pack->path, pack->lenses, pack->lenses + 1,

@@ -2,45 +2,35 @@
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
 
-static void set_text(json_t *object, const char *key, struct lens_text text)
-{
-    json_object_set_new(object, key, ctl_json_text(text));
-}
-
-static void set_count(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
 static int print_json(const struct ctl *ctl, const struct lens_status *s)
 {
     json_t *object = ctl_json_new();
-    set_text(object, "version", s->version);
-    set_count(object, "pid", s->pid);
-    set_count(object, "uptime_ns", s->uptime_ns);
-    set_count(object, "start_time_ns", s->start_time_ns);
-    set_text(object, "backend", s->backend);
-    set_text(object, "device", s->device);
-    set_text(object, "variant", s->variant);
-    set_text(object, "reason", s->reason);
-    set_count(object, "threads", s->threads);
-    set_count(object, "packs", s->packs);
-    set_count(object, "sessions", s->sessions);
-    set_count(object, "rows", s->rows);
-    set_count(object, "dropped_rows", s->dropped_rows);
-    set_count(object, "invalid_rows", s->invalid_rows);
-    set_count(object, "lenses_scored", s->lenses_scored);
-    set_count(object, "heap_bytes", s->heap_bytes);
-    set_count(object, "slab_bytes", s->slab_bytes);
-    set_count(object, "slots", s->slots);
-    set_count(object, "resident", s->resident);
-    set_count(object, "host_resident", s->host_resident);
-    set_count(object, "slot_hits", s->slot_hits);
-    set_count(object, "slot_misses", s->slot_misses);
-    set_count(object, "load_bytes", s->load_bytes);
-    set_text(object, "degraded", s->degraded);
-    set_count(object, "p50_ns", s->p50_ns);
-    set_count(object, "p99_ns", s->p99_ns);
+    ctl_json_set_text(object, "version", s->version);
+    ctl_json_set_count(object, "pid", s->pid);
+    ctl_json_set_count(object, "uptime_ns", s->uptime_ns);
+    ctl_json_set_count(object, "start_time_ns", s->start_time_ns);
+    ctl_json_set_text(object, "backend", s->backend);
+    ctl_json_set_text(object, "device", s->device);
+    ctl_json_set_text(object, "variant", s->variant);
+    ctl_json_set_text(object, "reason", s->reason);
+    ctl_json_set_count(object, "threads", s->threads);
+    ctl_json_set_count(object, "packs", s->packs);
+    ctl_json_set_count(object, "sessions", s->sessions);
+    ctl_json_set_count(object, "rows", s->rows);
+    ctl_json_set_count(object, "dropped_rows", s->dropped_rows);
+    ctl_json_set_count(object, "invalid_rows", s->invalid_rows);
+    ctl_json_set_count(object, "lenses_scored", s->lenses_scored);
+    ctl_json_set_count(object, "heap_bytes", s->heap_bytes);
+    ctl_json_set_count(object, "slab_bytes", s->slab_bytes);
+    ctl_json_set_count(object, "slots", s->slots);
+    ctl_json_set_count(object, "resident", s->resident);
+    ctl_json_set_count(object, "host_resident", s->host_resident);
+    ctl_json_set_count(object, "slot_hits", s->slot_hits);
+    ctl_json_set_count(object, "slot_misses", s->slot_misses);
+    ctl_json_set_count(object, "load_bytes", s->load_bytes);
+    ctl_json_set_text(object, "degraded", s->degraded);
+    ctl_json_set_count(object, "p50_ns", s->p50_ns);
+    ctl_json_set_count(object, "p99_ns", s->p99_ns);
     return ctl_json_print(&ctl->out, object, false);
 }
 

@@ -159,6 +159,16 @@ json_t *ctl_json_number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+void ctl_json_set_text(json_t *object, const char *key, struct lens_text text)
+{
+    json_object_set_new(object, key, ctl_json_text(text));
+}
+
+void ctl_json_set_count(json_t *object, const char *key, uint64_t value)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
 int ctl_json_print(const struct ctl_output *out, json_t *object, bool compact)
 {
     /* Nine digits bring every float back exactly. */

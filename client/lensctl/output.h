@@ -62,6 +62,8 @@ void ctl_table_init(struct ctl_table *table, const struct ctl_column *columns, u
 void ctl_table_text(struct ctl_table *table, struct lens_text text);
 void ctl_table_add(struct ctl_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+void ctl_table_free(struct ctl_table *table);
+
 /* Prints and frees the table. 0 or -ENOMEM when a row is missing for want of memory. */
 int ctl_table_print(struct ctl_table *table, const struct ctl_output *out);
 
@@ -74,6 +76,9 @@ json_t *ctl_json_new(void);
 json_t *ctl_json_text(struct lens_text text);
 /* A number, or null when it isn't finite. */
 json_t *ctl_json_number(double value);
+
+void ctl_json_set_text(json_t *object, const char *key, struct lens_text text);
+void ctl_json_set_count(json_t *object, const char *key, uint64_t value);
 
 /* Prints `object` and a newline, on one line when `compact`, and drops the reference. An enum ctl_exit. */
 int ctl_json_print(const struct ctl_output *out, json_t *object, bool compact);

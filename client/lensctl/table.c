@@ -52,6 +52,14 @@ void ctl_table_add(struct ctl_table *table, const char *format, ...)
     add_cell(table, cell, strlen(cell));
 }
 
+void ctl_table_free(struct ctl_table *table)
+{
+    for (size_t i = 0; i < table->n_cells; i++)
+        free(table->cells[i]);
+    free(table->cells);
+    ctl_table_init(table, table->columns, table->n_columns);
+}
+
 static size_t column_width(const struct ctl_table *table, unsigned column)
 {
     const char *title = table->columns[column].title;
@@ -102,9 +110,6 @@ int ctl_table_print(struct ctl_table *table, const struct ctl_output *out)
             print_cell(table, out, table->cells[i], (unsigned)(i % table->n_columns), widths[i % table->n_columns]);
     }
     free(widths);
-    for (size_t i = 0; i < table->n_cells; i++)
-        free(table->cells[i]);
-    free(table->cells);
-    *table = (struct ctl_table){.columns = table->columns, .n_columns = table->n_columns};
+    ctl_table_free(table);
     return r;
 }

@@ -1,0 +1,216 @@
+/* lensctl packs | sessions | config: lists that the daemon gives page by page. */
+#include "client/lensctl/commands.h"
+#include "client/lensctl/daemon_link.h"
+
+/* One kind of list: how to ask for a page, how many rows it has, and what to do with each. */
+struct list {
+    enum lens_msg_type request, page;
+    const char *json_key;
+    const struct ctl_column *columns;
+    unsigned n_columns;
+    void (*extent)(const struct lens_msg *msg, uint32_t *count, uint32_t *total);
+    void (*text)(struct ctl_table *table, const struct lens_msg *msg, uint32_t i);
+    json_t *(*json)(const struct lens_msg *msg, uint32_t i);
+};
+
+static int fetch_list(struct lens_client *client, const struct list *list, struct ctl_table *table, json_t *rows)
+{
+    struct lens_msg msg;
+    uint32_t first = 0, count = 0, total = 0;
+    do {
+        ctl_request(&msg, list->request);
+        msg.u.page.first = first;
+        int r = ctl_call(client, &msg, list->page);
+        if (r != CTL_OK)
+            return r;
+        list->extent(&msg, &count, &total);
+        for (uint32_t i = 0; i < count; i++) {
+            list->text(table, &msg, i);
+            json_array_append_new(rows, list->json(&msg, i));
+        }
+        first += count;
+    } while (count > 0 && first < total);
+    return CTL_OK;
+}
+
+static int run_list(const struct ctl *ctl, const struct list *list)
+{
+    struct lens_client *client;
+    struct ctl_table table;
+    json_t *object, *rows;
+    int r = ctl_connect(ctl, &client);
+    if (r != CTL_OK)
+        return r;
+    object = ctl_json_new();
+    rows = json_array();
+    json_object_set_new(object, list->json_key, rows);
+    ctl_table_init(&table, list->columns, list->n_columns);
+    r = fetch_list(client, list, &table, rows);
+    lens_client_close(client);
+    if (r == CTL_OK && ctl->json) {
+        ctl_table_free(&table);
+        return ctl_json_print(&ctl->out, object, false);
+    }
+    json_decref(object);
+    if (r != CTL_OK)
+        ctl_table_free(&table);
+    else if (ctl_table_print(&table, &ctl->out) != 0)
+        r = ctl_fail(CTL_FAILED, "out of memory");
+    return r;
+}
+
+/* ---- packs ------------------------------------------------------------------------------------------------------ */
+
+static void packs_extent(const struct lens_msg *msg, uint32_t *count, uint32_t *total)
+{
+    *count = msg->u.pack_page.count;
+    *total = msg->u.pack_page.total;
+}
+
+static void packs_text(struct ctl_table *table, const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_pack_row *row = &msg->u.pack_page.rows[i];
+    char size[32];
+    ctl_table_text(table, row->name);
+    ctl_table_add(table, "%u", row->lenses);
+    ctl_table_add(table, "%u", row->dim);
+    ctl_table_text(table, row->model_id);
+    ctl_table_add(table, "%.*s %.*s", (int)row->tap_layer.length, row->tap_layer.data, (int)row->tap_point.length,
+                  row->tap_point.data);
+    ctl_table_add(table, "%.*s/%.*s/%.*s", (int)row->dtype.length, row->dtype.data, (int)row->slab_dtype.length,
+                  row->slab_dtype.data, (int)row->compute.length, row->compute.data);
+    ctl_table_add(table, "%u/%u", row->resident, row->slots);
+    ctl_table_add(table, "%u", row->sessions);
+    ctl_table_add(table, "%u", row->generation);
+    ctl_table_add(table, "%s", ctl_bytes_text(row->file_bytes, size, sizeof size));
+    ctl_table_text(table, row->path);
+}
+
+static json_t *packs_json(const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_pack_row *row = &msg->u.pack_page.rows[i];
+    json_t *object = json_object();
+    ctl_json_set_text(object, "name", row->name);
+    ctl_json_set_text(object, "path", row->path);
+    ctl_json_set_text(object, "model_id", row->model_id);
+    ctl_json_set_text(object, "tap_layer", row->tap_layer);
+    ctl_json_set_text(object, "tap_point", row->tap_point);
+    ctl_json_set_text(object, "dtype", row->dtype);
+    ctl_json_set_text(object, "slab_dtype", row->slab_dtype);
+    ctl_json_set_text(object, "compute", row->compute);
+    ctl_json_set_count(object, "lenses", row->lenses);
+    ctl_json_set_count(object, "dim", row->dim);
+    ctl_json_set_count(object, "h1", row->h1);
+    ctl_json_set_count(object, "h2", row->h2);
+    ctl_json_set_count(object, "generation", row->generation);
+    ctl_json_set_count(object, "sessions", row->sessions);
+    ctl_json_set_count(object, "slots", row->slots);
+    ctl_json_set_count(object, "resident", row->resident);
+    ctl_json_set_count(object, "file_bytes", row->file_bytes);
+    return object;
+}
+
+int ctl_run_packs(struct ctl *ctl)
+{
+    static const struct ctl_column columns[] = {{"pack", false},  {"lenses", true},   {"dim", true},
+                                                {"model", false}, {"tap", false},     {"file/slab/compute", false},
+                                                {"slots", true},  {"sessions", true}, {"generation", true},
+                                                {"size", true},   {"path", false}};
+    static const struct list list = {LENS_MSG_PACKS, LENS_MSG_PACK_PAGE, "packs",   columns, 11,
+                                     packs_extent,   packs_text,         packs_json};
+    return run_list(ctl, &list);
+}
+
+/* ---- sessions --------------------------------------------------------------------------------------------------- */
+
+static void sessions_extent(const struct lens_msg *msg, uint32_t *count, uint32_t *total)
+{
+    *count = msg->u.session_page.count;
+    *total = msg->u.session_page.total;
+}
+
+static void sessions_text(struct ctl_table *table, const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_session_row *row = &msg->u.session_page.rows[i];
+    char text[32];
+    ctl_table_add(table, "%u", row->session);
+    ctl_table_text(table, row->label);
+    ctl_table_add(table, "%u", row->pid);
+    ctl_table_add(table, "%u", row->uid);
+    ctl_table_text(table, row->pack);
+    ctl_table_add(table, "%u", row->sequences);
+    ctl_table_add(table, "%llu", (unsigned long long)row->rows);
+    ctl_table_add(table, "%llu", (unsigned long long)row->dropped);
+    ctl_table_add(table, "%s", ctl_latency_text(row->p50_ns, text, sizeof text));
+    ctl_table_add(table, "%s", ctl_latency_text(row->p99_ns, text, sizeof text));
+    ctl_table_add(table, "%s", ctl_bytes_text(row->memory_bytes, text, sizeof text));
+    ctl_table_add(table, "%s", ctl_duration_text(row->age_ns, text, sizeof text));
+}
+
+static json_t *sessions_json(const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_session_row *row = &msg->u.session_page.rows[i];
+    json_t *object = json_object();
+    ctl_json_set_count(object, "session", row->session);
+    ctl_json_set_text(object, "label", row->label);
+    ctl_json_set_count(object, "pid", row->pid);
+    ctl_json_set_count(object, "uid", row->uid);
+    ctl_json_set_text(object, "pack", row->pack);
+    ctl_json_set_count(object, "sequences", row->sequences);
+    ctl_json_set_count(object, "rows", row->rows);
+    ctl_json_set_count(object, "dropped", row->dropped);
+    ctl_json_set_count(object, "memory_bytes", row->memory_bytes);
+    ctl_json_set_count(object, "p50_ns", row->p50_ns);
+    ctl_json_set_count(object, "p99_ns", row->p99_ns);
+    ctl_json_set_count(object, "age_ns", row->age_ns);
+    return object;
+}
+
+int ctl_run_sessions(struct ctl *ctl)
+{
+    static const struct ctl_column columns[] = {
+        {"session", true}, {"label", false},  {"pid", true}, {"uid", true}, {"pack", false},  {"sequences", true},
+        {"rows", true},    {"dropped", true}, {"p50", true}, {"p99", true}, {"memory", true}, {"age", true}};
+    static const struct list list = {LENS_MSG_SESSIONS, LENS_MSG_SESSION_PAGE, "sessions",   columns, 12,
+                                     sessions_extent,   sessions_text,         sessions_json};
+    return run_list(ctl, &list);
+}
+
+/* ---- config ----------------------------------------------------------------------------------------------------- */
+
+static void config_extent(const struct lens_msg *msg, uint32_t *count, uint32_t *total)
+{
+    *count = msg->u.setting_page.count;
+    *total = msg->u.setting_page.total;
+}
+
+static void config_text(struct ctl_table *table, const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_setting_row *row = &msg->u.setting_page.rows[i];
+    ctl_table_text(table, row->name);
+    ctl_table_text(table, row->value);
+    ctl_table_text(table, row->origin);
+    ctl_table_add(table, "%s", row->live ? "reload" : "restart");
+    ctl_table_text(table, row->help);
+}
+
+static json_t *config_json(const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_setting_row *row = &msg->u.setting_page.rows[i];
+    json_t *object = json_object();
+    ctl_json_set_text(object, "name", row->name);
+    ctl_json_set_text(object, "value", row->value);
+    ctl_json_set_text(object, "origin", row->origin);
+    json_object_set_new(object, "live", json_boolean(row->live));
+    ctl_json_set_text(object, "help", row->help);
+    return object;
+}
+
+int ctl_run_config(struct ctl *ctl)
+{
+    static const struct ctl_column columns[] = {
+        {"setting", false}, {"value", false}, {"from", false}, {"changes by", false}, {"what it is", false}};
+    static const struct list list = {LENS_MSG_CONFIG, LENS_MSG_SETTING_PAGE, "settings", columns, 5,
+                                     config_extent,   config_text,           config_json};
+    return run_list(ctl, &list);
+}

@@ -1,0 +1,171 @@
+/* The rows of lensctl detect: an object each (USERS.md), or a line each for reading. */
+#include "client/lensctl/detect.h"
+#include "proto/wire.h"
+
+#include <string.h>
+
+#define PATH_MAX_LENGTH 64u
+#define TOKEN_COLUMNS   12u
+#define STRONG          0.5f
+
+static const char *const status_names[] = {"COMPLETE", "PARTIAL", "INVALID_INPUT"};
+static const char *const flag_names[] = {"CAPPED", "DEGRADED", "STALE"};
+#define FLAG_NAMES (sizeof flag_names / sizeof flag_names[0])
+
+static const char *status_name(uint8_t status)
+{
+    return status < sizeof status_names / sizeof status_names[0] ? status_names[status] : "?";
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------- */
+
+static json_t *flags_json(uint8_t flags)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < FLAG_NAMES; i++) {
+        if ((flags >> i & 1) != 0)
+            json_array_append_new(list, json_string(flag_names[i]));
+    }
+    return list;
+}
+
+static json_t *key_json(const struct detect *d, uint32_t id)
+{
+    return ctl_json_text(lens_text_of(concept_tree_key(&d->tree, id)));
+}
+
+static json_t *expanded_json(const struct detect *d, const struct lens_answer *answer)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < answer->n_expanded_stored; i++)
+        json_array_append_new(list, key_json(d, answer->expanded[i]));
+    return list;
+}
+
+static json_t *path_json(const struct detect *d, uint32_t id)
+{
+    uint32_t path[PATH_MAX_LENGTH];
+    unsigned n = concept_tree_path(&d->tree, id, path, PATH_MAX_LENGTH);
+    json_t *list = json_array();
+    for (unsigned i = 0; i < n; i++)
+        json_array_append_new(list, key_json(d, path[i]));
+    return list;
+}
+
+static json_t *hits_json(const struct detect *d, const struct lens_answer *answer)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < answer->n_hits; i++) {
+        struct lens_hit hit = answer->hits[i];
+        json_t *object = json_object();
+        json_object_set_new(object, "concept", key_json(d, hit.id));
+        ctl_json_set_count(object, "id", hit.id);
+        json_object_set_new(object, "score", ctl_json_number((double)hit.score));
+        json_object_set_new(object, "raw", ctl_json_number((double)hit.raw));
+        json_object_set_new(object, "logit", ctl_json_number((double)hit.logit));
+        json_object_set_new(object, "path", path_json(d, hit.id));
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
+static json_t *timing_json(const struct lens_answer *answer)
+{
+    json_t *object = json_object();
+    ctl_json_set_count(object, "queue", answer->ns.queue);
+    ctl_json_set_count(object, "copy_in", answer->ns.copy_in);
+    ctl_json_set_count(object, "base", answer->ns.base);
+    ctl_json_set_count(object, "load", answer->ns.load);
+    ctl_json_set_count(object, "expand", answer->ns.expand);
+    ctl_json_set_count(object, "select", answer->ns.select);
+    ctl_json_set_count(object, "copy_out", answer->ns.copy_out);
+    ctl_json_set_count(object, "total", answer->ns.total);
+    return object;
+}
+
+static json_t *counts_json(const struct lens_answer *answer)
+{
+    json_t *object = json_object();
+    ctl_json_set_count(object, "scored", answer->counts.scored);
+    ctl_json_set_count(object, "expanded", answer->counts.expanded);
+    ctl_json_set_count(object, "loaded", answer->counts.loaded);
+    ctl_json_set_count(object, "slot_hits", answer->counts.slot_hits);
+    ctl_json_set_count(object, "host_hits", answer->counts.host_hits);
+    ctl_json_set_count(object, "cold", answer->counts.cold);
+    ctl_json_set_count(object, "missing", answer->counts.missing);
+    return object;
+}
+
+static int print_json(const struct detect *d, uint64_t row, const struct lens_answer *answer)
+{
+    const char *token = hidden_states_token(&d->states, row);
+    json_t *object = ctl_json_new();
+    ctl_json_set_count(object, "row", row);
+    if (token != NULL)
+        ctl_json_set_text(object, "token", lens_text_of(token));
+    json_object_set_new(object, "status", json_string(status_name(answer->status)));
+    if (answer->status == LENS_ROW_INVALID_INPUT)
+        json_object_set_new(object, "reason", json_string(lens_reason_text(answer->reason)));
+    json_object_set_new(object, "flags", flags_json(answer->flags));
+    ctl_json_set_count(object, "generation", answer->generation);
+    ctl_json_set_count(object, "scored", answer->counts.scored);
+    json_object_set_new(object, "expanded", expanded_json(d, answer));
+    if (answer->counts.expanded > answer->n_expanded_stored)
+        ctl_json_set_count(object, "expanded_total", answer->counts.expanded);
+    json_object_set_new(object, "detections", hits_json(d, answer));
+    json_object_set_new(object, "timing_ns", timing_json(answer));
+    json_object_set_new(object, "counts", counts_json(answer));
+    return ctl_json_print(&d->ctl->out, object, true);
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+static void print_token(const struct ctl_output *out, const char *token)
+{
+    char text[128];
+    if (token == NULL)
+        return;
+    ctl_printable(token, strlen(token), text, sizeof text);
+    size_t columns = ctl_columns(text);
+    int pad = columns < TOKEN_COLUMNS ? (int)(TOKEN_COLUMNS - columns) : 0;
+    fprintf(out->file, "  %s%s%s%*s", ctl_style(out, CTL_CYAN), text, ctl_style(out, CTL_PLAIN), pad, "");
+}
+
+static void print_status(const struct ctl_output *out, const struct lens_answer *answer)
+{
+    if (answer->status == LENS_ROW_COMPLETE && answer->flags == 0)
+        return;
+    bool invalid = answer->status == LENS_ROW_INVALID_INPUT;
+    fprintf(out->file, "  %s%s", ctl_style(out, invalid ? CTL_RED : CTL_YELLOW), status_name(answer->status));
+    for (unsigned i = 0; i < FLAG_NAMES; i++) {
+        if ((answer->flags >> i & 1) != 0)
+            fprintf(out->file, " %s", flag_names[i]);
+    }
+    if (invalid)
+        fprintf(out->file, ": %s", lens_reason_text(answer->reason));
+    if (answer->counts.missing > 0)
+        fprintf(out->file, " (%u lenses missing)", answer->counts.missing);
+    fputs(ctl_style(out, CTL_PLAIN), out->file);
+}
+
+static int print_text(const struct detect *d, uint64_t row, const struct lens_answer *answer)
+{
+    const struct ctl_output *out = &d->ctl->out;
+    fprintf(out->file, "%5llu", (unsigned long long)row);
+    print_token(out, hidden_states_token(&d->states, row));
+    print_status(out, answer);
+    for (uint32_t i = 0; i < answer->n_hits; i++) {
+        char key[256];
+        struct lens_hit hit = answer->hits[i];
+        const char *text = concept_tree_key(&d->tree, hit.id);
+        fprintf(out->file, "  %s%s %.2f%s", ctl_style(out, hit.score >= STRONG ? CTL_BOLD : CTL_DIM),
+                ctl_printable(text, strlen(text), key, sizeof key), (double)hit.score, ctl_style(out, CTL_PLAIN));
+    }
+    fputc('\n', out->file);
+    return CTL_OK;
+}
+
+int detect_print(const struct detect *d, uint64_t row, const struct lens_answer *answer)
+{
+    return d->ctl->json ? print_json(d, row, answer) : print_text(d, row, answer);
+}
