@@ -19,6 +19,11 @@ uint64_t bench_now_ns(void); /* CLOCK_MONOTONIC */
 void bench_pin(uint32_t index);
 uint32_t bench_cpus(void); /* processors this process may use */
 
+static inline uint32_t bench_min(uint32_t a, uint32_t b)
+{
+    return b < a ? b : a;
+}
+
 /* Sorts `values` and returns the quantile (0..1), nearest rank. n > 0. */
 double bench_quantile(double *values, size_t n, double quantile);
 

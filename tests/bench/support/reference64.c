@@ -20,10 +20,15 @@ void bench_normalize64(const float *row, uint32_t dim, double *out)
 
 static double relu_dot(const float *w, const double *x, uint32_t n, double bias)
 {
-    double part[4] = {bias, 0, 0, 0};
-    for (uint32_t i = 0; i < n; i++)
-        part[i % 4] += w[i] * x[i];
-    double sum = part[0] + part[1] + (part[2] + part[3]);
+    double part[4] = {0};
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        for (uint32_t k = 0; k < 4; k++)
+            part[k] += w[i + k] * x[i + k];
+    }
+    for (; i < n; i++)
+        bias += w[i] * x[i];
+    double sum = bias + part[0] + part[1] + (part[2] + part[3]);
     return sum > 0 ? sum : 0;
 }
 
