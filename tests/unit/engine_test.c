@@ -1,0 +1,573 @@
+/* The engine over real rings, in one process: batching never changes an answer, clients can't hurt each other, and
+ * everything that goes wrong is answered. */
+#include "daemon/engine.h"
+#include "daemon/sys.h"
+#include "tests/unit/support/expected.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SMALL "tests/fixtures/hatcat-small"
+
+struct world {
+    struct lens_backend *backend;
+    struct lensd_served_pack served;
+    struct lensd_engine *engine;
+    _Atomic int broken, failed;
+};
+
+static void count_broken(void *arg)
+{
+    ((struct world *)arg)->broken++;
+}
+
+static void count_failed(void *arg)
+{
+    ((struct world *)arg)->failed++;
+}
+
+static struct world *open_world(uint32_t slots, uint32_t spin_us, const char *fault_script)
+{
+    struct world *w = calloc(1, sizeof *w);
+    struct lens_error err = {0};
+    struct lens_cpu_options cpu = {.threads = 1, .variant = "auto"};
+    struct lensd_pool_config pool = {.slots = slots, .max_batch_rows = 128};
+    struct lensd_engine_config engine = {.spin_us = spin_us, .max_batch_rows = 128, .max_sessions = 4,
+                                         .on_broken = count_broken, .on_failure = count_failed, .arg = w};
+    assert_int_equal(lens_cpu_open(&cpu, &w->backend, &err), 0);
+    if (fault_script != NULL)
+        assert_int_equal(lens_fault_open(w->backend, fault_script, &w->backend, &err), 0);
+    w->served.pack = import_for_test(SMALL, LENS_F32);
+    w->served.generation = 1;
+    snprintf(w->served.name, sizeof w->served.name, "small");
+    assert_int_equal(lensd_pool_create(w->backend, w->served.pack, &pool, &w->served.pool, &err), 0);
+    assert_int_equal(lensd_engine_start(&engine, &w->engine, &err), 0);
+    return w;
+}
+
+static void close_world(struct world *w)
+{
+    lensd_engine_stop(w->engine, 1000);
+    lensd_pool_destroy(w->served.pool);
+    lens_pack_close(w->served.pack);
+    w->backend->ops->close(w->backend);
+    free(w);
+}
+
+/* A client without a socket: the ring over the session's own mapping. */
+struct client {
+    struct lensd_session *session;
+    struct lens_ring_client ring;
+    uint64_t *ends;
+    uint32_t serial;
+};
+
+static struct lensd_session_request request_of(const struct lens_cascade_options *options, uint32_t max_sequences)
+{
+    return (struct lensd_session_request){
+        .id = 1,
+        .label = "test",
+        .layout = {.max_rows = 64, .submit_slots = 16, .result_slots = 1024, .expanded_capacity = 70},
+        .max_sequences = max_sequences,
+        .options = *options,
+        .memory_limit = 64 << 20,
+    };
+}
+
+static void open_client(struct world *w, const struct lensd_session_request *request, struct client *c)
+{
+    struct lens_error err = {0};
+    memset(c, 0, sizeof *c);
+    if (lensd_session_create(request, &w->served, &c->session, &err) != 0)
+        fail_msg("%s", err.text);
+    const struct lens_ring_layout *layout = &c->session->ring.layout;
+    c->ends = calloc(layout->submit_slots, sizeof *c->ends);
+    assert_int_equal(lens_ring_client_init(&c->ring, layout, c->session->ring.base, layout->total_bytes, c->ends), 0);
+    if (lensd_engine_attach(w->engine, c->session, &err) != 0)
+        fail_msg("%s", err.text);
+}
+
+static void close_client(struct world *w, struct client *c)
+{
+    lensd_engine_detach(w->engine, c->session);
+    lensd_session_destroy(c->session);
+    free(c->ends);
+}
+
+static int submit(struct client *c, uint64_t sequence, const float *rows, uint32_t n, uint32_t flags)
+{
+    struct lens_submit_descriptor d;
+    void *place;
+    uint32_t dim = c->ring.layout.dim;
+    int r = lens_ring_client_acquire(&c->ring, n, LENS_F32, false, &d, &place, NULL);
+    if (r != 0)
+        return r;
+    memcpy(place, rows, (size_t)n * dim * sizeof *rows);
+    d.sequence = sequence;
+    d.serial = c->serial++;
+    d.flags |= flags;
+    d.submitted_ns = lensd_now_ns();
+    if (lens_ring_client_submit(&c->ring, &d)) {
+        uint64_t one = 1;
+        assert_int_equal(write(c->session->doorbell, &one, sizeof one), sizeof one);
+    }
+    return 0;
+}
+
+/* Waits at most ten seconds for the next result. */
+static struct lens_result next_result(struct client *c)
+{
+    struct lens_result result;
+    uint64_t give_up = lensd_now_ns() + UINT64_C(10000000000);
+    while (!lens_ring_client_peek(&c->ring, &result)) {
+        if (lensd_now_ns() > give_up)
+            fail_msg("no result within ten seconds");
+        sched_yield();
+    }
+    return result;
+}
+
+static void random_rows(float *rows, size_t n, unsigned *seed)
+{
+    for (size_t i = 0; i < n; i++)
+        rows[i] = (float)rand_r(seed) / (float)RAND_MAX * 4.0f - 2.0f;
+}
+
+/* ---- two clients ------------------------------------------------------------------------------------------------ */
+
+enum { SUBMISSIONS = 60, SEQUENCES = 8, DIM = 40 };
+
+/* What one client sends, and a digest of what it got for each row, in order of submission. */
+struct script {
+    unsigned seed;
+    struct lens_cascade_options options;
+    uint64_t digest[SUBMISSIONS * 64];
+    uint32_t rows;
+};
+
+static uint64_t mix(uint64_t hash, const void *data, size_t bytes)
+{
+    const unsigned char *p = data;
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ p[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+static uint64_t digest_of(const struct lens_result *r)
+{
+    const struct lens_result_header *h = r->header;
+    uint64_t hash = mix(UINT64_C(14695981039346656037), &h->counts.scored, sizeof h->counts.scored);
+    hash = mix(hash, &h->status, 1);
+    hash = mix(hash, &h->flags, 1);
+    hash = mix(hash, &h->sequence, sizeof h->sequence);
+    hash = mix(hash, r->expanded, h->expanded_stored * sizeof *r->expanded);
+    return mix(hash, r->detections, h->detections * sizeof *r->detections);
+}
+
+static void collect(struct client *c, struct script *s, const uint32_t *first_row, uint32_t *received)
+{
+    struct lens_result r;
+    while (lens_ring_client_peek(&c->ring, &r)) {
+        s->digest[first_row[r.header->serial] + r.header->row] = digest_of(&r);
+        (*received)++;
+        lens_ring_client_release(&c->ring);
+    }
+}
+
+static void play(struct client *c, struct script *s)
+{
+    static _Thread_local float rows[64 * DIM];
+    unsigned seed = s->seed;
+    uint32_t first_row[SUBMISSIONS], received = 0;
+    s->rows = 0;
+    for (uint32_t i = 0; i < SUBMISSIONS; i++) {
+        uint32_t n = 1 + (uint32_t)rand_r(&seed) % 64;
+        uint64_t sequence = (uint64_t)rand_r(&seed) % SEQUENCES;
+        uint32_t flags = rand_r(&seed) % 11 == 0 ? LENS_SUBMIT_LAST : 0;
+        random_rows(rows, (size_t)n * DIM, &seed);
+        first_row[i] = s->rows;
+        s->rows += n;
+        while (submit(c, sequence, rows, n, flags) == -EAGAIN)
+            collect(c, s, first_row, &received);
+    }
+    uint64_t give_up = lensd_now_ns() + UINT64_C(60000000000);
+    while (received < s->rows && lensd_now_ns() < give_up)
+        collect(c, s, first_row, &received);
+    assert_int_equal(received, s->rows);
+}
+
+struct player {
+    struct world *world;
+    struct script *script;
+};
+
+static void *play_one(void *arg)
+{
+    struct player *p = arg;
+    struct client c;
+    struct lensd_session_request request = request_of(&p->script->options, SEQUENCES);
+    open_client(p->world, &request, &c);
+    play(&c, p->script);
+    close_client(p->world, &c);
+    return NULL;
+}
+
+static void two_clients_at_once_each_get_what_they_get_alone(void **state)
+{
+    (void)state;
+    static struct script alone[2], together[2];
+    unsigned seed = (unsigned)time(NULL);
+    print_message("# seed %u\n", seed);
+    for (unsigned i = 0; i < 2; i++) {
+        memset(&alone[i], 0xa5, sizeof alone[i]);
+        alone[i].seed = seed + i;
+        lens_options_default(&alone[i].options);
+    }
+    alone[1].options.expand = LENS_EXPAND_TOPK;
+    alone[1].options.rank = LENS_RANK_CALIBRATED;
+    alone[1].options.report = LENS_REPORT_ALL;
+    alone[1].options.base_layers = 1;
+    alone[1].options.keep_top_k = 5;
+    memcpy(together, alone, sizeof alone);
+    for (unsigned i = 0; i < 2; i++) {
+        struct world *w = open_world(0, 50, NULL);
+        struct player p = {w, &alone[i]};
+        play_one(&p);
+        close_world(w);
+    }
+    struct world *w = open_world(40, 50, NULL); /* and with fewer slots than lenses */
+    struct player players[2] = {{w, &together[0]}, {w, &together[1]}};
+    pthread_t threads[2];
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, play_one, &players[i]), 0);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    close_world(w);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(together[i].rows, alone[i].rows);
+        for (uint32_t r = 0; r < alone[i].rows; r++)
+            assert_true(together[i].digest[r] == alone[i].digest[r]);
+    }
+}
+
+/* ---- what goes wrong -------------------------------------------------------------------------------------------- */
+
+static void default_client(struct world *w, struct client *c)
+{
+    struct lens_cascade_options options;
+    lens_options_default(&options);
+    struct lensd_session_request request = request_of(&options, 2);
+    open_client(w, &request, c);
+}
+
+static void a_row_with_nan_is_invalid_and_its_neighbours_are_not(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL);
+    struct client c;
+    float rows[3 * DIM];
+    unsigned seed = 1;
+    default_client(w, &c);
+    random_rows(rows, 3 * DIM, &seed);
+    rows[DIM + 7] = NAN;
+    assert_int_equal(submit(&c, 1, rows, 3, 0), 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct lens_result r = next_result(&c);
+        assert_int_equal(r.header->row, i);
+        assert_int_equal(r.header->status, i == 1 ? LENS_ROW_INVALID_INPUT : LENS_ROW_COMPLETE);
+        assert_int_equal(r.header->reason, i == 1 ? LENS_REASON_NOT_FINITE : LENS_REASON_NONE);
+        assert_int_equal(r.header->detections, i == 1 ? 0 : 10);
+        lens_ring_client_release(&c.ring);
+    }
+    close_client(w, &c);
+    close_world(w);
+}
+
+static void more_sequences_than_asked_for_are_refused_with_the_reason(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL);
+    struct client c;
+    float row[DIM];
+    unsigned seed = 2;
+    default_client(w, &c);
+    random_rows(row, DIM, &seed);
+    for (uint64_t sequence = 0; sequence < 3; sequence++) {
+        assert_int_equal(submit(&c, sequence, row, 1, 0), 0);
+        struct lens_result r = next_result(&c);
+        assert_int_equal(r.header->status, sequence < 2 ? LENS_ROW_COMPLETE : LENS_ROW_INVALID_INPUT);
+        assert_int_equal(r.header->reason, sequence < 2 ? 0 : LENS_REASON_TOO_MANY_SEQUENCES);
+        lens_ring_client_release(&c.ring);
+    }
+    lensd_engine_end_sequence(w->engine, c.session, 0);
+    assert_int_equal(submit(&c, 2, row, 1, LENS_SUBMIT_LAST), 0);
+    assert_int_equal(next_result(&c).header->status, LENS_ROW_COMPLETE);
+    lens_ring_client_release(&c.ring);
+    close_client(w, &c);
+    close_world(w);
+}
+
+static void a_descriptor_that_breaks_the_rules_is_answered_and_counted(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL);
+    struct client c;
+    struct lens_submit_descriptor d;
+    void *place;
+    default_client(w, &c);
+    assert_int_equal(lens_ring_client_acquire(&c.ring, 1, LENS_F32, false, &d, &place, NULL), 0);
+    d.payload_offset += 13; /* not on a boundary */
+    (void)lens_ring_client_submit(&c.ring, &d);
+    uint64_t one = 1;
+    assert_int_equal(write(c.session->doorbell, &one, sizeof one), sizeof one);
+    struct lens_result r = next_result(&c);
+    assert_int_equal(r.header->status, LENS_ROW_INVALID_INPUT);
+    assert_int_equal(r.header->reason, LENS_REASON_BAD_DESCRIPTOR);
+    lens_ring_client_release(&c.ring);
+    assert_int_equal(c.session->statistics->invalid_rows, 1);
+    close_client(w, &c);
+    close_world(w);
+}
+
+static void a_forged_index_breaks_only_its_own_session(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL);
+    struct client evil, good;
+    float row[DIM];
+    unsigned seed = 3;
+    default_client(w, &evil);
+    default_client(w, &good);
+    struct lens_shm_header *header = (struct lens_shm_header *)evil.session->ring.base;
+    __atomic_store_n(&header->submit_head, UINT64_C(1) << 32, __ATOMIC_RELEASE);
+    uint64_t one = 1;
+    assert_int_equal(write(evil.session->doorbell, &one, sizeof one), sizeof one);
+    random_rows(row, DIM, &seed);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(submit(&good, 1, row, 1, 0), 0);
+        assert_int_equal(next_result(&good).header->status, LENS_ROW_COMPLETE);
+        lens_ring_client_release(&good.ring);
+    }
+    assert_int_equal(w->broken, 1);
+    assert_true(atomic_load(&evil.session->broken));
+    assert_false(atomic_load(&good.session->broken));
+    close_client(w, &evil);
+    close_client(w, &good);
+    close_world(w);
+}
+
+static void a_client_that_never_reads_loses_results_and_they_are_counted(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL);
+    struct client c;
+    struct lens_cascade_options options;
+    float rows[64 * DIM];
+    unsigned seed = 4;
+    lens_options_default(&options);
+    struct lensd_session_request request = request_of(&options, 2);
+    request.layout.result_slots = 64;
+    open_client(w, &request, &c);
+    random_rows(rows, 64 * DIM, &seed);
+    for (int i = 0; i < 3; i++) {
+        c.ring.results_owed = 0; /* a client that ignores its credit */
+        while (submit(&c, 1, rows, 64, 0) == -EAGAIN)
+            c.ring.results_owed = 0;
+    }
+    uint64_t give_up = lensd_now_ns() + UINT64_C(10000000000);
+    while (lens_ring_client_dropped(&c.ring) < 128 && lensd_now_ns() < give_up)
+        sched_yield();
+    assert_int_equal(lens_ring_client_dropped(&c.ring), 128);
+    assert_int_equal(__atomic_load_n(&c.session->statistics->dropped_rows, __ATOMIC_RELAXED), 128);
+    close_client(w, &c);
+    close_world(w);
+}
+
+static void a_full_submit_ring_is_eagain(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, "run * slow:50");
+    struct client c;
+    float row[DIM];
+    unsigned seed = 5;
+    int sent = 0;
+    default_client(w, &c);
+    random_rows(row, DIM, &seed);
+    while (sent < 1000 && submit(&c, 1, row, 1, 0) == 0)
+        sent++;
+    assert_in_range(sent, 16, 40); /* the ring's 16 slots, and what a few turns took meanwhile */
+    for (int i = 0; i < sent; i++) {
+        assert_int_equal(next_result(&c).header->status, LENS_ROW_COMPLETE);
+        lens_ring_client_release(&c.ring);
+    }
+    close_client(w, &c);
+    close_world(w);
+}
+
+static void a_failing_backend_answers_degraded_and_recovers(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, "run 2 eio");
+    struct client c;
+    float row[DIM];
+    unsigned seed = 6;
+    default_client(w, &c);
+    random_rows(row, DIM, &seed);
+    for (int i = 1; i <= 3; i++) {
+        assert_int_equal(submit(&c, 1, row, 1, 0), 0);
+        struct lens_result r = next_result(&c);
+        assert_int_equal(r.header->status, i == 2 ? LENS_ROW_PARTIAL : LENS_ROW_COMPLETE);
+        assert_int_equal(r.header->flags, i == 2 ? LENS_ROW_DEGRADED : 0);
+        assert_int_equal(r.header->reason, i == 2 ? LENS_REASON_ENGINE_FAILURE : 0);
+        lens_ring_client_release(&c.ring);
+    }
+    struct lens_error last;
+    assert_int_equal(lensd_engine_failure(w->engine, &last), 1);
+    assert_int_equal(last.code, -EIO);
+    assert_int_equal(w->failed, 1);
+    close_client(w, &c);
+    close_world(w);
+}
+
+static void skip_answers_partial_now_and_loads_behind(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL); /* room for all, none loaded yet */
+    struct client c;
+    struct lens_cascade_options options;
+    float row[DIM];
+    unsigned seed = 7;
+    lens_options_default(&options);
+    options.miss = LENS_MISS_SKIP;
+    struct lensd_session_request request = request_of(&options, 2);
+    open_client(w, &request, &c);
+    random_rows(row, DIM, &seed);
+    assert_int_equal(submit(&c, 1, row, 1, 0), 0);
+    struct lens_result r = next_result(&c);
+    assert_int_equal(r.header->status, LENS_ROW_PARTIAL);
+    assert_int_equal(r.header->counts.scored, 0);
+    assert_true(r.header->counts.missing >= 5);
+    lens_ring_client_release(&c.ring);
+    uint8_t status = LENS_ROW_PARTIAL;
+    for (int i = 0; i < 200 && status == LENS_ROW_PARTIAL; i++) {
+        usleep(1000);
+        assert_int_equal(submit(&c, 1, row, 1, LENS_SUBMIT_RESET), 0);
+        status = next_result(&c).header->status;
+        lens_ring_client_release(&c.ring);
+    }
+    assert_int_equal(status, LENS_ROW_COMPLETE);
+    close_client(w, &c);
+    close_world(w);
+}
+
+static void base_and_pins_that_leave_no_free_slot_are_refused(void **state)
+{
+    (void)state;
+    struct world *w = open_world(10, 50, NULL);
+    struct lens_cascade_options options;
+    struct lensd_session *session;
+    struct lens_error err = {0};
+    lens_options_default(&options);
+    struct lensd_session_request request = request_of(&options, 2);
+    assert_int_equal(lensd_session_create(&request, &w->served, &session, &err), 0);
+    assert_int_equal(lensd_engine_attach(w->engine, session, &err), -ENOSPC);
+    assert_non_null(strstr(err.text, "pool.slots"));
+    lensd_session_destroy(session);
+    close_world(w);
+}
+
+static void a_sleeping_client_is_woken_and_a_sleeping_daemon_hears_the_doorbell(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 0, NULL); /* the engine sleeps at once */
+    struct client c;
+    float row[DIM];
+    unsigned seed = 8;
+    default_client(w, &c);
+    random_rows(row, DIM, &seed);
+    for (int i = 0; i < 50; i++) {
+        struct lens_result r;
+        struct timespec limit = {5, 0};
+        uint32_t value;
+        usleep(i % 5 == 0 ? 2000 : 0);
+        assert_int_equal(submit(&c, 1, row, 1, 0), 0);
+        uint32_t *word = lens_ring_client_set_sleeping(&c.ring, LENS_CLIENT_ON_FUTEX, &value);
+        while (!lens_ring_client_peek(&c.ring, &r)) {
+            long woken = syscall(SYS_futex, word, FUTEX_WAIT, value, &limit, NULL, 0);
+            assert_true(woken == 0 || errno == EAGAIN || errno == EINTR);
+            word = lens_ring_client_set_sleeping(&c.ring, LENS_CLIENT_ON_FUTEX, &value);
+        }
+        (void)lens_ring_client_set_sleeping(&c.ring, LENS_CLIENT_AWAKE, &value);
+        assert_int_equal(r.header->status, LENS_ROW_COMPLETE);
+        lens_ring_client_release(&c.ring);
+    }
+    close_client(w, &c);
+    close_world(w);
+}
+
+static void a_swap_moves_sessions_between_two_rows_and_says_so(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL);
+    struct client c;
+    struct lens_error err = {0};
+    struct lensd_served_pack next = {.name = "next", .generation = 2};
+    struct lensd_pool_config config = {.max_batch_rows = 128};
+    struct lensd_binding binding;
+    float row[DIM];
+    unsigned seed = 9;
+    next.pack = import_for_test(SMALL, LENS_BF16);
+    assert_int_equal(lensd_pool_create(w->backend, next.pack, &config, &next.pool, &err), 0);
+    default_client(w, &c);
+    random_rows(row, DIM, &seed);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(submit(&c, 1, row, 1, 0), 0);
+        struct lens_result r = next_result(&c);
+        assert_int_equal(r.header->pack_generation, i == 0 ? 1 : 2);
+        assert_int_equal(r.header->flags, i == 1 ? LENS_ROW_STALE : 0);
+        lens_ring_client_release(&c.ring);
+        if (i != 0)
+            continue;
+        assert_int_equal(lensd_binding_create(c.session, &next, &binding, &err), 0);
+        assert_int_equal(lensd_engine_swap(w->engine, &c.session, &binding, 1, &err), 0);
+        assert_ptr_equal(binding.served, &w->served); /* the old one, for us to destroy */
+        lensd_binding_destroy(&binding);
+    }
+    close_client(w, &c);
+    lensd_pool_destroy(next.pool);
+    lens_pack_close(next.pack);
+    close_world(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_clients_at_once_each_get_what_they_get_alone),
+        cmocka_unit_test(a_row_with_nan_is_invalid_and_its_neighbours_are_not),
+        cmocka_unit_test(more_sequences_than_asked_for_are_refused_with_the_reason),
+        cmocka_unit_test(a_descriptor_that_breaks_the_rules_is_answered_and_counted),
+        cmocka_unit_test(a_forged_index_breaks_only_its_own_session),
+        cmocka_unit_test(a_client_that_never_reads_loses_results_and_they_are_counted),
+        cmocka_unit_test(a_full_submit_ring_is_eagain),
+        cmocka_unit_test(a_failing_backend_answers_degraded_and_recovers),
+        cmocka_unit_test(skip_answers_partial_now_and_loads_behind),
+        cmocka_unit_test(base_and_pins_that_leave_no_free_slot_are_refused),
+        cmocka_unit_test(a_sleeping_client_is_woken_and_a_sleeping_daemon_hears_the_doorbell),
+        cmocka_unit_test(a_swap_moves_sessions_between_two_rows_and_says_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
