@@ -1,0 +1,214 @@
+/* The pool: pins, eviction, deadlines, and what happens when a lens can't be brought in. */
+#include "daemon/sys.h"
+#include "tests/unit/support/walk.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SMALL "tests/fixtures/hatcat-small"
+
+struct fixture {
+    struct lens_backend *backend;
+    struct lens_pack *pack;
+    struct lensd_pool *pool;
+};
+
+static void open_fixture(struct fixture *f, uint32_t slots, const char *faults)
+{
+    struct lens_error err = {0};
+    struct lens_cpu_options cpu = {.threads = 1, .variant = "auto"};
+    struct lensd_pool_config config = {.slots = slots, .max_batch_rows = 128};
+    assert_int_equal(lens_cpu_open(&cpu, &f->backend, &err), 0);
+    if (faults != NULL)
+        assert_int_equal(lens_fault_open(f->backend, faults, &f->backend, &err), 0);
+    f->pack = import_for_test(SMALL, LENS_F32);
+    assert_int_equal(lensd_pool_create(f->backend, f->pack, &config, &f->pool, &err), 0);
+}
+
+static void close_fixture(struct fixture *f)
+{
+    lensd_pool_destroy(f->pool);
+    lens_pack_close(f->pack);
+    f->backend->ops->close(f->backend);
+}
+
+/* One row of the fixture's states, all layers as base: wants every lens. */
+static int run_row(struct fixture *f, enum lens_miss miss, uint64_t deadline, struct lens_row_out *out,
+                   struct lens_error *err)
+{
+    struct expected e;
+    static struct lens_detection detections[LENS_MAX_TOP_K];
+    uint32_t base[70], misses[70], retained[70], expanded[70], loaded;
+    uint64_t load_ns;
+    expected_load(SMALL, "expected-threshold.json", f->pack, &e);
+    e.options.miss = miss;
+    e.options.base_layers = UINT64_MAX;
+    for (uint32_t i = 0; i < 70; i++)
+        base[i] = i;
+    *out = (struct lens_row_out){.expanded = expanded, .expanded_capacity = 70, .detections = detections};
+    struct lens_job job = {.rows = e.states, .dtype = e.dtype, .n_rows = 1, .options = &e.options, .base = base,
+                           .n_base = 70, .out = out, .retained = retained, .retained_capacity = 70};
+    struct lens_batch batch = {.jobs = &job, .n_jobs = 1, .misses = misses, .misses_capacity = 70};
+    int r = lensd_pool_run(f->pool, &batch, &deadline, &load_ns, &loaded, err);
+    expected_free(&e);
+    return r;
+}
+
+static void pins_are_counted_and_always_leave_a_slot_to_work_with(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct lens_error err = {0};
+    uint32_t first[3] = {0, 1, 2}, second[3] = {2, 3, 4};
+    open_fixture(&f, 5, NULL);
+    assert_int_equal(lensd_pool_pin(f.pool, first, 3, &err), 0);
+    assert_int_equal(lensd_pool_pin(f.pool, second, 3, &err), -ENOSPC);
+    assert_int_equal(lensd_pool_pin(f.pool, second, 2, &err), 0); /* the failed call pinned nothing */
+    lensd_pool_unpin(f.pool, first, 3);
+    assert_int_equal(lensd_pool_pin(f.pool, second, 3, &err), 0);
+    close_fixture(&f);
+}
+
+static void pinned_lenses_stay_while_others_come_and_go(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct lens_error err = {0};
+    struct lens_row_out out;
+    struct lensd_pool_counters counters;
+    uint32_t pins[2] = {3, 66};
+    open_fixture(&f, 4, NULL);
+    assert_int_equal(lensd_pool_pin(f.pool, pins, 2, &err), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(run_row(&f, LENS_MISS_WAIT, 0, &out, &err), 0);
+    assert_int_equal(out.status, LENS_ROW_COMPLETE);
+    assert_int_equal(out.counts.scored, 70);
+    const struct lens_slab *slab = lensd_pool_slab(f.pool);
+    assert_true(slab->slot_of[3] >= 0 && slab->slot_of[66] >= 0);
+    lensd_pool_get_counters(f.pool, &counters);
+    assert_int_equal(counters.loads - counters.evictions, lensd_pool_resident(f.pool));
+    assert_int_equal(counters.load_bytes, counters.loads * f.pack->w1_lens_bytes);
+    assert_int_equal(lensd_pool_resident(f.pool), 4);
+    close_fixture(&f);
+}
+
+static void a_passed_deadline_gives_partial_with_the_number_missing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct lens_error err = {0};
+    struct lens_row_out out;
+    open_fixture(&f, 0, NULL);
+    assert_int_equal(run_row(&f, LENS_MISS_DEADLINE, 1, &out, &err), 0);
+    assert_int_equal(out.status, LENS_ROW_PARTIAL);
+    assert_int_equal(out.counts.missing, 70);
+    while (lensd_pool_catch_up(f.pool) > 0)
+        ;
+    assert_int_equal(lensd_pool_resident(f.pool), 70);
+    assert_int_equal(run_row(&f, LENS_MISS_DEADLINE, 1, &out, &err), 0);
+    assert_int_equal(out.status, LENS_ROW_COMPLETE);
+    close_fixture(&f);
+}
+
+static void a_deadline_far_away_waits(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct lens_error err = {0};
+    struct lens_row_out out;
+    open_fixture(&f, 0, NULL);
+    assert_int_equal(run_row(&f, LENS_MISS_DEADLINE, lensd_now_ns() + UINT64_C(60000000000), &out, &err), 0);
+    assert_int_equal(out.status, LENS_ROW_COMPLETE);
+    assert_int_equal(out.counts.missing, 0);
+    assert_int_equal(out.counts.cold, 70);
+    close_fixture(&f);
+}
+
+static void a_failed_slot_write_is_an_error_and_the_next_row_is_whole(void **state)
+{
+    (void)state;
+    static const char *const faults[] = {"slot_write 1 eio", "slot_write 1 late"};
+    for (size_t i = 0; i < 2; i++) {
+        struct fixture f;
+        struct lens_error err = {0};
+        struct lens_row_out out;
+        open_fixture(&f, 0, faults[i]);
+        assert_int_equal(run_row(&f, LENS_MISS_WAIT, 0, &out, &err), -EIO);
+        assert_true(err.text[0] != '\0');
+        assert_int_equal(run_row(&f, LENS_MISS_WAIT, 0, &out, &err), 0);
+        assert_int_equal(out.counts.scored, 70);
+        assert_int_equal(lensd_pool_resident(f.pool), 70);
+        close_fixture(&f);
+    }
+}
+
+static void a_pack_file_cut_short_while_served_is_an_error_not_a_crash(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct lens_error err = {0};
+    struct lens_row_out out;
+    char link[64];
+    open_fixture(&f, 0, NULL);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", f.pack->fd);
+    assert_int_equal(truncate(link, 5000), 0);
+    assert_int_equal(run_row(&f, LENS_MISS_WAIT, 0, &out, &err), -EIO);
+    assert_true(err.text[0] != '\0');
+    close_fixture(&f);
+}
+
+static int refuse_nth(void *arg, const char *call)
+{
+    int *left = arg;
+    (void)call;
+    return (*left)-- == 0 ? ENOMEM : 0;
+}
+
+static void every_allocation_failure_while_opening_is_reported(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct lens_error err = {0};
+    struct lensd_pool_config config = {.max_batch_rows = 128};
+    open_fixture(&f, 0, NULL);
+    int failures = 0;
+    for (int n = 0; n < 100; n++) {
+        struct lensd_pool *pool = NULL;
+        int left = n;
+        lensd_sys_set_hook(refuse_nth, &left);
+        int r = lensd_pool_create(f.backend, f.pack, &config, &pool, &err);
+        lensd_sys_set_hook(NULL, NULL);
+        if (r == 0) {
+            lensd_pool_destroy(pool);
+            break;
+        }
+        assert_int_equal(r, -ENOMEM);
+        assert_null(pool);
+        failures++;
+    }
+    assert_in_range(failures, 8, 99);
+    close_fixture(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pins_are_counted_and_always_leave_a_slot_to_work_with),
+        cmocka_unit_test(pinned_lenses_stay_while_others_come_and_go),
+        cmocka_unit_test(a_passed_deadline_gives_partial_with_the_number_missing),
+        cmocka_unit_test(a_deadline_far_away_waits),
+        cmocka_unit_test(a_failed_slot_write_is_an_error_and_the_next_row_is_whole),
+        cmocka_unit_test(a_pack_file_cut_short_while_served_is_an_error_not_a_crash),
+        cmocka_unit_test(every_allocation_failure_while_opening_is_reported),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
