@@ -41,14 +41,32 @@ static void consider(const char *text, const char *name, const char **best, unsi
     }
 }
 
+/* As many words of `name` as `words` has. */
+static void cut_words(const char *name, const char *words, char *out, size_t size)
+{
+    unsigned spaces = 0;
+    for (const char *p = words; *p != '\0'; p++)
+        spaces += *p == ' ';
+    size_t n = 0;
+    for (; name[n] != '\0' && n + 1 < size && (name[n] != ' ' || spaces-- > 0); n++)
+        out[n] = name[n];
+    out[n] = '\0';
+}
+
+/* The command whose first words are nearest to those given, or NULL. */
 static const char *nearest_command(const char *words)
 {
     size_t count;
     const struct ctl_command *commands = ctl_commands(&count);
     const char *best = NULL;
-    unsigned distance = NAME_MAX_BYTES;
-    for (size_t i = 0; i < count; i++)
-        consider(words, commands[i].name, &best, &distance);
+    unsigned least = NAME_MAX_BYTES;
+    for (size_t i = 0; i < count; i++) {
+        char begin[NAME_MAX_BYTES + 1];
+        const char *near = NULL;
+        cut_words(commands[i].name, words, begin, sizeof begin);
+        consider(words, begin, &near, &least);
+        best = near != NULL ? commands[i].name : best;
+    }
     return best;
 }
 
