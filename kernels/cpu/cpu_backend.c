@@ -10,6 +10,17 @@
 
 #define MAX_THREADS 1024u
 
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
 static bool has_everything(void)
 {
     return true;
@@ -20,6 +31,8 @@ static const struct {
     const struct cpu_variant *variant;
     bool (*runs)(void);
 } variants[] = {
+    {&cpu_variant_avx512, has_avx512},
+    {&cpu_variant_avx2, has_avx2},
     {&cpu_variant_scalar, has_everything},
 };
 

@@ -1,0 +1,195 @@
+/* The avx512 variant on its base set (F, BW, VL, DQ): 16 outputs a vector, panels of 8 vectors, tiles of 3 rows: 24
+ * sums in registers, and 8 loads of weights and 3 broadcasts for 24 multiplications.
+ *
+ * bf16 and int8 weights are widened in registers for few rows; from WIDEN_ROWS rows on a block is widened once into
+ * scratch and multiplied as f32. Widening is exact and the order of additions is the same: both give the same
+ * bits. */
+#include "kernels/cpu/kernel.h"
+#include "kernels/cpu/tail.h"
+
+#include <immintrin.h>
+
+typedef __m512 vec;
+
+#define LANES         16
+#define PANEL_VECTORS 8
+#define ROW_TILE      3
+
+/* Weights and activations of a product: f32; bf16 weights; int8 weights ordered [4][16]; int8 weights ordered
+ * [2][16][2] against 16-bit codes. */
+enum kind { KIND_F32, KIND_BF16, KIND_I8, KIND_INT8 };
+
+static inline __attribute__((always_inline)) vec vec_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+static inline __attribute__((always_inline)) vec vec_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+static inline __attribute__((always_inline)) void vec_store(float *p, vec v)
+{
+    _mm512_storeu_ps(p, v);
+}
+
+static inline __attribute__((always_inline)) size_t unit_bytes(enum kind kind)
+{
+    return kind == KIND_F32 ? 4 : kind == KIND_I8 ? 16 : 8;
+}
+
+/* Element k of each of the 16 units at w, as f32. */
+static inline __attribute__((always_inline)) vec weight(enum kind kind, const char *w, uint32_t k)
+{
+    if (kind == KIND_F32)
+        return _mm512_loadu_ps(w);
+    if (kind == KIND_I8)
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(w + (size_t)k * 16))));
+    __m512i pairs = _mm512_loadu_si512(w);
+    __m512i bits = k == 0 ? _mm512_slli_epi32(pairs, 16) : _mm512_and_si512(pairs, _mm512_set1_epi32(-65536));
+    return _mm512_castsi512_ps(bits);
+}
+
+static inline __attribute__((always_inline)) void float_step(enum kind kind, uint32_t nv, uint32_t nr, const char *w,
+                                                             const char *const *x, uint32_t u,
+                                                             vec acc[ROW_TILE][PANEL_VECTORS])
+{
+    uint32_t depth = kind == KIND_F32 ? 1 : kind == KIND_BF16 ? 2 : 4;
+    for (uint32_t k = 0; k < depth; k++) {
+        vec value[ROW_TILE];
+        for (uint32_t r = 0; r < nr; r++)
+            value[r] = _mm512_set1_ps(((const float *)x[r])[(size_t)u * depth + k]);
+        for (uint32_t v = 0; v < nv; v++) {
+            vec weights = weight(kind, w + v * sizeof(vec), k);
+            for (uint32_t r = 0; r < nr; r++)
+                acc[r][v] = _mm512_fmadd_ps(weights, value[r], acc[r][v]);
+        }
+    }
+}
+
+/* int8 without VNNI: 16-bit products of two neighbours at a time, exact in 32 bits. */
+static inline __attribute__((always_inline)) void integer_step(uint32_t nv, uint32_t nr, const char *w,
+                                                               const char *const *x, uint32_t u,
+                                                               vec acc[ROW_TILE][PANEL_VECTORS])
+{
+    for (uint32_t k = 0; k < 2; k++) {
+        __m512i value[ROW_TILE];
+        for (uint32_t r = 0; r < nr; r++) {
+            int32_t pair;
+            memcpy(&pair, x[r] + (size_t)u * 8 + (size_t)k * 4, 4);
+            value[r] = _mm512_set1_epi32(pair);
+        }
+        for (uint32_t v = 0; v < nv; v++) {
+            const __m256i *at = (const __m256i *)(w + v * sizeof(vec) + (size_t)k * 32);
+            __m512i weights = _mm512_cvtepi8_epi16(_mm256_loadu_si256(at));
+            for (uint32_t r = 0; r < nr; r++) {
+                __m512i sum = _mm512_add_epi32(_mm512_castps_si512(acc[r][v]), _mm512_madd_epi16(weights, value[r]));
+                acc[r][v] = _mm512_castsi512_ps(sum);
+            }
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void step(enum kind kind, uint32_t nv, uint32_t nr, const char *w,
+                                                       const char *const *x, uint32_t u,
+                                                       vec acc[ROW_TILE][PANEL_VECTORS])
+{
+    if (kind == KIND_INT8)
+        integer_step(nv, nr, w, x, u, acc);
+    else
+        float_step(kind, nv, nr, w, x, u, acc);
+}
+
+#include "kernels/cpu/tiles.h"
+#include "kernels/cpu/widen.h"
+
+static void product_f32(const struct cpu_product *p)
+{
+    product_run(KIND_F32, p, BLOCK_STEPS);
+}
+
+static void product_bf16(const struct cpu_product *p)
+{
+    if (p->n < WIDEN_ROWS)
+        product_run(KIND_BF16, p, BLOCK_STEPS);
+    else
+        product_widened(KIND_BF16, p);
+}
+
+static void product_i8(const struct cpu_product *p)
+{
+    if (p->n < WIDEN_ROWS)
+        product_run(KIND_I8, p, BLOCK_STEPS);
+    else
+        product_widened(KIND_I8, p);
+}
+
+static void product_int8(const struct cpu_product *p)
+{
+    product_run(KIND_INT8, p, BLOCK_STEPS);
+}
+
+enum { PANEL = PANEL_VECTORS * LANES };
+
+static const struct cpu_kernel exact_f32 = {LENS_F32, CPU_X_F32, false, LANES, PANEL, 1, product_f32};
+static const struct cpu_kernel exact_bf16 = {LENS_BF16, CPU_X_F32, false, LANES, PANEL, 2, product_bf16};
+static const struct cpu_kernel exact_i8 = {LENS_I8, CPU_X_F32, false, LANES, PANEL, 1, product_i8};
+static const struct cpu_kernel bf16_bf16 = {LENS_BF16, CPU_X_F32_ROUNDED, false, LANES, PANEL, 2, product_bf16};
+static const struct cpu_kernel int8_i8 = {LENS_I8, CPU_X_I16, true, LANES, PANEL, 2, product_int8};
+
+static const struct cpu_kernel *kernel_for(enum lens_dtype dtype, enum lens_compute compute)
+{
+    if (compute == LENS_COMPUTE_EXACT)
+        return dtype == LENS_F32 ? &exact_f32 : dtype == LENS_BF16 ? &exact_bf16 : dtype == LENS_I8 ? &exact_i8 : NULL;
+    if (compute == LENS_COMPUTE_BF16 && dtype == LENS_BF16)
+        return __builtin_cpu_supports("avx512bf16") ? &cpu_kernel_avx512bf16 : &bf16_bf16;
+    if (compute == LENS_COMPUTE_INT8 && dtype == LENS_I8)
+        return __builtin_cpu_supports("avx512vnni") ? &cpu_kernel_avx512vnni : &int8_i8;
+    return NULL;
+}
+
+/* 16x16 words: pairs within four rows, then whole quarters between rows. */
+static void transpose_square(const uint32_t *const *rows, uint32_t at, uint32_t *out, uint32_t stride)
+{
+    __m512i quad[16];
+    for (uint32_t g = 0; g < 16; g += 4) {
+        __m512i a = _mm512_loadu_si512(rows[g] + at), b = _mm512_loadu_si512(rows[g + 1] + at);
+        __m512i c = _mm512_loadu_si512(rows[g + 2] + at), d = _mm512_loadu_si512(rows[g + 3] + at);
+        __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
+        __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
+        quad[g] = _mm512_unpacklo_epi64(ab_low, cd_low);
+        quad[g + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+        quad[g + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+        quad[g + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+    }
+    for (uint32_t i = 0; i < 4; i++) { /* quad[4g+i] holds units i, i+4, i+8, i+12 of rows 4g..4g+3 */
+        __m512i low01 = _mm512_shuffle_i32x4(quad[i], quad[4 + i], 0x88);
+        __m512i low23 = _mm512_shuffle_i32x4(quad[8 + i], quad[12 + i], 0x88);
+        __m512i high01 = _mm512_shuffle_i32x4(quad[i], quad[4 + i], 0xdd);
+        __m512i high23 = _mm512_shuffle_i32x4(quad[8 + i], quad[12 + i], 0xdd);
+        _mm512_storeu_si512(out + (size_t)i * stride, _mm512_shuffle_i32x4(low01, low23, 0x88));
+        _mm512_storeu_si512(out + (size_t)(i + 8) * stride, _mm512_shuffle_i32x4(low01, low23, 0xdd));
+        _mm512_storeu_si512(out + (size_t)(i + 4) * stride, _mm512_shuffle_i32x4(high01, high23, 0x88));
+        _mm512_storeu_si512(out + (size_t)(i + 12) * stride, _mm512_shuffle_i32x4(high01, high23, 0xdd));
+    }
+}
+
+static void transpose(const uint32_t *const *rows, uint32_t units, uint32_t lanes, uint32_t *out, uint32_t stride)
+{
+    uint32_t u = 0;
+    if (lanes == LANES)
+        for (; u + LANES <= units; u += LANES)
+            transpose_square(rows, u, out + (size_t)u * stride, stride);
+    for (; u < units; u++)
+        for (uint32_t l = 0; l < lanes; l++)
+            out[(size_t)u * stride + l] = rows[l][u];
+}
+
+const struct cpu_variant cpu_variant_avx512 = {
+    .name = "avx512",
+    .kernel = kernel_for,
+    .hidden = tail_hidden,
+    .logit = tail_logit,
+    .transpose = transpose,
+};

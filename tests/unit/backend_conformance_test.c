@@ -1,0 +1,87 @@
+/* The conformance suite over every CPU variant. A variant the processor lacks is waived, visibly, not passed. */
+#include "tests/unit/support/conformance.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static uint64_t seed;
+
+static int open_cpu(void *arg, uint32_t threads, struct lens_backend **out, struct lens_error *err)
+{
+    return lens_cpu_open(&(struct lens_cpu_options){.threads = threads, .variant = arg}, out, err);
+}
+
+static struct conformance_target scalar = {"scalar", open_cpu, "scalar"};
+static struct conformance_target avx2 = {"avx2", open_cpu, "avx2"};
+static struct conformance_target avx512 = {"avx512", open_cpu, "avx512"};
+
+/* The test's target, or the end of the test when this machine can't run it. */
+static const struct conformance_target *target_of(void **state)
+{
+    const struct conformance_target *target = *state;
+    struct lens_backend *backend = NULL;
+    struct lens_error err = {0};
+    int rc = target->open(target->arg, 1, &backend, &err);
+    if (rc == -ENOTSUP) {
+        printf("waived: %s\n", err.text);
+        skip();
+    }
+    if (rc != 0)
+        fail_msg("%s", err.text);
+    backend->ops->close(backend);
+    return target;
+}
+
+static void logits_are_within_the_stated_bound(void **state)
+{
+    const struct conformance_target *target = target_of(state);
+#ifdef LENSD_SANITIZED
+    conformance_accuracy(target, seed, false);
+#else
+    conformance_accuracy(target, seed, target != &scalar);
+#endif
+}
+
+static void every_stored_dtype_fits_every_slab(void **state)
+{
+    conformance_conversions(target_of(state), seed);
+}
+
+static void a_row_has_the_same_bits_however_it_is_asked(void **state)
+{
+    conformance_row_invariance(target_of(state), seed);
+}
+
+static void rows_that_are_not_finite_hurt_no_others(void **state)
+{
+    conformance_invalid_rows(target_of(state), seed);
+}
+
+static void a_slot_holds_what_was_written_last(void **state)
+{
+    conformance_slot_rewrite(target_of(state), seed);
+}
+
+static void senseless_slabs_are_refused(void **state)
+{
+    conformance_refusals(target_of(state), seed);
+}
+
+#define SUITE(target)                                                                                                  \
+    cmocka_unit_test_prestate(logits_are_within_the_stated_bound, target),                                             \
+        cmocka_unit_test_prestate(every_stored_dtype_fits_every_slab, target),                                         \
+        cmocka_unit_test_prestate(a_row_has_the_same_bits_however_it_is_asked, target),                                \
+        cmocka_unit_test_prestate(rows_that_are_not_finite_hurt_no_others, target),                                    \
+        cmocka_unit_test_prestate(a_slot_holds_what_was_written_last, target),                                         \
+        cmocka_unit_test_prestate(senseless_slabs_are_refused, target)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {SUITE(&scalar), SUITE(&avx2), SUITE(&avx512)};
+    seed = conformance_seed();
+    return cmocka_run_group_tests_name("backend_conformance", tests, NULL, NULL);
+}
