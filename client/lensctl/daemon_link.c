@@ -11,9 +11,7 @@ static bool means_no_daemon(int code)
 
 int ctl_link_failed(int code, const char *sentence)
 {
-    if (means_no_daemon(code))
-        return ctl_fail(CTL_NO_DAEMON, "%s; start lensd, or say with --socket PATH where it listens", sentence);
-    return ctl_fail(CTL_FAILED, "%s", sentence);
+    return ctl_fail(means_no_daemon(code) ? CTL_NO_DAEMON : CTL_FAILED, "%s", sentence);
 }
 
 int ctl_connect(const struct ctl *ctl, struct lens_client **out)
