@@ -15,10 +15,13 @@
  *
  * Errors: functions return 0 or a negative errno; those with `err` also leave a sentence there (err may be NULL).
  * Threads: a client and its sessions belong to one thread at a time; different clients are independent. Nothing here
- * starts a thread, installs a signal handler or allocates after lens_session_open.
- * Reconnection: when the daemon goes away, calls return -ENOTCONN once per session, unread results are gone and
- * counted in lens_session_lost; the next calls try to attach again (at most every 50 ms) and work when the daemon is
- * back. Sequences start afresh then.
+ * starts a thread, installs a signal handler or allocates after lens_session_open (but for the names that
+ * lens_session_concept keeps).
+ * Reconnection: when the daemon goes away, answers that had arrived can still be read; then one call per session
+ * returns -ENOTCONN, and submissions without an answer are gone and counted in lens_session_lost. The next calls try
+ * to attach again (at most every 50 ms, and not while an answer is held), return -ENOTCONN as long as that fails, and
+ * work when the daemon is back. An attempt takes at most a second (when a daemon accepts but doesn't answer; the next
+ * one then waits two seconds). Sequences start afresh; slots acquired before are void.
  * Links: the FlatBuffers codec and the ring alone. */
 #ifndef LENS_H
 #define LENS_H
@@ -28,6 +31,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#pragma GCC visibility push(default)
 
 #define LENS_API_VERSION 1
 
@@ -42,7 +47,9 @@ struct lens_client_error {
 enum lens_type { LENS_TYPE_F32 = 0, LENS_TYPE_F16 = 1, LENS_TYPE_BF16 = 2 };
 
 /* Connects to `socket_path`, or where NULL to $LENSD_SOCKET, else $XDG_RUNTIME_DIR/lensd.sock, else
- * /run/lensd/lensd.sock. -ENOENT or -ECONNREFUSED: no daemon there. The client is owned by the caller. */
+ * /run/lensd/lensd.sock (also when nobody listens at the one before). -ENOENT or -ECONNREFUSED: no daemon there.
+ * -ENAMETOOLONG: a path over 107 bytes. -ETIMEDOUT: it didn't answer within a second. -EREMOTEIO: it refused, `err` has
+ * its sentence. -EPROTO, -EBADMSG: it speaks another protocol. The client is owned by the caller. */
 int lens_client_open(const char *socket_path, struct lens_client **out, struct lens_client_error *err);
 void lens_client_close(struct lens_client *client); /* closes its sessions too; NULL is fine */
 
@@ -73,9 +80,11 @@ struct lens_session_params {
 };
 void lens_session_params_default(struct lens_session_params *params);
 
+/* -EINVAL: a parameter out of its bounds. -EREMOTEIO: the daemon refused (no such pack, no space, ..), `err` has its
+ * sentence. Others as lens_client_open. The session is owned by the caller, and ends at latest with its client. */
 int lens_session_open(struct lens_client *client, const struct lens_session_params *params,
                       struct lens_session **out, struct lens_client_error *err);
-void lens_session_close(struct lens_session *session); /* NULL is fine */
+void lens_session_close(struct lens_session *session); /* NULL is fine; waits for the daemon, at most a second */
 
 /* What the daemon gave. Strings are owned by the session, valid until it closes or reattaches. */
 struct lens_session_info {
@@ -107,7 +116,8 @@ enum lens_slot_flags {
  * row). -ENOTCONN: see Reconnection. -EINVAL: n or type out of range. */
 int lens_session_acquire(struct lens_session *session, uint32_t n, enum lens_type type, uint32_t flags,
                          struct lens_slot *out);
-/* Publishes it; a system call only when the daemon sleeps. After acquire there may be one submit or none. */
+/* Publishes it; a system call only when the daemon sleeps. After acquire there may be one submit or none. -ENOTCONN:
+ * see Reconnection. -EINVAL: not the slot acquired last, submitted already, or unknown flags. */
 int lens_session_submit(struct lens_session *session, const struct lens_slot *slot);
 
 struct lens_hit {
@@ -143,19 +153,26 @@ int lens_session_wait(struct lens_session *session, uint64_t timeout_us, struct 
 void lens_session_release(struct lens_session *session);
 
 /* A descriptor that becomes readable when answers wait, for event loops: call lens_session_arm, poll it, then
- * lens_session_poll until -EAGAIN, and arm again. Owned by the client. arm returns 1 when answers already wait. */
+ * lens_session_poll until -EAGAIN, and arm again; arm as well after any other call, before polling the descriptor. It
+ * is the client's, shared by its sessions (when it is readable, or arm returns 1, poll every session that is armed),
+ * and a new one after a reconnection; -1 while there is no connection. arm returns 1 when answers already wait, 0 when
+ * not, -ENOTCONN as other calls. */
 int lens_session_fd(const struct lens_session *session);
 int lens_session_arm(struct lens_session *session);
 
+/* The daemon forgets the sequence; LENS_SLOT_LAST does the same without a round trip. -EREMOTEIO: it refused. */
 int lens_session_end_sequence(struct lens_session *session, uint64_t sequence, struct lens_client_error *err);
 uint64_t lens_session_dropped(const struct lens_session *session); /* acquires refused with -EAGAIN, and drops */
 uint64_t lens_session_lost(const struct lens_session *session);    /* submissions without answer by reconnections */
 
-/* "Name:layer" of a lens of the session's pack; fetched from the daemon once, then cached. NULL on error. */
+/* "Name:layer" of a lens of the session's pack; fetched from the daemon once, then cached. Owned by the session, valid
+ * until it closes, reattaches or its pack is swapped. NULL on error. */
 const char *lens_session_concept(struct lens_session *session, uint32_t id, struct lens_client_error *err);
 
 /* Sentence for a reason of INVALID_INPUT. */
 const char *lens_reason_text(uint8_t reason);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }
