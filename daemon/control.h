@@ -1,0 +1,50 @@
+/* The answers to control requests. Each handler reads one verified request and answers it through the connection,
+ * now, or later when a worker is done (it then sets connection->busy).
+ *
+ * Threads: the loop's. */
+#ifndef LENSD_CONTROL_H
+#define LENSD_CONTROL_H
+
+#include "daemon/connection.h"
+#include "daemon/service.h"
+
+/* Finds the handler of a verified request and checks that the peer has the role for it. */
+void lensd_control_dispatch(struct lensd_service *service, struct lensd_connection *connection,
+                            const struct lens_msg *request);
+
+typedef void lensd_control_fn(struct lensd_service *service, struct lensd_connection *connection,
+                              const struct lens_msg *request);
+
+/* control_session.c */
+lensd_control_fn lensd_control_attach, lensd_control_detach, lensd_control_end_sequence, lensd_control_sessions,
+    lensd_control_statistics;
+/* control_pack.c */
+lensd_control_fn lensd_control_packs, lensd_control_concepts, lensd_control_explain;
+/* control_load.c */
+lensd_control_fn lensd_control_load, lensd_control_swap, lensd_control_unload;
+/* control_daemon.c */
+lensd_control_fn lensd_control_hello, lensd_control_status, lensd_control_config, lensd_control_shutdown,
+    lensd_control_subscribe;
+
+/* ---- helpers ---------------------------------------------------------------------------------------------------- */
+
+/* The service's answer, cleared, of `type`. */
+struct lens_msg *lensd_control_answer(struct lensd_service *service, enum lens_msg_type type);
+
+/* Sends DONE with a sentence. */
+void lensd_control_done(struct lensd_service *service, struct lensd_connection *connection, uint32_t generation,
+                        const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* The fault that says best what a negative errno of an inner call means. */
+enum lens_fault lensd_control_fault_of(int error);
+
+/* "Name:layer" of a lens, in the service's key space until the next answer; empty when that is full. */
+struct lens_text lensd_control_key(struct lensd_service *service, const struct lens_pack *pack, uint32_t lens);
+
+/* Copies a text and terminates it; false when it is longer than size - 1. */
+bool lensd_control_copy(struct lens_text text, char *out, size_t size);
+
+/* Whose sessions the connection may see: NULL (everyone's) for operators, else its own. */
+const struct lensd_connection *lensd_control_scope(const struct lensd_connection *connection);
+
+#endif

@@ -1,0 +1,123 @@
+/* Requests about the daemon as a whole: hello, status, config, shutdown, subscribe. */
+#include "daemon/control.h"
+#include "daemon/heap.h"
+#include "daemon/sys.h"
+
+#include <string.h>
+#include <unistd.h>
+
+void lensd_control_hello(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
+{
+    const struct lens_hello *hello = &request->u.hello;
+    if (hello->protocol_version != LENS_PROTOCOL_VERSION) {
+        lensd_connection_fault(c, LENS_FAULT_BAD_VERSION,
+                               "lensd %s speaks protocol version %u, the client %u: use a client of the same release",
+                               LENSD_VERSION, LENS_PROTOCOL_VERSION, hello->protocol_version);
+        c->doomed = true;
+        return;
+    }
+    struct lens_text name = hello->client_name;
+    name.length = name.length < sizeof c->name ? name.length : (uint32_t)sizeof c->name - 1;
+    lensd_control_copy(name, c->name, sizeof c->name);
+    c->greeted = true;
+    struct lens_msg *answer = lensd_control_answer(service, LENS_MSG_HELLO_OK);
+    answer->u.hello_ok = (struct lens_hello_ok){
+        .protocol_version = LENS_PROTOCOL_VERSION,
+        .daemon_version = lens_text_of(LENSD_VERSION),
+        .role = (uint8_t)c->peer.role,
+        .daemon_pid = (uint64_t)getpid(),
+        .start_time_ns = service->start_time_ns,
+    };
+    lensd_connection_send(c, answer, NULL, 0);
+}
+
+static void fill_packs(const struct lensd_service *service, struct lens_status *out)
+{
+    out->packs = service->n_packs;
+    for (uint32_t i = 0; i < service->n_packs; i++) {
+        const struct lensd_pool *pool = service->packs[i]->pool;
+        const struct lens_slab *slab = lensd_pool_slab(pool);
+        struct lensd_pool_counters counters;
+        lensd_pool_get_counters(pool, &counters);
+        out->slots += slab->config.slots;
+        out->resident += lensd_pool_resident(pool);
+        out->load_bytes += counters.load_bytes;
+        uint64_t elements = (uint64_t)slab->model.h1 * slab->model.dim;
+        uint64_t scales = slab->config.dtype == LENS_I8 ? slab->model.h1 * sizeof(float) : 0;
+        out->slab_bytes += slab->config.slots * (elements * lens_dtype_bytes(slab->config.dtype) + scales);
+    }
+}
+
+static void add_statistics(const struct lensd_statistics *statistics, struct lens_status *out)
+{
+    struct lens_statistics s;
+    lensd_statistics_export(statistics, &s);
+    out->rows += s.rows;
+    out->dropped_rows += s.dropped_rows;
+    out->invalid_rows += s.invalid_rows;
+    out->lenses_scored += s.lenses_scored;
+    out->slot_hits += s.slot_hits;
+    out->slot_misses += s.host_hits + s.cold;
+    const struct lens_stage_row *total = &s.stages[LENS_STAGES - 1];
+    out->p50_ns = total->p50 > out->p50_ns ? total->p50 : out->p50_ns;
+    out->p99_ns = total->p99 > out->p99_ns ? total->p99 : out->p99_ns;
+}
+
+/* Operators see everything together; a client its own sessions (of several, the slowest p50 and p99). */
+static void fill_work(const struct lensd_service *service, const struct lensd_connection *scope,
+                      struct lens_status *out)
+{
+    for (uint32_t i = 0; i < service->sessions.n; i++) {
+        const struct lensd_attachment *item = &service->sessions.items[i];
+        if (scope != NULL && item->owner != scope)
+            continue;
+        out->sessions++;
+        if (scope != NULL)
+            add_statistics(item->session->statistics, out);
+    }
+    if (scope == NULL)
+        add_statistics(lensd_engine_statistics(service->engine), out);
+}
+
+void lensd_control_status(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
+{
+    (void)request;
+    struct lens_msg *answer = lensd_control_answer(service, LENS_MSG_STATUS_IS);
+    struct lens_status *out = &answer->u.status_is;
+    out->version = lens_text_of(LENSD_VERSION);
+    out->backend = lens_text_of(service->device.backend);
+    out->device = lens_text_of(service->device.name);
+    out->variant = lens_text_of(service->device.variant);
+    out->reason = lens_text_of(service->reason);
+    out->degraded = lens_text_of("");
+    out->pid = (uint64_t)getpid();
+    out->uptime_ns = lensd_now_ns() - service->started_ns;
+    out->start_time_ns = service->start_time_ns;
+    out->threads = service->device.threads;
+    out->heap_bytes = lensd_heap_bytes();
+    fill_packs(service, out);
+    fill_work(service, lensd_control_scope(c), out);
+    lensd_connection_send(c, answer, NULL, 0);
+}
+
+void lensd_control_config(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
+{
+    struct lens_msg *answer = lensd_control_answer(service, LENS_MSG_SETTING_PAGE);
+    lensd_settings_page(service->settings, request->u.page.first, &answer->u.setting_page);
+    lensd_connection_send(c, answer, NULL, 0);
+}
+
+void lensd_control_shutdown(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
+{
+    (void)request;
+    lensd_control_done(service, c, 0, "lensd drains and stops");
+    lensd_service_stop(service, "an operator asked for it");
+}
+
+void lensd_control_subscribe(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
+{
+    (void)service;
+    (void)request;
+    lensd_connection_fault(c, LENS_FAULT_UNSUPPORTED,
+                           "this version offers no detection streams; read results through a session");
+}

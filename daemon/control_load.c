@@ -1,0 +1,68 @@
+/* Requests of operators that change which packs are served: load, swap, unload. */
+#include "daemon/control.h"
+#include "daemon/pack_job.h"
+
+#include <string.h>
+
+static void start(struct lensd_service *service, struct lensd_connection *c, const struct lensd_served_pack *replace,
+                  struct lens_text path, struct lens_text name)
+{
+    struct lens_error err = {0};
+    int r = lensd_pack_job_start(service, c, replace, path, name, &err);
+    if (r != 0)
+        lensd_connection_fault(c, lensd_control_fault_of(r), "%s", err.text);
+}
+
+void lensd_control_load(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
+{
+    const struct lens_load *load = &request->u.load;
+    if (load->name.length > 0 && lensd_service_find_pack(service, load->name) != NULL) {
+        lensd_connection_fault(c, LENS_FAULT_IN_USE, "a pack named %.*s is loaded: swap or unload it",
+                               (int)load->name.length, load->name.data);
+        return;
+    }
+    start(service, c, NULL, load->pack, load->name);
+}
+
+static struct lensd_served_pack *loaded(struct lensd_service *service, struct lensd_connection *c,
+                                        struct lens_text name)
+{
+    struct lensd_served_pack *served = lensd_service_find_pack(service, name);
+    if (served == NULL)
+        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_PACK, "no pack \"%.*s\" is loaded: see lensctl packs",
+                               (int)name.length, name.data);
+    return served;
+}
+
+void lensd_control_swap(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
+{
+    const struct lensd_served_pack *old = loaded(service, c, request->u.load.name);
+    if (old != NULL)
+        start(service, c, old, request->u.load.pack, lens_text_of(old->name));
+}
+
+static void remove_pack(struct lensd_service *service, const struct lensd_served_pack *served)
+{
+    uint32_t at = 0;
+    while (service->packs[at] != served)
+        at++;
+    service->n_packs--;
+    memmove(&service->packs[at], &service->packs[at + 1], (service->n_packs - at) * sizeof service->packs[0]);
+    service->packs[service->n_packs] = NULL;
+}
+
+void lensd_control_unload(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
+{
+    struct lensd_served_pack *served = loaded(service, c, request->u.load.pack);
+    if (served == NULL)
+        return;
+    if (served->sessions > 0) {
+        lensd_connection_fault(c, LENS_FAULT_IN_USE, "%u sessions use pack %s: end them first, or swap the pack",
+                               served->sessions, served->name);
+        return;
+    }
+    remove_pack(service, served);
+    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s unloaded", served->name);
+    lensd_control_done(service, c, served->generation, "pack %s is unloaded", served->name);
+    lensd_pack_job_close(service, served);
+}

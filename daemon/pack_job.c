@@ -1,0 +1,258 @@
+/* See pack_job.h. */
+#include "daemon/pack_job.h"
+
+#include "daemon/control.h"
+#include "daemon/pack_path.h"
+#include "daemon/sys.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* One load, swap or close. Between start and done the worker owns everything but `service` and `connection`. */
+struct lensd_pack_job {
+    uv_work_t work;
+    struct lensd_service *service;
+    uint64_t connection; /* id; it may be gone when we are done */
+    char asked[PATH_MAX], name[64];
+    char *directories; /* copied: a reload may change the settings meanwhile */
+    const struct lensd_served_pack *replace;
+    struct lensd_pool_config config;
+    struct lens_backend *backend;
+    uint32_t generation;
+    bool verify;
+    struct lensd_served_pack *served; /* the result; for a close what to close */
+    enum lens_fault fault;
+    struct lens_error err;
+    int result;
+};
+
+static void free_job(struct lensd_pack_job *job)
+{
+    if (job != NULL)
+        lensd_free(job->directories);
+    lensd_free(job);
+}
+
+/* ---- on the worker ---------------------------------------------------------------------------------------------- */
+
+static void work_open(uv_work_t *work)
+{
+    struct lensd_pack_job *job = work->data;
+    char path[PATH_MAX];
+    job->fault = LENS_FAULT_PATH_NOT_ALLOWED;
+    job->result = lensd_pack_path_resolve(job->directories, job->asked, path, &job->err);
+    if (job->result != 0) {
+        job->fault = job->result == -EACCES ? LENS_FAULT_PATH_NOT_ALLOWED : LENS_FAULT_BAD_PACK;
+        return;
+    }
+    job->result = lensd_served_pack_open(path, job->name, job->backend, &job->config, job->generation, job->verify,
+                                         &job->served, &job->err);
+    job->fault = job->result == -ENOSPC || job->result == -ENOMEM ? LENS_FAULT_NO_SPACE : LENS_FAULT_BAD_PACK;
+}
+
+static void work_close(uv_work_t *work)
+{
+    struct lensd_pack_job *job = work->data;
+    lensd_served_pack_close(job->served);
+}
+
+/* ---- on the loop ------------------------------------------------------------------------------------------------ */
+
+static bool name_is_taken(const struct lensd_service *service, const char *name)
+{
+    return lensd_service_find_pack(service, lens_text_of(name)) != NULL;
+}
+
+/* A loaded pack joins the others. */
+static int join(struct lensd_service *service, struct lensd_pack_job *job)
+{
+    if (name_is_taken(service, job->served->name)) {
+        job->fault = LENS_FAULT_IN_USE;
+        return lens_error_set(&job->err, -EEXIST,
+                              "a pack named %s is loaded: swap or unload it, or load under another "
+                              "name",
+                              job->served->name);
+    }
+    if (service->n_packs == LENSD_PACKS_MAX) {
+        job->fault = LENS_FAULT_NO_SPACE;
+        return lens_error_set(&job->err, -ENOSPC, "%u packs are loaded, which is all there may be", LENSD_PACKS_MAX);
+    }
+    service->packs[service->n_packs++] = job->served;
+    return 0;
+}
+
+static uint32_t sessions_of(const struct lensd_service *service, const struct lensd_served_pack *served,
+                            struct lensd_session **out)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < service->sessions.n; i++) {
+        if (service->sessions.items[i].session->binding.served == served)
+            out[n++] = service->sessions.items[i].session;
+    }
+    return n;
+}
+
+/* Bindings to the new pack for all sessions, and the engine's exchange: all or none. */
+static int rebind(struct lensd_service *service, struct lensd_session **sessions, struct lensd_binding *bindings,
+                  uint32_t n, struct lensd_served_pack *served, struct lens_error *err)
+{
+    uint32_t made = 0;
+    int r = 0;
+    while (r == 0 && made < n) {
+        r = lensd_binding_create(sessions[made], served, &bindings[made], err);
+        made += r == 0;
+    }
+    if (r == 0 && n > 0)
+        r = lensd_engine_swap(service->engine, sessions, bindings, n, err);
+    /* After a swap these are the old bindings, after a failure the new ones nobody took. */
+    for (uint32_t i = 0; i < made; i++)
+        lensd_binding_destroy(&bindings[i]);
+    return r;
+}
+
+static int move_sessions(struct lensd_service *service, const struct lensd_served_pack *old,
+                         struct lensd_served_pack *served, struct lens_error *err)
+{
+    uint32_t capacity = service->sessions.capacity;
+    struct lensd_session **sessions = lensd_calloc(capacity, sizeof(struct lensd_session *));
+    struct lensd_binding *bindings = lensd_calloc(capacity, sizeof *bindings);
+    int r = -ENOMEM;
+    if (sessions == NULL || bindings == NULL) {
+        lens_error_set(err, r, "no memory to move the sessions");
+    } else {
+        uint32_t n = sessions_of(service, old, sessions);
+        r = rebind(service, sessions, bindings, n, served, err);
+        served->sessions = r == 0 ? n : 0;
+    }
+    lensd_free(bindings);
+    lensd_free(sessions);
+    return r;
+}
+
+/* The new pack takes the old one's place and sessions. */
+static int replace(struct lensd_service *service, struct lensd_pack_job *job)
+{
+    uint32_t at = 0;
+    while (at < service->n_packs && service->packs[at] != job->replace)
+        at++;
+    if (at == service->n_packs) {
+        job->fault = LENS_FAULT_NO_SUCH_PACK;
+        return lens_error_set(&job->err, -ENOENT, "pack %s was unloaded meanwhile", job->name);
+    }
+    struct lensd_served_pack *old = service->packs[at];
+    int r = move_sessions(service, old, job->served, &job->err);
+    if (r != 0) {
+        job->fault = r == -ENOSPC || r == -ENOMEM ? LENS_FAULT_NO_SPACE : LENS_FAULT_BAD_PACK;
+        return lens_error_prefix(&job->err, "pack %s keeps its place", old->name);
+    }
+    service->packs[at] = job->served;
+    lensd_pack_job_close(service, old);
+    return 0;
+}
+
+static void answer(struct lensd_service *service, const struct lensd_pack_job *job)
+{
+    struct lensd_connection *c = lensd_connection_find(service, job->connection);
+    if (c == NULL)
+        return;
+    if (job->result != 0)
+        lensd_connection_fault(c, job->fault, "%s", job->err.text);
+    else
+        lensd_control_done(service, c, job->generation, "pack %s is served, generation %u", job->served->name,
+                           job->generation);
+    lensd_connection_resume(c);
+}
+
+static void opened(uv_work_t *work, int status)
+{
+    struct lensd_pack_job *job = work->data;
+    struct lensd_service *service = job->service;
+    service->job = NULL;
+    if (status != 0)
+        job->result = lens_error_set(&job->err, -ECANCELED, "the load was cancelled");
+    if (job->result == 0)
+        job->result = job->replace != NULL ? replace(service, job) : join(service, job);
+    if (job->result == 0)
+        lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: %s, %u lenses, generation %u", job->served->name,
+                  job->replace != NULL ? "swapped" : "loaded", job->served->pack->lenses, job->generation);
+    else
+        lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s not %s: %s", job->asked,
+                  job->replace != NULL ? "swapped in" : "loaded", job->err.text);
+    answer(service, job);
+    if (job->result != 0 && job->served != NULL)
+        lensd_pack_job_close(service, job->served);
+    free_job(job);
+}
+
+static void closed(uv_work_t *work, int status)
+{
+    struct lensd_pack_job *job = work->data;
+    if (status != 0)
+        work_close(work);
+    free_job(job);
+}
+
+static int fill_job(struct lensd_pack_job *job, struct lens_text path, struct lens_text name, struct lens_error *err)
+{
+    const char *directories = lensd_service_directories(job->service);
+    size_t size = strlen(directories) + 1;
+    if (!lensd_control_copy(path, job->asked, sizeof job->asked) || path.length == 0)
+        return lens_error_set(err, -EINVAL, "expected the path of a pack, of %d bytes at most", PATH_MAX - 1);
+    if (!lensd_control_copy(name, job->name, sizeof job->name))
+        return lens_error_set(err, -EINVAL, "a pack's name may have %zu bytes, found %u", sizeof job->name - 1,
+                              name.length);
+    job->directories = lensd_calloc(1, size);
+    if (job->directories == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory to load a pack");
+    memcpy(job->directories, directories, size);
+    return 0;
+}
+
+int lensd_pack_job_start(struct lensd_service *service, struct lensd_connection *connection,
+                         const struct lensd_served_pack *replace_pack, struct lens_text path, struct lens_text name,
+                         struct lens_error *err)
+{
+    if (service->job != NULL)
+        return lens_error_set(err, -EBUSY, "another load or swap is under way: try again when it is done");
+    struct lensd_pack_job *job = lensd_calloc(1, sizeof *job);
+    if (job == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory to load a pack");
+    job->work.data = job;
+    job->service = service;
+    job->connection = connection->id;
+    job->replace = replace_pack;
+    job->backend = service->backend;
+    job->generation = service->last_generation + 1;
+    job->verify = service->settings->packs.verify;
+    lensd_service_pool_config(service, &job->config);
+    int r = fill_job(job, path, name, err);
+    if (r == 0) {
+        r = uv_queue_work(&service->loop, &job->work, work_open, opened);
+        if (r != 0)
+            lens_error_set(err, r, "can't start a worker: %s", uv_strerror(r));
+    }
+    if (r != 0) {
+        free_job(job);
+        return r;
+    }
+    service->last_generation++;
+    service->job = job;
+    connection->busy = true;
+    return 0;
+}
+
+void lensd_pack_job_close(struct lensd_service *service, struct lensd_served_pack *served)
+{
+    struct lensd_pack_job *job = lensd_calloc(1, sizeof *job);
+    if (job != NULL) {
+        job->work.data = job;
+        job->service = service;
+        job->served = served;
+        if (uv_queue_work(&service->loop, &job->work, work_close, closed) == 0)
+            return;
+    }
+    lensd_served_pack_close(served);
+    free_job(job);
+}

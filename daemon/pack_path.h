@@ -1,0 +1,18 @@
+/* Which files a client may have opened as packs: those below configured directories, links followed first. */
+#ifndef LENSD_PACK_PATH_H
+#define LENSD_PACK_PATH_H
+
+#include "proto/lens_error.h"
+
+#include <stddef.h>
+
+/* Resolves what an operator asked for: an absolute path, or one relative to any of `directories` ("DIR:DIR.."). The
+ * real path goes to `out` (PATH_MAX bytes). -EACCES: not below a directory; -ENOENT and the like: isn't there.
+ * Touches the file system: meant for a worker thread. */
+int lensd_pack_path_resolve(const char *directories, const char *asked, char *out, struct lens_error *err);
+
+/* Adds the directory of the pack file at `path` to a list of `size` bytes, unless it is there. -ENAMETOOLONG, -errno.
+ */
+int lensd_pack_path_add_directory(char *directories, size_t size, const char *path, struct lens_error *err);
+
+#endif

@@ -1,0 +1,348 @@
+/* See service.h. The life of the daemon: open, serve, drain, close. What it answers is in control*.c. */
+#include "daemon/service.h"
+
+#include "daemon/connection.h"
+#include "daemon/service_setup.h"
+#include "daemon/sys.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ACCEPTS_PER_TURN 16
+
+/* ---- small questions -------------------------------------------------------------------------------------------- */
+
+struct lensd_served_pack *lensd_service_find_pack(const struct lensd_service *service, struct lens_text name)
+{
+    for (uint32_t i = 0; i < service->n_packs; i++) {
+        const char *loaded = service->packs[i]->name;
+        if (name.length == 0 || (strlen(loaded) == name.length && memcmp(loaded, name.data, name.length) == 0))
+            return service->packs[i];
+    }
+    return NULL;
+}
+
+void lensd_service_pool_config(const struct lensd_service *service, struct lensd_pool_config *out)
+{
+    static const enum lens_dtype dtypes[] = {LENS_F32, LENS_F32, LENS_BF16, LENS_I8};
+    const struct lensd_settings *settings = service->settings;
+    *out = (struct lensd_pool_config){
+        .slots = settings->pool.slots,
+        .dtype_set = settings->pool.dtype != 0,
+        .dtype = dtypes[settings->pool.dtype],
+        .compute = (enum lens_compute)settings->pool.compute,
+        .max_batch_rows = settings->engine.max_batch_rows,
+    };
+}
+
+const char *lensd_service_directories(const struct lensd_service *service)
+{
+    const char *configured = service->settings->packs.directories;
+    return configured[0] != '\0' ? configured : service->pack_directories;
+}
+
+static enum lensd_log_level log_level(const struct lensd_settings *settings)
+{
+    return lensd_log_levels[settings->log.level];
+}
+
+/* ---- events ----------------------------------------------------------------------------------------------------- */
+
+static void on_accept(uv_poll_t *poll, int status, int events);
+
+static void watch_listener(struct lensd_service *service)
+{
+    service->accept_paused = false;
+    uv_poll_start(&service->accepting, UV_READABLE, on_accept);
+}
+
+static void on_accept(uv_poll_t *poll, int status, int events)
+{
+    struct lensd_service *service = poll->data;
+    (void)status;
+    (void)events;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        int fd = lensd_listener_accept(&service->listener);
+        if (fd == -EAGAIN)
+            return;
+        if (fd < 0) {
+            /* Not a loop that spins: whoever waits is looked at again by the next tick. */
+            lensd_log(&service->log, LENSD_LOG_WARNING, "can't accept a client: %s%s", strerror(-fd),
+                      fd == -EMFILE ? " (turned it away; raise the limit of open files)" : "");
+            uv_poll_stop(&service->accepting);
+            service->accept_paused = true;
+            return;
+        }
+        lensd_connection_open(service, fd);
+    }
+}
+
+static void on_stop_signal(uv_signal_t *handle, int number)
+{
+    lensd_service_stop(handle->data, number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+extern char **environ;
+
+/* A failed reload keeps the old configuration. */
+static void reload(struct lensd_service *service)
+{
+    struct lensd_settings *next = lensd_calloc(1, sizeof *next);
+    struct lens_error err = {0};
+    int r = next == NULL ? lens_error_set(&err, -ENOMEM, "no memory")
+                         : lensd_arguments_settings(service->arguments, environ, next, &err);
+    if (r == 0) {
+        r = lensd_settings_take_live(service->settings, next);
+        lensd_settings_free(next);
+    }
+    lensd_free(next);
+    if (r < 0) {
+        lensd_log(&service->log, LENSD_LOG_ERROR, "configuration not reloaded, the old one stays: %s", err.text);
+        return;
+    }
+    service->log.level = log_level(service->settings);
+    lensd_listener_set_wide(&service->listener, lensd_peer_lists_are_wide(service->settings));
+    lensd_log(&service->log, LENSD_LOG_INFO, "configuration reloaded%s",
+              r > 0 ? "; some settings that changed need a restart" : "");
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct lensd_service *service = handle->data;
+    (void)number;
+    lensd_supervisor_reloading();
+    reload(service);
+    lensd_supervisor_ready();
+}
+
+/* The connection whose session the engine found broken, or NULL. */
+static struct lensd_connection *broken_owner(const struct lensd_service *service, uint32_t *session)
+{
+    for (uint32_t i = 0; i < service->sessions.n; i++) {
+        const struct lensd_attachment *item = &service->sessions.items[i];
+        if (!atomic_load_explicit(&item->session->broken, memory_order_acquire))
+            continue;
+        *session = item->session->id;
+        for (struct lensd_connection *c = service->connections; c != NULL; c = c->next) {
+            if (c == item->owner)
+                return c;
+        }
+    }
+    return NULL;
+}
+
+static void on_broken(uv_async_t *handle)
+{
+    struct lensd_service *service = handle->data;
+    struct lensd_connection *c;
+    uint32_t session;
+    while ((c = broken_owner(service, &session)) != NULL) {
+        lensd_log(&service->log, LENSD_LOG_WARNING, "session %u of \"%s\" (pid %u, uid %u) forged its ring: dropped",
+                  session, c->name, c->peer.pid, c->peer.uid);
+        lensd_connection_goodbye(c, session, "the session's shared memory held impossible indices");
+        lensd_connection_close(c);
+    }
+}
+
+/* The engine's thread. */
+static void signal_broken(void *arg)
+{
+    uv_async_send(arg);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct lensd_service *service = timer->data;
+    char status[160];
+    lensd_supervisor_feed(&service->supervisor, lensd_engine_heartbeat(service->engine));
+    snprintf(status, sizeof status, "Serving %u packs to %u sessions", service->n_packs, service->sessions.n);
+    lensd_supervisor_status(&service->supervisor, status);
+    lensd_connections_sweep(service, lensd_now_ns());
+    if (service->accept_paused)
+        watch_listener(service);
+}
+
+void lensd_service_stop(struct lensd_service *service, const char *why)
+{
+    if (service->stopping)
+        return;
+    service->stopping = true;
+    lensd_log(&service->log, LENSD_LOG_INFO, "stopping: %s", why);
+    uv_stop(&service->loop);
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------------------- */
+
+static int start_engine(struct lensd_service *service, struct lens_error *err)
+{
+    const struct lensd_settings *settings = service->settings;
+    const struct lensd_engine_config config = {
+        .spin_us = settings->engine.spin_us,
+        .max_batch_rows = settings->engine.max_batch_rows,
+        .max_sessions = settings->ipc.max_sessions,
+        .on_broken = signal_broken,
+        .arg = &service->broken,
+    };
+    return lensd_engine_start(&config, &service->engine, err);
+}
+
+/* Whatever was initialised when this fails is closed with the loop. */
+static int init_handles(struct lensd_service *service)
+{
+    uv_loop_t *loop = &service->loop;
+    int r = uv_poll_init(loop, &service->accepting, service->listener.fd);
+    if (r != 0)
+        return r;
+    service->accepting.data = service->terminate.data = service->interrupt.data = service->hangup.data =
+        service->broken.data = service->tick.data = service;
+    uv_timer_init(loop, &service->tick);
+    r = uv_signal_init(loop, &service->terminate);
+    if (r == 0)
+        r = uv_signal_init(loop, &service->interrupt);
+    if (r == 0)
+        r = uv_signal_init(loop, &service->hangup);
+    return r == 0 ? uv_async_init(loop, &service->broken, on_broken) : r;
+}
+
+static void start_handles(struct lensd_service *service)
+{
+    uint64_t interval = lensd_supervisor_interval_ms(&service->supervisor);
+    uv_signal_start(&service->terminate, on_stop_signal, SIGTERM);
+    uv_signal_start(&service->interrupt, on_stop_signal, SIGINT);
+    uv_signal_start(&service->hangup, on_hangup, SIGHUP);
+    uv_timer_start(&service->tick, on_tick, interval, interval);
+    watch_listener(service);
+}
+
+static void note_times(struct lensd_service *service)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    service->start_time_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    service->started_ns = lensd_now_ns();
+}
+
+static void close_packs(struct lensd_service *service)
+{
+    while (service->n_packs > 0)
+        lensd_served_pack_close(service->packs[--service->n_packs]);
+}
+
+static void close_backend(struct lensd_service *service)
+{
+    if (service->backend != NULL)
+        service->backend->ops->close(service->backend);
+    service->backend = NULL;
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void close_loop(struct lensd_service *service)
+{
+    uv_walk(&service->loop, close_handle, NULL);
+    uv_run(&service->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&service->loop);
+}
+
+int lensd_service_open(struct lensd_service *service, const struct lensd_arguments *arguments,
+                       struct lensd_settings *settings, struct lens_error *err)
+{
+    memset(service, 0, sizeof *service);
+    service->arguments = arguments;
+    service->settings = settings;
+    lensd_log_init(&service->log, log_level(settings));
+    lensd_supervisor_init(&service->supervisor);
+    note_times(service);
+    int r = lensd_listener_open(&service->listener, settings->ipc.socket, lensd_peer_lists_are_wide(settings), err);
+    if (r != 0)
+        return r;
+    r = lensd_attachments_init(&service->sessions, settings->ipc.max_sessions);
+    if (r != 0) {
+        lens_error_set(err, r, "no memory for %u sessions", settings->ipc.max_sessions);
+        goto close_listener;
+    }
+    r = lensd_service_open_backend(service, err);
+    if (r == 0)
+        r = lensd_service_open_packs(service, err);
+    if (r != 0)
+        goto close_packs;
+    r = uv_loop_init(&service->loop);
+    if (r != 0) {
+        lens_error_set(err, r, "can't make an event loop: %s", uv_strerror(r));
+        goto close_packs;
+    }
+    r = init_handles(service);
+    if (r != 0) {
+        lens_error_set(err, r, "can't watch the socket: %s", uv_strerror(r));
+        goto close_loop;
+    }
+    r = start_engine(service, err);
+    if (r != 0)
+        goto close_loop;
+    start_handles(service);
+    return 0;
+
+close_loop:
+    close_loop(service);
+close_packs:
+    close_packs(service);
+    close_backend(service);
+    lensd_attachments_free(&service->sessions);
+close_listener:
+    lensd_listener_close(&service->listener);
+    return r;
+}
+
+/* ---- serving and ending ----------------------------------------------------------------------------------------- */
+
+static void say_ready(struct lensd_service *service)
+{
+    struct lensd_log always = service->log;
+    always.level = LENSD_LOG_INFO; /* whoever started us waits for this line, whatever log.level says */
+    lensd_log(&always, LENSD_LOG_INFO, "ready on %s, %u pack%s, backend %s (%s)", service->listener.path,
+              service->n_packs, service->n_packs == 1 ? "" : "s", service->device.backend, service->device.variant);
+    lensd_supervisor_ready();
+}
+
+/* Rows already submitted are answered first; then everyone hears the end. */
+static void drain(struct lensd_service *service)
+{
+    lensd_supervisor_stopping();
+    uv_poll_stop(&service->accepting);
+    lensd_engine_stop(service->engine, service->settings->engine.drain_ms);
+    service->engine = NULL;
+    while (service->connections != NULL) {
+        struct lensd_connection *c = service->connections;
+        lensd_connection_goodbye(c, 0, "lensd stops");
+        lensd_connection_close(c);
+    }
+}
+
+int lensd_service_run(struct lensd_service *service)
+{
+    say_ready(service);
+    uv_run(&service->loop, UV_RUN_DEFAULT);
+    drain(service);
+    return 0;
+}
+
+void lensd_service_close(struct lensd_service *service)
+{
+    if (service->engine != NULL)
+        drain(service);
+    close_loop(service); /* waits for a load under way, whose pack then joins the others */
+    close_packs(service);
+    close_backend(service);
+    lensd_attachments_free(&service->sessions);
+    lensd_listener_close(&service->listener);
+    lensd_log(&service->log, LENSD_LOG_INFO, "stopped");
+}

@@ -1,0 +1,127 @@
+/* See service_setup.h. */
+#include "daemon/service_setup.h"
+
+#include "daemon/pack_path.h"
+#include "daemon/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define THREADS_DEFAULT_MAX 8u
+#define SCRIPT_MAX          65536u
+
+static uint32_t default_threads(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    uint32_t n = (uint32_t)CPU_COUNT(&set);
+    if (n > THREADS_DEFAULT_MAX)
+        n = THREADS_DEFAULT_MAX;
+    return n > 0 ? n : 1;
+}
+
+static int read_script(const char *path, char *out, size_t size, struct lens_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, out, size - 1) : -1;
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        return lens_error_set(err, -error, "can't read the fault script %s: %s", path, strerror(error));
+    out[n] = '\0';
+    return 0;
+}
+
+static int wrap_with_faults(struct lensd_service *service, struct lens_error *err)
+{
+    char *script = lensd_calloc(1, SCRIPT_MAX);
+    struct lens_backend *wrapped = NULL;
+    int r = -ENOMEM;
+    if (script == NULL)
+        lens_error_set(err, r, "no memory for the fault script");
+    else
+        r = read_script(service->arguments->fault_script, script, SCRIPT_MAX, err);
+    if (r == 0)
+        r = lens_fault_open(service->backend, script, &wrapped, err);
+    if (r == 0)
+        service->backend = wrapped;
+    lensd_free(script);
+    return r;
+}
+
+static void say_why(struct lensd_service *service)
+{
+    static const char *const why[] = {
+        [LENSD_BACKEND_AUTO] = "this build has no CUDA backend",
+        [LENSD_BACKEND_CPU] = "--backend cpu",
+        [LENSD_BACKEND_CUDA] = "--backend cuda",
+    };
+    const struct lensd_settings *settings = service->settings;
+    snprintf(service->reason, sizeof service->reason, "%s; %s", why[service->arguments->backend],
+             settings->engine.cpu_variant == LENSD_CPU_AUTO ? "the best variant this processor runs"
+                                                            : "variant by engine.cpu_variant");
+    lensd_log(&service->log, LENSD_LOG_INFO, "backend %s (%s, %u threads) on %s: %s", service->device.backend,
+              service->device.variant, service->device.threads, service->device.name, service->reason);
+}
+
+int lensd_service_open_backend(struct lensd_service *service, struct lens_error *err)
+{
+    static const char *const variants[] = {"auto", "scalar", "avx2", "avx512"};
+    const struct lensd_settings *settings = service->settings;
+    struct lens_cpu_options options = {
+        .threads = settings->engine.threads > 0 ? settings->engine.threads : default_threads(),
+        .variant = variants[settings->engine.cpu_variant],
+    };
+    if (service->arguments->backend == LENSD_BACKEND_CUDA)
+        return lens_error_set(err, -ENOTSUP, "this build has no CUDA backend: start with --backend auto or cpu");
+    int r = lens_cpu_open(&options, &service->backend, err);
+    if (r == 0 && service->arguments->fault_script != NULL)
+        r = wrap_with_faults(service, err);
+    if (r != 0)
+        return r;
+    service->backend->ops->describe(service->backend, &service->device);
+    say_why(service);
+    return 0;
+}
+
+static int open_pack(struct lensd_service *service, const char *path, struct lens_error *err)
+{
+    struct lensd_pool_config config;
+    struct lensd_served_pack *served;
+    uint64_t before = lensd_now_ns();
+    lensd_service_pool_config(service, &config);
+    int r = lensd_pack_path_add_directory(service->pack_directories, sizeof service->pack_directories, path, err);
+    if (r != 0)
+        return r;
+    r = lensd_served_pack_open(path, NULL, service->backend, &config, service->last_generation + 1,
+                               service->settings->packs.verify, &served, err);
+    if (r != 0)
+        return lens_error_prefix(err, "pack %s", path);
+    if (lensd_service_find_pack(service, lens_text_of(served->name)) != NULL) {
+        r = lens_error_set(err, -EEXIST, "two --pack files are named %s: rename one", served->name);
+        lensd_served_pack_close(served);
+        return r;
+    }
+    service->last_generation++;
+    service->packs[service->n_packs++] = served;
+    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: %u lenses of %s, %u in slots, opened in %.1f s", served->name,
+              served->pack->lenses, served->pack->meta.model_id, lensd_pool_resident(served->pool),
+              (double)(lensd_now_ns() - before) / 1e9);
+    return 0;
+}
+
+int lensd_service_open_packs(struct lensd_service *service, struct lens_error *err)
+{
+    for (uint32_t i = 0; i < service->arguments->n_packs; i++) {
+        int r = open_pack(service, service->arguments->packs[i], err);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}

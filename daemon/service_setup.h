@@ -1,0 +1,14 @@
+/* Parts of opening the service that stand on their own: the backend and the packs of the command line. */
+#ifndef LENSD_SERVICE_SETUP_H
+#define LENSD_SERVICE_SETUP_H
+
+#include "daemon/service.h"
+
+/* Opens the backend the arguments ask for, wraps it when there is a fault script, fills device and reason and logs
+ * one line. */
+int lensd_service_open_backend(struct lensd_service *service, struct lens_error *err);
+
+/* Opens every --pack file and notes its directory. On error those already open are in service->packs. */
+int lensd_service_open_packs(struct lensd_service *service, struct lens_error *err);
+
+#endif
