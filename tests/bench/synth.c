@@ -26,32 +26,11 @@ static void show_progress(const char *what, uint32_t done, uint32_t total)
         fprintf(stderr, "\r%s %u of %u%s", what, done, total, done == total ? "\n" : "");
 }
 
-static struct lens_pack_plan plan_of(const struct bench_tree *tree, struct bench_shape shape, enum lens_dtype dtype)
-{
-    static char model[] = "synthetic", tap_layer[] = "12", tap_point[] = "after", source[] = "planted answers";
-    struct lens_pack_plan plan = {
-        .meta = {.model_id = model, .tap_layer = tap_layer, .tap_point = tap_point, .source = source},
-        .lenses = tree->n,
-        .dim = shape.dim,
-        .h1 = shape.h1,
-        .h2 = shape.h2,
-        .w1_dtype = dtype,
-        .parent = tree->parent,
-        .child_offsets = tree->child_offsets,
-        .child_ids = tree->child_ids,
-        .layer = tree->layer,
-        .name_offsets = tree->name_offsets,
-        .names = tree->names,
-    };
-    plan.meta.normalize = LENS_NORMALIZE_LAYERNORM;
-    return plan;
-}
-
 static void write_pack(const char *path, const struct bench_tree *tree, struct bench_lens *lens, enum lens_dtype dtype)
 {
     struct lens_error err = {0};
     struct lens_pack_writer *writer;
-    struct lens_pack_plan plan = plan_of(tree, lens->shape, dtype);
+    struct lens_pack_plan plan = bench_planted_plan(tree, lens->shape, dtype);
     if (lens_pack_writer_create(path, &plan, &writer, &err) < 0)
         bench_die("%s", err.text);
     for (uint32_t i = 0; i < tree->n; i++) {

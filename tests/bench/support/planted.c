@@ -82,6 +82,27 @@ struct lens_weights bench_lens_view(const struct bench_lens *lens)
     return (struct lens_weights){lens->w1, lens->b1, lens->w2, lens->b2, lens->w3, lens->b3};
 }
 
+struct lens_pack_plan bench_planted_plan(const struct bench_tree *tree, struct bench_shape shape, enum lens_dtype dtype)
+{
+    static char model[] = "synthetic", tap_layer[] = "12", tap_point[] = "after", source[] = "planted answers";
+    struct lens_pack_plan plan = {
+        .meta = {.model_id = model, .tap_layer = tap_layer, .tap_point = tap_point, .source = source},
+        .lenses = tree->n,
+        .dim = shape.dim,
+        .h1 = shape.h1,
+        .h2 = shape.h2,
+        .w1_dtype = dtype,
+        .parent = tree->parent,
+        .child_offsets = tree->child_offsets,
+        .child_ids = tree->child_ids,
+        .layer = tree->layer,
+        .name_offsets = tree->name_offsets,
+        .names = tree->names,
+    };
+    plan.meta.normalize = LENS_NORMALIZE_LAYERNORM;
+    return plan;
+}
+
 struct bench_rows *bench_rows_open(const struct bench_tree *tree, uint32_t dim, uint64_t seed)
 {
     struct bench_rows *rows = bench_alloc(sizeof *rows);

@@ -31,6 +31,10 @@ void bench_lens_close(struct bench_lens *lens);
 void bench_lens_make(struct bench_lens *lens, uint64_t stream); /* the lens of the concept with this stream */
 struct lens_weights bench_lens_view(const struct bench_lens *lens);
 
+/* What the pack writer wants to know of the tree; borrows from it. */
+struct lens_pack_plan bench_planted_plan(const struct bench_tree *tree, struct bench_shape shape,
+                                         enum lens_dtype dtype);
+
 void bench_planted_direction(uint64_t stream, float *u, uint32_t dim);
 
 #define BENCH_ACTIVE_LEAVES 2

@@ -23,100 +23,147 @@ typedef uint64_t (*read_fn)(const unsigned char *data, uint64_t bytes);
 static uint64_t read_words(const unsigned char *data, uint64_t bytes)
 {
     const uint64_t *word = (const uint64_t *)(const void *)data, *end = word + bytes / 8;
-    uint64_t sum[8] = {0};
+    uint64_t a = 0, b = 0, c = 0, d = 0;
     for (; word < end; word += 8) {
-        for (int i = 0; i < 8; i++)
-            sum[i] += word[i];
+        a += word[0] + word[4];
+        b += word[1] + word[5];
+        c += word[2] + word[6];
+        d += word[3] + word[7];
     }
-    return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+    return a + b + c + d;
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static inline void add4_avx2(const unsigned char *at, __m256i *sum)
+/* Straight-line code on named sums: an array of them might live in memory and be measured too. */
+struct sums256 {
+    __m256i a, b, c, d;
+};
+
+__attribute__((target("avx2"))) static inline void add128_avx2(const unsigned char *at, struct sums256 *sum)
 {
-    for (int i = 0; i < 4; i++)
-        sum[i] = _mm256_add_epi64(sum[i], _mm256_load_si256((const __m256i *)(const void *)at + i));
+    const __m256i *v = (const __m256i *)(const void *)at;
+    sum->a = _mm256_add_epi64(sum->a, _mm256_load_si256(v));
+    sum->b = _mm256_add_epi64(sum->b, _mm256_load_si256(v + 1));
+    sum->c = _mm256_add_epi64(sum->c, _mm256_load_si256(v + 2));
+    sum->d = _mm256_add_epi64(sum->d, _mm256_load_si256(v + 3));
 }
 
 __attribute__((target("avx2"))) static uint64_t read_avx2(const unsigned char *data, uint64_t bytes)
 {
-    __m256i sum[8] = {_mm256_setzero_si256()};
+    const __m256i zero = _mm256_setzero_si256();
+    struct sums256 even = {zero, zero, zero, zero}, odd = even;
     for (uint64_t i = 0; i < bytes; i += 256) {
-        add4_avx2(data + i, sum);
-        add4_avx2(data + i + 128, sum + 4);
+        add128_avx2(data + i, &even);
+        add128_avx2(data + i + 128, &odd);
     }
-    for (int i = 1; i < 8; i++)
-        sum[0] = _mm256_add_epi64(sum[0], sum[i]);
-    return (uint64_t)_mm256_extract_epi64(sum[0], 0) + (uint64_t)_mm256_extract_epi64(sum[0], 2);
+    __m256i all = _mm256_add_epi64(_mm256_add_epi64(even.a, even.b), _mm256_add_epi64(even.c, even.d));
+    all = _mm256_add_epi64(all, _mm256_add_epi64(_mm256_add_epi64(odd.a, odd.b), _mm256_add_epi64(odd.c, odd.d)));
+    return (uint64_t)_mm256_extract_epi64(all, 0) + (uint64_t)_mm256_extract_epi64(all, 2);
 }
 
-__attribute__((target("avx512f"))) static inline void add4_avx512(const unsigned char *at, __m512i *sum)
+struct sums512 {
+    __m512i a, b, c, d;
+};
+
+__attribute__((target("avx512f"))) static inline struct sums512 no_sums(void)
 {
-    for (int i = 0; i < 4; i++)
-        sum[i] = _mm512_add_epi64(sum[i], _mm512_load_si512((const void *)(at + 64 * i)));
+    const __m512i zero = _mm512_setzero_si512();
+    return (struct sums512){zero, zero, zero, zero};
 }
 
-__attribute__((target("avx512f"))) static inline uint64_t total_avx512(__m512i *sum)
+__attribute__((target("avx512f"))) static inline void add256_avx512(const unsigned char *at, struct sums512 *sum)
 {
-    for (int i = 1; i < 8; i++)
-        sum[0] = _mm512_add_epi64(sum[0], sum[i]);
-    return (uint64_t)_mm512_reduce_add_epi64(sum[0]);
+    sum->a = _mm512_add_epi64(sum->a, _mm512_load_si512((const void *)at));
+    sum->b = _mm512_add_epi64(sum->b, _mm512_load_si512((const void *)(at + 64)));
+    sum->c = _mm512_add_epi64(sum->c, _mm512_load_si512((const void *)(at + 128)));
+    sum->d = _mm512_add_epi64(sum->d, _mm512_load_si512((const void *)(at + 192)));
+}
+
+__attribute__((target("avx512f"))) static inline uint64_t total_avx512(const struct sums512 *s, const struct sums512 *t)
+{
+    __m512i first = _mm512_add_epi64(_mm512_add_epi64(s->a, s->b), _mm512_add_epi64(s->c, s->d));
+    __m512i second = _mm512_add_epi64(_mm512_add_epi64(t->a, t->b), _mm512_add_epi64(t->c, t->d));
+    return (uint64_t)_mm512_reduce_add_epi64(_mm512_add_epi64(first, second));
+}
+
+__attribute__((target("avx512f"))) static inline void prefetch256(const unsigned char *at)
+{
+    _mm_prefetch((const char *)at, _MM_HINT_T0);
+    _mm_prefetch((const char *)at + 64, _MM_HINT_T0);
+    _mm_prefetch((const char *)at + 128, _MM_HINT_T0);
+    _mm_prefetch((const char *)at + 192, _MM_HINT_T0);
 }
 
 __attribute__((target("avx512f"))) static uint64_t read_avx512(const unsigned char *data, uint64_t bytes)
 {
-    __m512i sum[8] = {_mm512_setzero_si512()};
+    struct sums512 even = no_sums(), odd = no_sums();
     for (uint64_t i = 0; i < bytes; i += 512) {
-        add4_avx512(data + i, sum);
-        add4_avx512(data + i + 256, sum + 4);
+        add256_avx512(data + i, &even);
+        add256_avx512(data + i + 256, &odd);
     }
-    return total_avx512(sum);
+    return total_avx512(&even, &odd);
 }
 
 __attribute__((target("avx512f"))) static uint64_t read_avx512_prefetch(const unsigned char *data, uint64_t bytes)
 {
-    __m512i sum[8] = {_mm512_setzero_si512()};
+    struct sums512 even = no_sums(), odd = no_sums();
     for (uint64_t i = 0; i < bytes; i += 512) {
-        for (int line = 0; line < 8; line++)
-            _mm_prefetch((const char *)data + i + 8192 + 64 * line, _MM_HINT_T0);
-        add4_avx512(data + i, sum);
-        add4_avx512(data + i + 256, sum + 4);
+        prefetch256(data + i + 8192);
+        add256_avx512(data + i, &even);
+        prefetch256(data + i + 8448);
+        add256_avx512(data + i + 256, &odd);
     }
-    return total_avx512(sum);
+    return total_avx512(&even, &odd);
 }
 
-/* Four or eight places at once, a share of the range each; GRAIN keeps the shares whole. */
-__attribute__((target("avx512f"))) static uint64_t read_avx512_streams(const unsigned char *data, uint64_t bytes,
-                                                                       uint32_t streams, bool prefetch)
+/* Four places at once, a quarter of the range each (GRAIN keeps them whole). */
+__attribute__((target("avx512f"))) static uint64_t read_avx512_4(const unsigned char *data, uint64_t bytes)
 {
-    __m512i sum[8] = {_mm512_setzero_si512()};
-    uint64_t share = bytes / streams / 256 * 256;
+    struct sums512 even = no_sums(), odd = no_sums();
+    uint64_t share = bytes / 4;
     for (uint64_t i = 0; i < share; i += 256) {
-        for (uint32_t s = 0; s < streams; s++) {
-            const unsigned char *at = data + s * share + i;
-            for (int line = 0; prefetch && line < 4; line++)
-                _mm_prefetch((const char *)at + 4096 + 64 * line, _MM_HINT_T0);
-            add4_avx512(at, sum + 4 * (s & 1));
+        add256_avx512(data + i, &even);
+        add256_avx512(data + i + share, &odd);
+        add256_avx512(data + i + 2 * share, &even);
+        add256_avx512(data + i + 3 * share, &odd);
+    }
+    return total_avx512(&even, &odd);
+}
+
+__attribute__((target("avx512f"))) static uint64_t read_avx512_4_prefetch(const unsigned char *data, uint64_t bytes)
+{
+    struct sums512 even = no_sums(), odd = no_sums();
+    uint64_t share = bytes / 4;
+    for (uint64_t i = 0; i < share; i += 256) {
+        const unsigned char *at = data + i;
+        prefetch256(at + 4096);
+        add256_avx512(at, &even);
+        prefetch256(at + share + 4096);
+        add256_avx512(at + share, &odd);
+        prefetch256(at + 2 * share + 4096);
+        add256_avx512(at + 2 * share, &even);
+        prefetch256(at + 3 * share + 4096);
+        add256_avx512(at + 3 * share, &odd);
+    }
+    return total_avx512(&even, &odd);
+}
+
+/* A page of each of two halves in turn: two places that the hardware prefetcher can follow. */
+__attribute__((target("avx512f"))) static uint64_t read_avx512_pages(const unsigned char *data, uint64_t bytes)
+{
+    struct sums512 even = no_sums(), odd = no_sums();
+    uint64_t half = bytes / 2;
+    for (uint64_t page = 0; page < half; page += 1024) {
+        for (uint64_t i = page; i < page + 1024; i += 256) {
+            prefetch256(data + i + 16384);
+            add256_avx512(data + i, &even);
+        }
+        for (uint64_t i = page; i < page + 1024; i += 256) {
+            prefetch256(data + half + i + 16384);
+            add256_avx512(data + half + i, &odd);
         }
     }
-    for (uint64_t i = share * streams; i < bytes; i += 256)
-        add4_avx512(data + i, sum);
-    return total_avx512(sum);
-}
-
-static uint64_t read_avx512_4(const unsigned char *data, uint64_t bytes)
-{
-    return read_avx512_streams(data, bytes, 4, false);
-}
-
-static uint64_t read_avx512_4_prefetch(const unsigned char *data, uint64_t bytes)
-{
-    return read_avx512_streams(data, bytes, 4, true);
-}
-
-static uint64_t read_avx512_16(const unsigned char *data, uint64_t bytes)
-{
-    return read_avx512_streams(data, bytes, 16, false);
+    return total_avx512(&even, &odd);
 }
 #endif
 
@@ -134,7 +181,7 @@ static const struct way all_ways[] = {
     {"avx512, prefetch 8 KiB ahead", read_avx512_prefetch},
     {"avx512, 4 streams", read_avx512_4},
     {"avx512, 4 streams, prefetch 4 KiB ahead", read_avx512_4_prefetch},
-    {"avx512, 16 streams", read_avx512_16},
+    {"avx512, 2 streams, prefetch 16 KiB ahead", read_avx512_pages},
 #endif
 };
 
