@@ -212,14 +212,16 @@ static void set_global(struct ctl *ctl, const struct ctl_flag *flag, const char 
 static int take_flag(struct ctl *ctl, int argc, char **argv, int *i)
 {
     const char *text = argv[*i], *equals = strchr(text, '=');
-    const struct ctl_flag *own = ctl->command != NULL ? ctl->command->flags : NULL;
-    int index = find_flag(own, text);
-    bool global = index < 0;
-    if (global)
-        index = find_flag(ctl_global_flags(), text);
+    const struct ctl_flag *flags = ctl->command != NULL ? ctl->command->flags : NULL;
+    int index = find_flag(flags, text);
+    bool global = flags == NULL || index < 0;
+    if (global) {
+        flags = ctl_global_flags();
+        index = find_flag(flags, text);
+    }
     if (index < 0)
         return unknown_flag(ctl, text);
-    const struct ctl_flag *flag = global ? &ctl_global_flags()[index] : &own[index];
+    const struct ctl_flag *flag = &flags[index];
     const char *value = equals != NULL ? equals + 1 : NULL;
     if (flag->kind == CTL_SWITCH && value != NULL)
         return ctl_fail(CTL_USAGE, "%s takes no value, found '%s'", flag->name, value);

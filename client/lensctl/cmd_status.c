@@ -36,7 +36,7 @@ static int print_json(const struct ctl *ctl, const struct lens_status *s)
 
 static void add_work(struct ctl_table *table, const struct lens_status *s)
 {
-    char a[32], b[32], c[32];
+    char a[32], b[32];
     ctl_table_add(table, "rows");
     ctl_table_add(table, "%llu, %llu dropped, %llu invalid; %llu lenses scored", (unsigned long long)s->rows,
                   (unsigned long long)s->dropped_rows, (unsigned long long)s->invalid_rows,
@@ -52,7 +52,7 @@ static void add_work(struct ctl_table *table, const struct lens_status *s)
                   ctl_bytes_text(s->slab_bytes, a, sizeof a), s->host_resident);
     ctl_table_add(table, "hits");
     ctl_table_add(table, "%s in a slot; %s loaded",
-                  ctl_percent_text(s->slot_hits, s->slot_hits + s->slot_misses, c, sizeof c),
+                  ctl_percent_text(s->slot_hits, s->slot_hits + s->slot_misses, b, sizeof b),
                   ctl_bytes_text(s->load_bytes, a, sizeof a));
     ctl_table_add(table, "heap");
     ctl_table_add(table, "%s", ctl_bytes_text(s->heap_bytes, a, sizeof a));

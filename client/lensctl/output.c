@@ -40,10 +40,11 @@ int ctl_fail(int code, const char *format, ...)
 /* Writes one control character in a form that a terminal shows; returns the bytes written. */
 static size_t escape(unsigned char c, char *out)
 {
-    static const char hex[] = "0123456789abcdef";
+    static const char hex[] = "0123456789abcdef", plain[] = "\n\t\r", letters[] = "ntr";
+    const char *known = c != 0 ? strchr(plain, c) : NULL;
     out[0] = '\\';
-    if (c == '\n' || c == '\t' || c == '\r') {
-        out[1] = c == '\n' ? 'n' : c == '\t' ? 't' : 'r';
+    if (known != NULL) {
+        out[1] = letters[known - plain];
         return 2;
     }
     out[1] = 'x';

@@ -48,7 +48,7 @@ static int read_length(int fd, uint64_t file_bytes, uint64_t *length, struct len
 
 static int read_json(int fd, uint64_t length, json_t **out, struct lens_error *err)
 {
-    char *text = malloc(length);
+    char *text = malloc(length + 1);
     if (text == NULL)
         return lens_error_set(err, -ENOMEM, "no memory for a header of %llu bytes", (unsigned long long)length);
     int r = read_exactly(fd, text, length, 8);

@@ -22,7 +22,7 @@ static int make_file(void **state)
 {
     struct file *file = calloc(1, sizeof *file);
     assert_non_null(file);
-    strcpy(file->path, "/tmp/hidden-states-XXXXXX");
+    snprintf(file->path, sizeof file->path, "/tmp/hidden-states-XXXXXX");
     int fd = mkstemp(file->path);
     assert_true(fd >= 0);
     close(fd);
@@ -377,10 +377,10 @@ static void survives_every_cut_and_every_changed_byte(void **state)
 {
     static const char npy[] = "\x93NUMPY\x01\x00\x3a\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3)}\n";
     char safetensors[256] = {0};
-    const char *header = "{\"hidden_states\":{\"dtype\":\"F32\",\"shape\":[1,3],\"data_offsets\":[0,12]}}";
+    static const char header[] = "{\"hidden_states\":{\"dtype\":\"F32\",\"shape\":[1,3],\"data_offsets\":[0,12]}}";
     struct file *file = *state;
     safetensors[0] = (char)strlen(header);
-    strcpy(safetensors + 8, header);
+    memcpy(safetensors + 8, header, sizeof header);
     const char *files[] = {npy, safetensors};
     const size_t lengths[] = {sizeof npy - 1 + 12, 8 + strlen(header) + 12};
     for (unsigned f = 0; f < 2; f++) {
@@ -389,7 +389,7 @@ static void survives_every_cut_and_every_changed_byte(void **state)
             float rows[64];
             memcpy(bytes, files[f], lengths[f] - 12);
             if (i >= lengths[f])
-                bytes[i - lengths[f]] ^= (char)(1 + i * 7 % 255);
+                bytes[i - lengths[f]] = (char)(unsigned char)((unsigned char)bytes[i - lengths[f]] ^ (1 + i * 7 % 255));
             put(file, bytes, i < lengths[f] ? i : lengths[f], "wb");
             if (hidden_states_open(file->path, &file->states, &file->err) != 0)
                 continue;
