@@ -1,0 +1,84 @@
+/* See quantize.h. */
+#include "proto/quantize.h"
+
+#include <float.h>
+#include <math.h>
+
+#define LOG8_SMALLEST 1e-8f
+#define LOG8_MIDDLE   128 /* the code of every weight of a row whose smallest and largest are the same */
+
+/* Half to even, for |x| < 2^22: adding 1.5*2^23 leaves no room for a fraction. */
+static float round_half_even(float x)
+{
+    const float shift = 12582912.0f;
+    float shifted = x + shift;
+    return shifted - shift;
+}
+
+void lens_int8_encode(const float *w, uint32_t n, int8_t *codes, float *scale)
+{
+    float largest = 0;
+    for (uint32_t i = 0; i < n; i++)
+        largest = fabsf(w[i]) > largest ? fabsf(w[i]) : largest;
+    *scale = largest / 127.0f;
+    for (uint32_t i = 0; i < n; i++) {
+        float code = *scale > 0 ? round_half_even(w[i] / *scale) : 0;
+        /* With a subnormal scale the quotient may pass 127. */
+        code = code > 127 ? 127 : code < -127 ? -127 : code;
+        codes[i] = (int8_t)code;
+    }
+}
+
+static void log_range(const float *w, uint32_t n, float *log_min, float *log_max)
+{
+    float smallest = FLT_MAX;
+    float largest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        float magnitude = fabsf(w[i]);
+        if (magnitude < LOG8_SMALLEST)
+            continue;
+        smallest = magnitude < smallest ? magnitude : smallest;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    *log_min = largest > 0 ? (float)log((double)smallest) : 0;
+    *log_max = largest > 0 ? (float)log((double)largest) : 0;
+}
+
+static uint8_t log_code(float magnitude, double log_min, double span)
+{
+    if (magnitude < LOG8_SMALLEST)
+        return 0;
+    if (span <= 0)
+        return LOG8_MIDDLE;
+    double code = nearbyint(255.0 - 254.0 * (log((double)magnitude) - log_min) / span);
+    return (uint8_t)(code < 1 ? 1 : code > 255 ? 255 : code);
+}
+
+void lens_log8_encode(const float *w, uint32_t n, uint8_t *codes, uint8_t *sign, float *log_min, float *log_max)
+{
+    log_range(w, n, log_min, log_max);
+    double span = (double)*log_max - (double)*log_min;
+    for (uint32_t i = 0; i < (n + 7) / 8; i++)
+        sign[i] = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        codes[i] = log_code(fabsf(w[i]), *log_min, span);
+        if (w[i] < 0)
+            sign[i / 8] |= (uint8_t)(1u << (i % 8));
+    }
+}
+
+void lens_log8_decode(const uint8_t *codes, const uint8_t *sign, uint32_t n, float log_min, float log_max, float *w)
+{
+    float value[256];
+    double span = (double)log_max - (double)log_min;
+    value[0] = 0;
+    for (int code = 1; code < 256; code++) {
+        double exact = exp((double)log_min + (255 - code) / 254.0 * span);
+        value[code] = exact < (double)FLT_MAX ? (float)exact : FLT_MAX;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        float magnitude = value[codes[i]];
+        int negative = sign[i / 8] >> (i % 8) & 1;
+        w[i] = negative && codes[i] != 0 ? -magnitude : magnitude;
+    }
+}
