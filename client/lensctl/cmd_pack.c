@@ -15,8 +15,7 @@ static void print_unreachable(const struct ctl *ctl, const struct lens_hatcat_su
     FILE *file = ctl->out.file;
     if (s->unreachable == 0)
         return;
-    fprintf(file, "  %u %s can't be reached from layers 0 and 1, so no cascade with those as base scores %s:\n   ",
-            s->unreachable, s->unreachable == 1 ? "lens" : "lenses", s->unreachable == 1 ? "it" : "them");
+    fprintf(file, "  not reached from layers 0 and 1, so never scored with those as base: %u\n   ", s->unreachable);
     for (uint32_t i = 0; i < s->unreachable && i < NAMED_UNREACHABLE; i++) {
         char key[256];
         const char *text = s->unreachable_keys[i];
@@ -36,9 +35,9 @@ static void print_summary(const struct ctl *ctl, const char *path, const char *d
             s->h1, s->h2, s->max_layer, dtype, ctl_bytes_text(s->bytes_written, size, sizeof size));
     fprintf(file, "  source: %u f32, %u f16, %u bf16; %u with a LayerNorm, folded in; %u calibrated\n", s->source_f32,
             s->source_f16, s->source_bf16, s->with_layernorm, s->calibrated);
-    fprintf(file, "  %u concepts without a lens file, skipped\n", s->concepts_without_lens);
-    fprintf(file, "  %u lenses that the hierarchy doesn't list, made roots\n", s->lenses_not_listed);
-    fprintf(file, "  %u concepts with several parents\n", s->several_parents);
+    fprintf(file, "  concepts without a lens file, skipped: %u\n", s->concepts_without_lens);
+    fprintf(file, "  lenses the hierarchy doesn't list, made roots: %u\n", s->lenses_not_listed);
+    fprintf(file, "  concepts with several parents: %u\n", s->several_parents);
     print_unreachable(ctl, s);
 }
 

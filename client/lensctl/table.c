@@ -76,16 +76,12 @@ static void print_cell(const struct ctl_table *table, const struct ctl_output *o
 {
     bool last = column + 1 == table->n_columns;
     size_t pad = width - ctl_columns(text);
-    if (!out->terminal) {
-        fprintf(out->file, "%s%s", text, last ? "\n" : "\t");
-        return;
-    }
-    if (table->columns[column].right)
-        fprintf(out->file, "%*s%s%s", (int)pad, "", text, last ? "\n" : "  ");
-    else if (last)
-        fprintf(out->file, "%s\n", text);
+    if (!out->terminal)
+        fprintf(out->file, "%s%s", text, last ? "" : "\t");
+    else if (table->columns[column].right)
+        fprintf(out->file, "%*s%s%s", (int)pad, "", text, last ? "" : "  ");
     else
-        fprintf(out->file, "%s%*s", text, (int)pad + 2, "");
+        fprintf(out->file, "%s%*s", text, last ? 0 : (int)pad + 2, "");
 }
 
 static void print_head(const struct ctl_table *table, const struct ctl_output *out, const size_t *widths)
@@ -95,7 +91,7 @@ static void print_head(const struct ctl_table *table, const struct ctl_output *o
     fputs(ctl_style(out, CTL_BOLD), out->file);
     for (unsigned c = 0; c < table->n_columns; c++)
         print_cell(table, out, table->columns[c].title, c, widths[c]);
-    fputs(ctl_style(out, CTL_PLAIN), out->file);
+    fprintf(out->file, "%s\n", ctl_style(out, CTL_PLAIN));
 }
 
 int ctl_table_print(struct ctl_table *table, const struct ctl_output *out)
@@ -106,8 +102,12 @@ int ctl_table_print(struct ctl_table *table, const struct ctl_output *out)
         for (unsigned c = 0; c < table->n_columns; c++)
             widths[c] = column_width(table, c);
         print_head(table, out, widths);
-        for (size_t i = 0; i < table->n_cells; i++)
-            print_cell(table, out, table->cells[i], (unsigned)(i % table->n_columns), widths[i % table->n_columns]);
+        for (size_t i = 0; i < table->n_cells; i++) {
+            unsigned column = (unsigned)(i % table->n_columns);
+            print_cell(table, out, table->cells[i], column, widths[column]);
+            if (column + 1 == table->n_columns)
+                fputc('\n', out->file);
+        }
     }
     free(widths);
     ctl_table_free(table);

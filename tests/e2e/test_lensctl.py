@@ -133,8 +133,8 @@ class Packs(unittest.TestCase):
         out = temp_dir() / "small.lens"
         text = lensctl("pack", "import", "hatcat", SMALL, "-o", out).check().stdout
         self.assertIn(f"{len(KEYS)} lenses ({DIM} ->", text)
-        self.assertIn(f"{len(ANSWERS['skipped'])} concepts without a lens file", text)
-        self.assertIn(f"{len(ANSWERS['unlisted'])} lenses that the hierarchy doesn't list", text)
+        self.assertIn(f"concepts without a lens file, skipped: {len(ANSWERS['skipped'])}\n", text)
+        self.assertIn(f"lenses the hierarchy doesn't list, made roots: {len(ANSWERS['unlisted'])}\n", text)
         for key in ANSWERS["unreachable"][:8]:
             self.assertIn(key, text)
 
@@ -439,6 +439,7 @@ class Operator(unittest.TestCase):
             self.assertEqual(sender.wait(60), 0)
             rows = [json.loads(line) for line in lines]
             self.assertEqual([row["row"] for row in rows], list(range(1500)))
+            self.assertGreater(rows[-1]["generation"], rows[0]["generation"])
             self.assertNotIn("?", {d["concept"] for row in rows for d in row["detections"]})
 
     def test_shutdown_ends_the_daemon(self):
