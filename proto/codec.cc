@@ -39,7 +39,7 @@ void operator delete[](void *, std::size_t) noexcept
 namespace
 {
 
-constexpr uint32_t kMaxDepth = 6;                    // message, body, rows: 3 in a good packet
+constexpr uint32_t kMaxDepth = 6;                   // message, body, rows: 3 in a good packet
 constexpr uint32_t kMaxTables = LENS_PAGE_ROWS + 8; // a page: its rows, itself, the message
 
 Body write_body(Writer &w, const lens_msg &m)
@@ -108,7 +108,8 @@ Body write_body(Writer &w, const lens_msg &m)
     return Body();
 }
 
-// `Size`: bytes of packet at most. A client's requests take the small frame, so that a user's thread needs little stack.
+// `Size`: bytes of packet at most. A client's requests take the small frame, so that a user's thread needs little
+// stack.
 template <size_t Size> __attribute__((noinline)) int encode(const lens_msg &msg, void *buf, size_t capacity)
 {
     constexpr size_t arena_size = Size + 2 * kTableRoom;

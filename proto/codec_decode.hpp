@@ -42,8 +42,8 @@ struct Reader {
         if (static_cast<unsigned>(e) <= static_cast<unsigned>(E::MAX))
             return static_cast<uint8_t>(e);
         if (code == 0)
-            code = lens_error_set(err, -EBADMSG, "%s must be at most %u, found %u", name,
-                                  static_cast<unsigned>(E::MAX), static_cast<unsigned>(e));
+            code = lens_error_set(err, -EBADMSG, "%s must be at most %u, found %u", name, static_cast<unsigned>(E::MAX),
+                                  static_cast<unsigned>(e));
         return 0;
     }
 

@@ -141,11 +141,11 @@ static flat::Offset<fbs::CascadeOptions> write_options(Writer &w, const lens_cas
         w.fail(-EINVAL);
     if (!w.room(0))
         return 0;
-    return fbs::CreateCascadeOptions(
-        w.b, o.base_layers, static_cast<fbs::Expand>(o.expand), static_cast<fbs::Report>(o.report),
-        static_cast<fbs::Rank>(o.rank), static_cast<fbs::Uncalibrated>(o.uncalibrated), static_cast<fbs::Miss>(o.miss),
-        o.load_threshold, o.unload_threshold, o.suppress_at, o.suppress_parents, o.top_k, o.keep_top_k, o.max_depth,
-        o.max_scored);
+    return fbs::CreateCascadeOptions(w.b, o.base_layers, static_cast<fbs::Expand>(o.expand),
+                                     static_cast<fbs::Report>(o.report), static_cast<fbs::Rank>(o.rank),
+                                     static_cast<fbs::Uncalibrated>(o.uncalibrated), static_cast<fbs::Miss>(o.miss),
+                                     o.load_threshold, o.unload_threshold, o.suppress_at, o.suppress_parents, o.top_k,
+                                     o.keep_top_k, o.max_depth, o.max_scored);
 }
 
 static Body write(Writer &w, const lens_hello &m)
@@ -158,9 +158,8 @@ static Body write(Writer &w, const lens_hello_ok &m)
 {
     Text version = w.text(m.daemon_version);
     fbs::PeerRole role = w.value<fbs::PeerRole>(m.role);
-    return table(w, [&] {
-        return fbs::CreateHelloOk(w.b, m.protocol_version, version, role, m.daemon_pid, m.start_time_ns);
-    });
+    return table(
+        w, [&] { return fbs::CreateHelloOk(w.b, m.protocol_version, version, role, m.daemon_pid, m.start_time_ns); });
 }
 
 static Body write(Writer &w, const lens_attach &m)

@@ -33,7 +33,7 @@ namespace flat = flatbuffers;
     static_assert(offsetof(fbs::fb, field##_) == offsetof(struct c, field) &&                                          \
                       sizeof(fbs::fb::field##_) == sizeof(c::field),                                                   \
                   #c "." #field " differs from lens.fbs")
-#define SAME_SIZE(fb, c) static_assert(sizeof(fbs::fb) == sizeof(struct c), #c " differs from lens.fbs")
+#define SAME_SIZE(fb, c)  static_assert(sizeof(fbs::fb) == sizeof(struct c), #c " differs from lens.fbs")
 #define SAME_VALUE(fb, c) static_assert(static_cast<long>(fbs::fb) == static_cast<long>(c), #c " differs from lens.fbs")
 
 SAME_SIZE(SubmitDescriptor, lens_submit_descriptor);

@@ -1,0 +1,535 @@
+/* The control messages of codec.h: every field of every message survives the trip, and nothing that comes off a socket
+ * can crash the decoder or get a value out of its bounds past it. */
+#include "proto/codec.h"
+#include "tests/unit/support/messages.h"
+
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+static struct lens_msg given, got;
+static _Alignas(8) unsigned char packet[LENS_ANSWER_MAX];
+
+static void compare(unsigned char *at, const struct shape *shape, const struct field *f, uint32_t n, void *context)
+{
+    unsigned char *other = (unsigned char *)&got + (at - (unsigned char *)&given);
+    struct lens_text a, b;
+    (void)n;
+    (void)context;
+    if (f->kind != TEXT) {
+        assert_memory_equal(at, other, width_of(shape, f));
+        return;
+    }
+    memcpy(&a, at, sizeof a);
+    memcpy(&b, other, sizeof b);
+    assert_int_equal(a.length, b.length);
+    assert_memory_equal(a.data, b.data, a.length);
+}
+
+/* Decodes from memory of exactly that length, so that a sanitizer sees any look beyond it. */
+static int decode_exact(const unsigned char *bytes, size_t length, size_t limit, struct lens_msg *out,
+                        struct lens_error *err)
+{
+    static unsigned char *kept; /* texts of `out` point into it */
+    free(kept);
+    kept = malloc(length > 0 ? length : 1);
+    assert_non_null(kept);
+    memcpy(kept, bytes, length);
+    memset(out, 0x5a, sizeof *out);
+    return lens_msg_decode(kept, length, limit, out, err);
+}
+
+/* ---- good messages ---------------------------------------------------------------------------------------------- */
+
+static void every_field_of_every_message_survives(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < n_shapes; i++) {
+        struct lens_error err = {0};
+        size_t limit = shapes[i].type < 64 ? LENS_REQUEST_MAX : LENS_ANSWER_MAX;
+        fill_message(&given, &shapes[i], 9, 0);
+        int n = lens_msg_encode(&given, packet, limit);
+        assert_true(n > 0);
+        assert_int_equal(decode_exact(packet, (size_t)n, limit, &got, &err), 0);
+        assert_int_equal(got.type, given.type);
+        assert_true(got.request_id == given.request_id);
+        visit_message(&given, &shapes[i], 9, compare, NULL);
+        if (shapes[i].row != NULL) {
+            uint32_t count;
+            memcpy(&count, (unsigned char *)&got.u + shapes[i].count_offset, sizeof count);
+            assert_int_equal(count, 9);
+        }
+    }
+    assert_int_equal(got.u.goodbye.session, given.u.goodbye.session);
+}
+
+struct change {
+    uint32_t which, seen;
+};
+
+static void leave(unsigned char *at, const struct shape *shape, const struct field *f, uint32_t n, void *context)
+{
+    (void)at, (void)shape, (void)f, (void)n, (void)context;
+}
+
+static void change_one(unsigned char *at, const struct shape *shape, const struct field *f, uint32_t n, void *context)
+{
+    struct change *change = context;
+    if (change->seen++ != change->which)
+        return;
+    uint32_t other = n + 1;
+    unsigned char before[sizeof(struct lens_text)];
+    memcpy(before, at, width_of(shape, f));
+    fill_value(at, shape, f, other + 4000);
+    if (memcmp(before, at, width_of(shape, f)) == 0)
+        fill_value(at, shape, f, other + 4001);
+}
+
+static void every_field_changes_the_packet(void **state)
+{
+    static _Alignas(8) unsigned char changed[LENS_ANSWER_MAX];
+    (void)state;
+    for (size_t i = 0; i < n_shapes; i++) {
+        uint32_t salt = 0;
+        fill_message(&given, &shapes[i], 2, salt);
+        uint32_t values = visit_message(&given, &shapes[i], 2, leave, NULL) - 1;
+        int n = lens_msg_encode(&given, packet, sizeof packet);
+        for (uint32_t which = 0; which < values; which++) {
+            struct change change = {.which = which};
+            fill_message(&given, &shapes[i], 2, salt);
+            visit_message(&given, &shapes[i], 2, change_one, &change);
+            int m = lens_msg_encode(&given, changed, sizeof changed);
+            assert_true(m > 0);
+            assert_true(m != n || memcmp(packet, changed, (size_t)n) != 0);
+        }
+    }
+}
+
+static void a_packet_is_the_same_for_the_same_message(void **state)
+{
+    static _Alignas(8) unsigned char again[LENS_ANSWER_MAX];
+    (void)state;
+    for (size_t i = 0; i < n_shapes; i++) {
+        fill_message(&given, &shapes[i], 3, 7);
+        int n = lens_msg_encode(&given, packet, sizeof packet);
+        memset(again, 0xee, sizeof again);
+        assert_int_equal(decode_exact(packet, (size_t)n, LENS_ANSWER_MAX, &got, NULL), 0);
+        assert_int_equal(lens_msg_encode(&got, again, sizeof again), n);
+        assert_memory_equal(packet, again, (size_t)n);
+    }
+}
+
+static void full_pages_of_usual_texts_fit(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < n_shapes; i++) {
+        fill_message(&given, &shapes[i], LENS_PAGE_ROWS, 0);
+        assert_true(lens_msg_encode(&given, packet, sizeof packet) > 0);
+    }
+}
+
+static void options_that_are_not_set_decode_as_defaults(void **state)
+{
+    struct lens_cascade_options defaults;
+    (void)state;
+    lens_options_default(&defaults);
+    memset(&given, 0, sizeof given);
+    given.type = LENS_MSG_ATTACH;
+    given.u.attach.options_set = LENS_OPT_TOP_K;
+    given.u.attach.options.top_k = 77;
+    given.u.attach.options.load_threshold = NAN; /* not set: nobody looks */
+    int n = lens_msg_encode(&given, packet, LENS_REQUEST_MAX);
+    assert_true(n > 0);
+    assert_int_equal(decode_exact(packet, (size_t)n, LENS_REQUEST_MAX, &got, NULL), 0);
+    assert_int_equal(got.u.attach.options_set, LENS_OPT_TOP_K);
+    assert_int_equal(got.u.attach.options.top_k, 77);
+    assert_true(got.u.attach.options.load_threshold == defaults.load_threshold);
+    assert_int_equal(got.u.attach.options.keep_top_k, defaults.keep_top_k);
+    assert_true(got.u.attach.options.base_layers == defaults.base_layers);
+    assert_int_equal(got.u.attach.pack.length, 0);
+    assert_non_null(got.u.attach.pack.data);
+}
+
+static void each_option_is_overlaid_by_its_own_bit(void **state)
+{
+    struct lens_cascade_options defaults, others, merged;
+    (void)state;
+    lens_options_default(&defaults);
+    others = (struct lens_cascade_options){.base_layers = 12,
+                                           .expand = LENS_EXPAND_TOPK,
+                                           .report = LENS_REPORT_LEAVES,
+                                           .rank = LENS_RANK_CALIBRATED,
+                                           .uncalibrated = LENS_UNCALIBRATED_HALF,
+                                           .miss = LENS_MISS_SKIP,
+                                           .load_threshold = 0.9f,
+                                           .unload_threshold = 0.8f,
+                                           .suppress_at = 0.7f,
+                                           .suppress_parents = true,
+                                           .top_k = 3,
+                                           .keep_top_k = -1,
+                                           .max_depth = 9,
+                                           .max_scored = 17};
+    for (unsigned bit = 0; bit < 14; bit++) {
+        merged = defaults;
+        lens_options_overlay(&merged, &others, 1u << bit);
+        int changed = (merged.base_layers == 12) + (merged.expand == LENS_EXPAND_TOPK) +
+                      (merged.report == LENS_REPORT_LEAVES) + (merged.rank == LENS_RANK_CALIBRATED) +
+                      (merged.uncalibrated == LENS_UNCALIBRATED_HALF) + (merged.miss == LENS_MISS_SKIP) +
+                      (merged.load_threshold == 0.9f) + (merged.unload_threshold == 0.8f) +
+                      (merged.suppress_at == 0.7f) + merged.suppress_parents + (merged.top_k == 3) +
+                      (merged.keep_top_k == -1) + (merged.max_depth == 9) + (merged.max_scored == 17);
+        assert_int_equal(changed, 1);
+    }
+}
+
+static void every_type_and_fault_has_its_name(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < n_shapes; i++) {
+        assert_string_not_equal(lens_msg_name(shapes[i].type), "?");
+        for (size_t k = 0; k < i; k++)
+            assert_string_not_equal(lens_msg_name(shapes[i].type), lens_msg_name(shapes[k].type));
+    }
+    assert_string_equal(lens_msg_name(LENS_MSG_ATTACH), "attach");
+    assert_string_equal(lens_msg_name(LENS_MSG_STATUS_IS), "status-is");
+    assert_string_equal(lens_msg_name((enum lens_msg_type)0), "?");
+    assert_string_equal(lens_msg_name((enum lens_msg_type)999), "?");
+    assert_string_equal(lens_fault_name(LENS_FAULT_NO_SUCH_PACK), "no-such-pack");
+    assert_string_equal(lens_fault_name(LENS_FAULT_PATH_NOT_ALLOWED), "path-not-allowed");
+    assert_string_equal(lens_fault_name(0), "?");
+    assert_string_equal(lens_fault_name(14), "?");
+}
+
+/* ---- what doesn't fit or isn't allowed out ---------------------------------------------------------------------- */
+
+static void a_message_fits_or_is_refused_at_every_capacity(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < n_shapes; i++) {
+        fill_message(&given, &shapes[i], 5, 0);
+        int n = lens_msg_encode(&given, packet, sizeof packet);
+        for (int capacity = 0; capacity <= n; capacity++) {
+            memset(packet, 0xcc, (size_t)n + 1);
+            assert_int_equal(lens_msg_encode(&given, packet, (size_t)capacity), capacity < n ? -EMSGSIZE : n);
+            assert_int_equal(packet[capacity], 0xcc);
+        }
+    }
+}
+
+static void texts_of_any_length_fit_or_are_refused(void **state)
+{
+    static char text[40000];
+    (void)state;
+    memset(text, 'x', sizeof text);
+    for (size_t i = 0; i < n_shapes; i++) {
+        for (uint32_t length = 1; length < sizeof text; length = length * 3 / 2 + 1) {
+            fill_message(&given, &shapes[i], LENS_PAGE_ROWS, 0);
+            for (size_t k = 0; k < shapes[i].n_fields; k++) {
+                struct lens_text long_text = {text, length};
+                if (shapes[i].fields[k].kind == TEXT)
+                    memcpy((unsigned char *)&given.u + shapes[i].fields[k].offset, &long_text, sizeof long_text);
+            }
+            int n = lens_msg_encode(&given, packet, sizeof packet);
+            assert_true(n > 0 || n == -EMSGSIZE);
+            n = lens_msg_encode(&given, packet, LENS_REQUEST_MAX);
+            assert_true((n > 0 && n <= (int)LENS_REQUEST_MAX) || n == -EMSGSIZE);
+        }
+    }
+}
+
+static void bytes_that_are_not_utf8_go_out_as_question_marks(void **state)
+{
+    (void)state;
+    memset(&given, 0, sizeof given);
+    given.type = LENS_MSG_DONE;
+    given.u.done.text = (struct lens_text){"ok\xff-\xc3\xa9-\xe2\x82-\0!", 11};
+    int n = lens_msg_encode(&given, packet, sizeof packet);
+    assert_true(n > 0);
+    assert_int_equal(decode_exact(packet, (size_t)n, LENS_ANSWER_MAX, &got, NULL), 0);
+    assert_int_equal(got.u.done.text.length, 11);
+    assert_memory_equal(got.u.done.text.data, "ok?-\xc3\xa9-\?\?-?", 11);
+}
+
+static int encoded(enum lens_msg_type type)
+{
+    given.type = type;
+    return lens_msg_encode(&given, packet, sizeof packet);
+}
+
+static void values_out_of_their_bounds_are_not_sent(void **state)
+{
+    (void)state;
+    memset(&given, 0, sizeof given);
+    assert_int_equal(encoded((enum lens_msg_type)0), -EINVAL);
+    assert_int_equal(encoded((enum lens_msg_type)17), -EINVAL);
+    assert_int_equal(encoded((enum lens_msg_type)999), -EINVAL);
+    given.u.hello_ok.role = 2;
+    assert_int_equal(encoded(LENS_MSG_HELLO_OK), -EINVAL);
+    memset(&given, 0, sizeof given);
+    assert_int_equal(encoded(LENS_MSG_ERROR), -EINVAL);
+    given.u.fault.code = 14;
+    assert_int_equal(encoded(LENS_MSG_ERROR), -EINVAL);
+    memset(&given, 0, sizeof given);
+    given.u.attach.n_pinned = LENS_MAX_PINNED + 1;
+    assert_int_equal(encoded(LENS_MSG_ATTACH), -EINVAL);
+    given.u.attach.n_pinned = 0;
+    given.u.attach.options_set = 1u << 14;
+    assert_int_equal(encoded(LENS_MSG_ATTACH), -EINVAL);
+    given.u.attach.options_set = LENS_OPT_EXPAND;
+    memset(&given.u.attach.options.expand, 7, 1);
+    assert_int_equal(encoded(LENS_MSG_ATTACH), -EINVAL);
+    given.u.attach.options_set = LENS_OPT_LOAD_THRESHOLD;
+    given.u.attach.options.load_threshold = NAN;
+    assert_int_equal(encoded(LENS_MSG_ATTACH), -EINVAL);
+    memset(&given, 0, sizeof given);
+    given.u.concept_page.count = LENS_PAGE_ROWS + 1;
+    assert_int_equal(encoded(LENS_MSG_CONCEPT_PAGE), -EINVAL);
+    given.u.concept_page.count = 1;
+    given.u.concept_page.rows[0].role = 4;
+    assert_int_equal(encoded(LENS_MSG_CONCEPT_PAGE), -EINVAL);
+    memset(&given, 0, sizeof given);
+    given.u.explanation.n_path = LENS_PATH_DEPTH + 1;
+    assert_int_equal(encoded(LENS_MSG_EXPLANATION), -EINVAL);
+    memset(&given, 0, sizeof given);
+    given.u.subscribe.min_score = 1.5f;
+    assert_int_equal(encoded(LENS_MSG_SUBSCRIBE), -EINVAL);
+}
+
+/* ---- what comes in ---------------------------------------------------------------------------------------------- */
+
+static void a_packet_over_its_limit_is_refused(void **state)
+{
+    struct lens_error err = {0};
+    (void)state;
+    memset(&given, 0, sizeof given);
+    int n = encoded(LENS_MSG_STATUS);
+    assert_int_equal(decode_exact(packet, (size_t)n, (size_t)n - 1, &got, &err), -EMSGSIZE);
+    assert_int_equal(err.code, -EMSGSIZE);
+    assert_int_equal(decode_exact(packet, (size_t)n, (size_t)n, &got, &err), 0);
+}
+
+static void a_misaligned_packet_is_refused(void **state)
+{
+    static _Alignas(8) unsigned char shifted[128];
+    struct lens_error err = {0};
+    (void)state;
+    memset(&given, 0, sizeof given);
+    int n = encoded(LENS_MSG_STATUS);
+    memcpy(shifted + 4, packet, (size_t)n);
+    assert_int_equal(lens_msg_decode(shifted + 4, (size_t)n, LENS_ANSWER_MAX, &got, &err), -EBADMSG);
+}
+
+static void a_packet_cut_at_any_byte_is_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < n_shapes; i++) {
+        fill_message(&given, &shapes[i], 3, 0);
+        int n = lens_msg_encode(&given, packet, sizeof packet);
+        for (int length = 0; length < n; length++) {
+            struct lens_error err = {0};
+            int r = decode_exact(packet, (size_t)length, LENS_ANSWER_MAX, &got, &err);
+            assert_true(r == -EBADMSG || (r == 0 && length > n - 8)); /* only padding is missing */
+            assert_int_equal(err.code, r);
+        }
+    }
+}
+
+/* What gets through must be sound: it can be sent again, since encoding checks the same bounds. */
+static unsigned accept_or_refuse(const unsigned char *bytes, size_t length)
+{
+    static _Alignas(8) unsigned char again[LENS_ANSWER_MAX];
+    int r = decode_exact(bytes, length, LENS_ANSWER_MAX, &got, NULL);
+    assert_true(r == 0 || r == -EBADMSG);
+    if (r != 0)
+        return 0;
+    assert_string_not_equal(lens_msg_name(got.type), "?");
+    int n = lens_msg_encode(&got, again, sizeof again);
+    assert_true(n > 0 || n == -EMSGSIZE);
+    return 1;
+}
+
+static void no_flipped_bit_crashes_or_smuggles_a_value(void **state)
+{
+    unsigned accepted = 0, tried = 0;
+    (void)state;
+    for (size_t i = 0; i < n_shapes; i++) {
+        fill_message(&given, &shapes[i], 2, 0);
+        int n = lens_msg_encode(&given, packet, sizeof packet);
+        for (int bit = 0; bit < 8 * n; bit++) {
+            packet[bit / 8] ^= (unsigned char)(1u << bit % 8);
+            accepted += accept_or_refuse(packet, (size_t)n);
+            tried++;
+            packet[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        }
+    }
+    assert_true(tried > 10000 && accepted > 0 && accepted < tried);
+}
+
+static void no_other_byte_makes_an_unknown_type(void **state)
+{
+    (void)state;
+    memset(&given, 0, sizeof given);
+    int n = encoded(LENS_MSG_SHUTDOWN);
+    for (int i = 0; i < n; i++) {
+        unsigned char kept = packet[i];
+        for (unsigned value = 0; value < 256; value++) {
+            packet[i] = (unsigned char)value;
+            accept_or_refuse(packet, (size_t)n);
+        }
+        packet[i] = kept;
+    }
+}
+
+static void random_bytes_are_refused_without_harm(void **state)
+{
+    unsigned seed = 20240607;
+    (void)state;
+    print_message("seed %u\n", seed);
+    srand(seed);
+    for (int round = 0; round < 20000; round++) {
+        const struct shape *shape = &shapes[(size_t)rand() % n_shapes];
+        fill_message(&given, shape, 2, (uint32_t)round % 100);
+        int n = lens_msg_encode(&given, packet, sizeof packet);
+        for (int k = rand() % 6; k >= 0; k--)
+            packet[rand() % n] = (unsigned char)rand();
+        accept_or_refuse(packet, (size_t)n);
+    }
+}
+
+/* Puts `bad` in the place of the text "AAAAAAAA" of a message. */
+static int decode_with_text(const char *bad, size_t length, struct lens_error *err)
+{
+    memset(&given, 0, sizeof given);
+    given.u.explain.pack = lens_text_of("AAAAAAAA");
+    int n = encoded(LENS_MSG_EXPLAIN);
+    unsigned char *at = memmem(packet, (size_t)n, "AAAAAAAA", 8);
+    assert_non_null(at);
+    memcpy(at, bad, length);
+    return decode_exact(packet, (size_t)n, LENS_ANSWER_MAX, &got, err);
+}
+
+static void texts_must_be_utf8_without_nul(void **state)
+{
+    static const char *const bad[] = {
+        "\x80",         "\xff",          "\xc0\x80",         "\xc1\xbf",         "\xc3(",
+        "\xe0\x9f\xbf", "\xed\xa0\x80",  "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
+        "AAAAAAA\xc3",  "AAAAAA\xe2\x82"};
+    static const char *const good[] = {"\xc2\x80",         "\xdf\xbf",       "\xe0\xa0\x80",
+                                       "\xed\x9f\xbf",     "\xef\xbf\xbf",   "\xf0\x90\x80\x80",
+                                       "\xf4\x8f\xbf\xbf", "AAAAAA\xc3\xa9", "\x7f"};
+    struct lens_error err = {0};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        assert_int_equal(decode_with_text(bad[i], strlen(bad[i]), &err), -EBADMSG);
+        assert_non_null(strstr(err.text, "pack"));
+        assert_non_null(strstr(err.text, "explain"));
+    }
+    for (size_t i = 0; i < COUNT_OF(good); i++)
+        assert_int_equal(decode_with_text(good[i], strlen(good[i]), &err), 0);
+    assert_int_equal(decode_with_text("A\0A", 3, &err), -EBADMSG);
+}
+
+static unsigned char *find_u32(int n, uint32_t value)
+{
+    for (int i = 0; i + 4 <= n; i += 4) {
+        if (memcmp(packet + i, &value, sizeof value) == 0)
+            return packet + i;
+    }
+    fail_msg("no %u in the packet", value);
+    return NULL;
+}
+
+static void a_list_over_its_bound_is_refused(void **state)
+{
+    static char label[600];
+    struct lens_error err = {0};
+    const uint32_t more = LENS_MAX_PINNED + 1;
+    (void)state;
+    memset(label, 'L', sizeof label);
+    memset(&given, 0, sizeof given);
+    given.u.attach.label = (struct lens_text){label, sizeof label}; /* room behind the list */
+    given.u.attach.n_pinned = 201;
+    int n = encoded(LENS_MSG_ATTACH);
+    memcpy(find_u32(n, 201), &more, sizeof more);
+    assert_int_equal(decode_exact(packet, (size_t)n, LENS_REQUEST_MAX, &got, &err), -EBADMSG);
+    assert_non_null(strstr(err.text, "pinned may have 256 entries, found 257"));
+}
+
+static void options_out_of_their_bounds_are_refused(void **state)
+{
+    static const float bad[] = {1.5f, -0.1f, NAN, INFINITY};
+    const float marker = 0.123456f;
+    uint32_t bits;
+    (void)state;
+    memcpy(&bits, &marker, sizeof bits);
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        struct lens_error err = {0};
+        memset(&given, 0, sizeof given);
+        given.u.attach.options_set = LENS_OPT_LOAD_THRESHOLD;
+        given.u.attach.options.load_threshold = marker;
+        int n = encoded(LENS_MSG_ATTACH);
+        memcpy(find_u32(n, bits), &bad[i], sizeof bad[i]);
+        assert_int_equal(decode_exact(packet, (size_t)n, LENS_REQUEST_MAX, &got, &err), -EBADMSG);
+        assert_non_null(strstr(err.text, "load_threshold"));
+    }
+}
+
+/* All rows of a page made to share the one with a long name: small packet, large work. */
+static void shared_strings_do_not_multiply_the_work(void **state)
+{
+    static char name[20000];
+    struct lens_error err = {0};
+    (void)state;
+    memset(name, 'n', sizeof name);
+    memset(&given, 0, sizeof given);
+    given.u.concept_page.count = LENS_PAGE_ROWS;
+    given.u.concept_page.generation = 1;
+    given.u.concept_page.rows[0].name = (struct lens_text){name, sizeof name};
+    int n = encoded(LENS_MSG_CONCEPT_PAGE);
+    assert_true(n > 0);
+    unsigned char *offsets = find_u32(n, LENS_PAGE_ROWS) + 4;
+    uint32_t first;
+    memcpy(&first, offsets, sizeof first);
+    for (uint32_t i = 1; i < LENS_PAGE_ROWS; i++) {
+        uint32_t offset = first - 4 * i;
+        memcpy(offsets + 4 * (size_t)i, &offset, sizeof offset);
+    }
+    assert_int_equal(decode_exact(packet, (size_t)n, LENS_ANSWER_MAX, &got, &err), -EBADMSG);
+    assert_non_null(strstr(err.text, "longer than the message"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_field_of_every_message_survives),
+        cmocka_unit_test(every_field_changes_the_packet),
+        cmocka_unit_test(a_packet_is_the_same_for_the_same_message),
+        cmocka_unit_test(full_pages_of_usual_texts_fit),
+        cmocka_unit_test(options_that_are_not_set_decode_as_defaults),
+        cmocka_unit_test(each_option_is_overlaid_by_its_own_bit),
+        cmocka_unit_test(every_type_and_fault_has_its_name),
+        cmocka_unit_test(a_message_fits_or_is_refused_at_every_capacity),
+        cmocka_unit_test(texts_of_any_length_fit_or_are_refused),
+        cmocka_unit_test(bytes_that_are_not_utf8_go_out_as_question_marks),
+        cmocka_unit_test(values_out_of_their_bounds_are_not_sent),
+        cmocka_unit_test(a_packet_over_its_limit_is_refused),
+        cmocka_unit_test(a_misaligned_packet_is_refused),
+        cmocka_unit_test(a_packet_cut_at_any_byte_is_refused),
+        cmocka_unit_test(no_flipped_bit_crashes_or_smuggles_a_value),
+        cmocka_unit_test(no_other_byte_makes_an_unknown_type),
+        cmocka_unit_test(random_bytes_are_refused_without_harm),
+        cmocka_unit_test(texts_must_be_utf8_without_nul),
+        cmocka_unit_test(a_list_over_its_bound_is_refused),
+        cmocka_unit_test(options_out_of_their_bounds_are_refused),
+        cmocka_unit_test(shared_strings_do_not_multiply_the_work),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
