@@ -2,6 +2,7 @@
 #include "client/lensctl/commands.h"
 #include "client/lensctl/concept_tree.h"
 
+#include <fnmatch.h>
 #include <stdlib.h>
 
 static const char *role_name(uint8_t role)
@@ -10,13 +11,24 @@ static const char *role_name(uint8_t role)
     return role < sizeof names / sizeof names[0] ? names[role] : "?";
 }
 
-static json_t *concept_json(const struct concept *c, const char *parent)
+static bool matches(const struct concept *c, const char *glob)
 {
+    return glob == NULL || fnmatch(glob, c->key, 0) == 0;
+}
+
+static const char *parent_key(const struct concept_tree *tree, const struct concept *c)
+{
+    return c->parent >= 0 ? concept_tree_key(tree, (uint32_t)c->parent) : NULL;
+}
+
+static json_t *concept_json(const struct concept_tree *tree, const struct concept *c)
+{
+    const char *parent = parent_key(tree, c);
     json_t *object = json_object();
     ctl_json_set_text(object, "concept", lens_text_of(c->key));
     ctl_json_set_count(object, "id", c->id);
-    json_object_set_new(object, "parent_id", c->parent < 0 ? json_null() : json_integer(c->parent));
     json_object_set_new(object, "parent", parent == NULL ? json_null() : ctl_json_text(lens_text_of(parent)));
+    json_object_set_new(object, "parent_id", parent == NULL ? json_null() : json_integer(c->parent));
     ctl_json_set_count(object, "layer", c->layer);
     json_object_set_new(object, "role", json_string(role_name(c->role)));
     ctl_json_set_count(object, "children", c->children);
@@ -25,31 +37,26 @@ static json_t *concept_json(const struct concept *c, const char *parent)
     return object;
 }
 
-/* The parent's key when the tree is whole; with a glob only its id is known. */
-static const char *parent_key(const struct concept_tree *tree, const struct concept *c)
-{
-    return c->parent >= 0 && tree->count == tree->lenses ? concept_tree_key(tree, (uint32_t)c->parent) : NULL;
-}
-
-static int print_json(const struct ctl *ctl, const struct concept_tree *tree)
+static int print_json(const struct ctl *ctl, const struct concept_tree *tree, const char *glob)
 {
     json_t *object = ctl_json_new(), *list = json_array();
     ctl_json_set_text(object, "pack", lens_text_of(tree->pack));
     ctl_json_set_count(object, "generation", tree->generation);
-    for (size_t i = 0; i < tree->count; i++)
-        json_array_append_new(list, concept_json(&tree->concepts[i], parent_key(tree, &tree->concepts[i])));
+    for (size_t i = 0; i < tree->count; i++) {
+        if (matches(&tree->concepts[i], glob))
+            json_array_append_new(list, concept_json(tree, &tree->concepts[i]));
+    }
     json_object_set_new(object, "concepts", list);
     return ctl_json_print(&ctl->out, object, false);
 }
 
-static void add_row(struct ctl_table *table, const struct concept *c, unsigned depth)
+static void add_row(struct ctl_table *table, const struct concept_tree *tree, uint32_t id, unsigned depth)
 {
+    const struct concept *c = &tree->concepts[id];
+    const char *parent = parent_key(tree, c);
     ctl_table_add(table, "%*s%s", (int)(2 * depth), "", c->key);
     ctl_table_add(table, "%u", c->id);
-    if (c->parent < 0)
-        ctl_table_add(table, "-");
-    else
-        ctl_table_add(table, "%d", c->parent);
+    ctl_table_add(table, "%s", parent == NULL ? "-" : parent);
     ctl_table_add(table, "%u", c->children);
     ctl_table_add(table, "%s", role_name(c->role));
     ctl_table_add(table, "%s", c->calibrated ? "yes" : "no");
@@ -85,7 +92,7 @@ static void add_below(struct ctl_table *table, const struct concept_tree *tree, 
     uint32_t at = root;
     unsigned depth = 0;
     for (;;) {
-        add_row(table, &tree->concepts[at], indent ? depth : 0);
+        add_row(table, tree, at, indent ? depth : 0);
         if (f->last[at] > f->first[at] && f->first[at] > at) {
             at = f->first[at];
             depth++;
@@ -114,17 +121,23 @@ static void add_hierarchy(const struct ctl *ctl, struct ctl_table *table, const 
     free(f.last);
 }
 
-static int print_text(const struct ctl *ctl, const struct concept_tree *tree, bool hierarchy)
+static int print_text(const struct ctl *ctl, const struct concept_tree *tree, const char *glob)
 {
-    static const struct ctl_column columns[] = {{"concept", false}, {"id", true},    {"parent", true},
+    static const struct ctl_column columns[] = {{"concept", false}, {"id", true},    {"parent", false},
                                                 {"children", true}, {"role", false}, {"calibrated", false},
                                                 {"where", false}};
     struct ctl_table table;
     ctl_table_init(&table, columns, 7);
-    if (hierarchy)
+    if (glob == NULL)
         add_hierarchy(ctl, &table, tree);
-    for (size_t i = 0; !hierarchy && i < tree->count; i++)
-        add_row(&table, &tree->concepts[i], 0);
+    for (uint32_t i = 0; glob != NULL && i < tree->count; i++) {
+        if (matches(&tree->concepts[i], glob))
+            add_row(&table, tree, i, 0);
+    }
+    if (table.n_cells == 0 && glob != NULL)
+        return ctl_fail(CTL_FAILED,
+                        "no concept of %s matches '%s'; patterns match the whole \"Name:layer\", as in '%s*'",
+                        tree->pack, glob, glob);
     return ctl_table_print(&table, &ctl->out) == 0 ? CTL_OK : ctl_fail(CTL_FAILED, "out of memory");
 }
 
@@ -136,17 +149,11 @@ int ctl_run_concepts(struct ctl *ctl)
     int r = ctl_connect(ctl, &client);
     if (r != CTL_OK)
         return r;
-    r = concept_tree_fetch(client, ctl_value(ctl, "--pack")->text, glob != NULL ? glob : "", &tree);
+    r = concept_tree_fetch(client, ctl_value(ctl, "--pack")->text, &tree);
     lens_client_close(client);
     if (r != CTL_OK)
         return r;
-    if (ctl->json)
-        r = print_json(ctl, &tree);
-    else if (tree.count == 0)
-        r = ctl_fail(CTL_FAILED, "no concept of %s matches '%s'; patterns match the whole \"Name:layer\", as in '%s*'",
-                     tree.pack, glob != NULL ? glob : "", glob != NULL ? glob : "");
-    else
-        r = print_text(ctl, &tree, glob == NULL);
+    r = ctl->json ? print_json(ctl, &tree, glob) : print_text(ctl, &tree, glob);
     concept_tree_free(&tree);
     return r;
 }

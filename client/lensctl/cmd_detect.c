@@ -56,7 +56,7 @@ static int follow_swap(struct detect *d, const struct lens_answer *answer)
     struct lens_session_info info;
     lens_session_get_info(d->session, &info);
     concept_tree_free(&d->tree);
-    return concept_tree_fetch(d->client, info.pack, "", &d->tree);
+    return concept_tree_fetch(d->client, info.pack, &d->tree);
 }
 
 /* Waits for the answers to rows [first, first + n) and prints them. */
@@ -116,7 +116,7 @@ static int attach(struct detect *d)
 
 static int run_connected(struct detect *d)
 {
-    int r = concept_tree_fetch(d->client, ctl_value(d->ctl, "--pack")->text, "", &d->tree);
+    int r = concept_tree_fetch(d->client, ctl_value(d->ctl, "--pack")->text, &d->tree);
     if (r == CTL_OK)
         r = check_dim(d, d->tree.dim);
     if (r == CTL_OK)

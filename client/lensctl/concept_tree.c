@@ -54,14 +54,13 @@ static int begin(struct lens_client *client, const char *pack, struct concept_tr
 }
 
 /* Fetches pages until the last. *stale: the pack was swapped meanwhile, begin again. */
-static int fetch_pages(struct lens_client *client, const char *glob, struct concept_tree *tree, bool *stale)
+static int fetch_pages(struct lens_client *client, struct concept_tree *tree, bool *stale)
 {
     struct lens_msg msg;
     uint32_t next = 0;
     while (next < tree->lenses) {
         ctl_request(&msg, LENS_MSG_CONCEPTS);
         msg.u.concepts.pack = lens_text_of(tree->pack);
-        msg.u.concepts.glob = lens_text_of(glob);
         msg.u.concepts.first = next;
         int r = ctl_call(client, &msg, LENS_MSG_CONCEPT_PAGE);
         if (r != CTL_OK)
@@ -70,7 +69,7 @@ static int fetch_pages(struct lens_client *client, const char *glob, struct conc
         *stale = page->generation != tree->generation;
         if (*stale)
             return CTL_OK;
-        if (page->next <= next)
+        if (page->next <= next || page->next != tree->count + page->count)
             return ctl_fail(CTL_FAILED, "the daemon's list of concepts doesn't go on after lens %u of %u", next,
                             tree->lenses);
         if (append_page(tree, page) != 0)
@@ -80,7 +79,7 @@ static int fetch_pages(struct lens_client *client, const char *glob, struct conc
     return CTL_OK;
 }
 
-int concept_tree_fetch(struct lens_client *client, const char *pack, const char *glob, struct concept_tree *out)
+int concept_tree_fetch(struct lens_client *client, const char *pack, struct concept_tree *out)
 {
     int r = CTL_OK;
     bool stale = true;
@@ -89,7 +88,7 @@ int concept_tree_fetch(struct lens_client *client, const char *pack, const char 
         stale = false;
         r = begin(client, pack, out);
         if (r == CTL_OK)
-            r = fetch_pages(client, glob, out, &stale);
+            r = fetch_pages(client, out, &stale);
         if (r != CTL_OK || stale)
             concept_tree_free(out);
     }

@@ -15,26 +15,25 @@ struct concept {
 };
 
 struct concept_tree {
-    struct concept *concepts; /* ascending by id; without a glob concepts[id] is the concept with that id */
+    struct concept *concepts; /* concepts[id] is the concept with that id */
     size_t count;
     char *pack;           /* its name */
     uint32_t lenses, dim; /* of the whole pack */
     uint32_t generation;
 };
 
-/* Fetches the concepts of `pack` (NULL = the first) that match `glob` ("" = all). An enum ctl_exit; on failure the tree
- * is empty. */
-int concept_tree_fetch(struct lens_client *client, const char *pack, const char *glob, struct concept_tree *out);
+/* Fetches all concepts of `pack` (NULL = the first). An enum ctl_exit; on failure the tree is empty. */
+int concept_tree_fetch(struct lens_client *client, const char *pack, struct concept_tree *out);
 void concept_tree_free(struct concept_tree *tree);
 
-/* The key of an id, or "?" for one that the tree doesn't have. For whole trees. */
+/* The key of an id, or "?" for one that the tree doesn't have. */
 const char *concept_tree_key(const struct concept_tree *tree, uint32_t id);
 
-/* Ids from the root to `id` itself into path[max]; returns how many. For whole trees. */
+/* Ids from the root to `id` itself into path[max]; returns how many. */
 unsigned concept_tree_path(const struct concept_tree *tree, uint32_t id, uint32_t *path, unsigned max);
 
-/* The id of "Name:layer", of "Name" when one layer has it, or of a decimal id; text need not end in NUL. For whole
- * trees. -ENOENT none, -ENOTUNIQ several. */
+/* The id of "Name:layer", of "Name" when one layer has it, or of a decimal id; text need not end in NUL.
+ * -ENOENT none, -ENOTUNIQ several. */
 int concept_tree_find(const struct concept_tree *tree, const char *text, size_t length, uint32_t *id);
 
 #endif
