@@ -19,7 +19,7 @@ CHECK_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev pyth
 
 PKGS    := libuv libzip jansson inih libxxhash libsystemd
 OPT     ?= -O2 -g
-WARN    := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wno-unknown-warning-option
+WARN    := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
 CXXWARN := -Wall -Wextra
 ifneq ($(WERROR),)
 WARN    += -Werror
@@ -32,6 +32,12 @@ CFLAGS   += -std=c11 $(OPT) -fPIC -fvisibility=hidden -pthread $(WARN) $(SANFLAG
 CXXFLAGS += -std=c++17 $(OPT) -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti $(CXXWARN) $(SANFLAGS)
 CPPFLAGS += -I. -I$(BUILD)/gen $(DEFINES) $(PKG_CFLAGS)
 JEMALLOC := $(if $(SAN),,-ljemalloc)
+
+# V=1 shows whole command lines.
+ifeq ($(V),)
+Q := @
+say = @printf '  %-5s %s\n' '$(1)' '$(2)'
+endif
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
@@ -55,6 +61,7 @@ $(BUILD)/obj/kernels/cpu/%_avx512bf16.o:  ARCH := -mavx512f -mavx512bw -mavx512v
 $(BUILD)/obj/kernels/%.o:                 KOPT := -O3 -ffp-contract=off
 
 .DEFAULT_GOAL := all
+.SECONDARY: # keep objects of tests and benchmarks
 .PHONY: all deps check-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses tests benches
 
 all: $(BUILD)/lensd $(BUILD)/lensctl $(BUILD)/liblens.so $(BUILD)/liblens.a ## lensd, lensctl, liblens.so and liblens.a in build/
@@ -67,20 +74,24 @@ check-deps: deps
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(KOPT) $(ARCH) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(KOPT) $(ARCH) -MMD -MP -c -o $@ $<
 
 $(BUILD)/obj/proto/codec.o: proto/codec.cc $(BUILD)/gen/proto/lens_generated.h
 	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -fno-access-control -MMD -MP -c -o $@ $<
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CPPFLAGS) $(CXXFLAGS) -fno-access-control -MMD -MP -c -o $@ $<
 
 $(BUILD)/gen/proto/lens_generated.h: proto/lens.fbs
 	@mkdir -p $(@D)
-	flatc --cpp --scoped-enums -o $(@D) $<
+	$(call say,FLATC,$@)
+	$(Q)flatc --cpp --scoped-enums -o $(@D) $<
 
 define archive
 $(1): $(2)
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(call say,AR,$$@)
+	$$(Q)$$(AR) rcs $$@ $$^
 endef
 $(eval $(call archive,$(BUILD)/libproto.a,$(PROTO_OBJ)))
 $(eval $(call archive,$(BUILD)/libimport.a,$(IMPORT_OBJ)))
@@ -94,24 +105,29 @@ DAEMON_LIBS := -luv -linih -lsystemd -ljansson -lxxhash $(JEMALLOC) -lm -pthread
 CTL_LIBS    := -lzip -ljansson -lxxhash -lm -pthread
 
 $(BUILD)/lensd: $(BUILD)/obj/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libkernels.a $(BUILD)/libproto.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 $(BUILD)/lensctl: $(CTL_OBJ) $(BUILD)/liblens.a $(BUILD)/libimport.a $(BUILD)/libproto.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CTL_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CTL_LIBS)
 
 $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
-	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,liblens.so.0 -Wl,--version-script=client/liblens/lens.map \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,liblens.so.0 -Wl,--version-script=client/liblens/lens.map \
 		-o $@ $(LIBLENS_OBJ)
 	@ln -sf liblens.so $(BUILD)/liblens.so.0
 
 TEST_LIBS = $(BUILD)/libtest.a $(BUILD)/libdaemon.a $(BUILD)/libimport.a $(BUILD)/libkernels.a $(BUILD)/liblens.a $(BUILD)/libproto.a
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(TEST_LIBS) -Wl,--end-group -lcmocka -lzip $(DAEMON_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(TEST_LIBS) -Wl,--end-group -lcmocka -lzip $(DAEMON_LIBS)
 
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libbench.a $(TEST_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(BUILD)/libbench.a $(TEST_LIBS) -Wl,--end-group -lzip $(DAEMON_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(BUILD)/libbench.a $(TEST_LIBS) -Wl,--end-group -lzip $(DAEMON_LIBS)
 
 tests: $(UNIT_TESTS) ## build the unit tests
 benches: $(BENCHES) ## build the benchmarks
@@ -168,7 +184,7 @@ uninstall: ## remove what install put there
 help: ## this list
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | \
 		awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo "Variables: BUILD=dir SAN=address,undefined|thread WERROR=1 CC= PREFIX= DESTDIR="
+	@echo "Variables: V=1 BUILD=dir SAN=address,undefined|thread WERROR=1 CC= PREFIX= DESTDIR="
 
 clean: ## remove build/
 	rm -rf $(BUILD)

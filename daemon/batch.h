@@ -17,18 +17,18 @@ struct lensd_batch_entry {
 struct lensd_batch {
     uint32_t max_rows;
     struct lens_batch run;
-    struct lens_job *jobs;              /* [max_rows] */
-    struct lensd_batch_entry *entries;  /* [max_rows] */
-    uint64_t *deadlines;                /* [max_rows] */
-    struct lens_row_out *rows;          /* [max_rows] */
+    struct lens_job *jobs;             /* [max_rows] */
+    struct lensd_batch_entry *entries; /* [max_rows] */
+    uint64_t *deadlines;               /* [max_rows] */
+    struct lens_row_out *rows;         /* [max_rows] */
     uint32_t n_rows;
-    struct lens_detection *detections;  /* [max_rows, LENS_MAX_TOP_K] */
-    uint32_t *expanded;                 /* [max_rows, LENSD_EXPANDED_MAX], touched as needed */
-    uint32_t *misses;                   /* grows with the largest pack, between batches */
+    struct lens_detection *detections; /* [max_rows, LENS_MAX_TOP_K] */
+    uint32_t *expanded;                /* [max_rows, LENSD_EXPANDED_MAX], touched as needed */
+    uint32_t *misses;                  /* grows with the largest pack, between batches */
     uint32_t misses_size;
     uint64_t load_ns;
     uint32_t loaded;
-    struct lens_error failure; /* of the last batch that failed */
+    struct lens_error failure;           /* of the last batch that failed */
     struct lensd_statistics *statistics; /* of the whole engine; lent */
 };
 

@@ -29,7 +29,7 @@ struct lensd_engine {
     int epoll, kick; /* kick: an eventfd the loop thread writes after leaving a call or a stop */
     pthread_mutex_t lock;
     pthread_cond_t called;
-    struct call *call; /* under lock */
+    struct call *call;         /* under lock */
     struct lens_error failure; /* under lock */
     uint64_t failures;         /* under lock */
     atomic_bool has_call;
@@ -104,8 +104,10 @@ static int attach_here(struct lensd_engine *engine, void *arg, struct lens_error
 {
     struct lensd_session *session = arg;
     if (engine->n_sessions == engine->config.max_sessions)
-        return lens_error_set(err, -EMFILE, "%u sessions are attached already, the most this daemon serves: detach "
-                              "one or raise ipc.max_sessions", engine->n_sessions);
+        return lens_error_set(err, -EMFILE,
+                              "%u sessions are attached already, the most this daemon serves: detach "
+                              "one or raise ipc.max_sessions",
+                              engine->n_sessions);
     int r = lensd_batch_reserve(&engine->batch, session->binding.served->pack->lenses);
     if (r != 0)
         return lens_error_set(err, r, "no memory to serve another pack");

@@ -15,7 +15,7 @@ struct lensd_pool {
     struct lens_backend *backend;
     struct lens_slab *slab;
     uint32_t slots;
-    uint32_t *pins; /* [N] how many sessions pin the lens */
+    uint32_t *pins;  /* [N] how many sessions pin the lens */
     uint32_t pinned; /* lenses with pins > 0 */
     uint32_t staging_lenses;
     unsigned char *staging, *staging_sign;

@@ -31,26 +31,26 @@ struct lensd_binding {
 enum lensd_pending { LENSD_PENDING_READY, LENSD_PENDING_BAD, LENSD_PENDING_RUNNING, LENSD_PENDING_DONE };
 
 struct lensd_session {
-    uint32_t id;   /* unique over the daemon's life, from 1 */
-    uint32_t uid, pid; /* loop: of the peer */
-    char label[64];    /* loop */
+    uint32_t id;                       /* unique over the daemon's life, from 1 */
+    uint32_t uid, pid;                 /* loop: of the peer */
+    char label[64];                    /* loop */
     uint64_t created_ns, memory_bytes; /* loop */
-    int memfd, doorbell; /* sent to the client */
-    int notify_fd;       /* the control socket, for ResultsReady packets; lent by the connection */
+    int memfd, doorbell;               /* sent to the client */
+    int notify_fd;                     /* the control socket, for ResultsReady packets; lent by the connection */
     struct lens_cascade_options options;
     struct lensd_binding binding;
     struct lens_ring_server ring;
     struct lens_submit_descriptor *pending; /* taken and not yet released: submit_slots entries, a circular queue */
     uint8_t *pending_state;                 /* enum lensd_pending */
-    uint64_t pending_head; /* taken so far */
-    uint64_t pending_tail; /* released so far */
-    uint64_t pending_scan; /* looked at while the running batch was put together */
+    uint64_t pending_head;                  /* taken so far */
+    uint64_t pending_tail;                  /* released so far */
+    uint64_t pending_scan;                  /* looked at while the running batch was put together */
     struct lensd_sequences sequences;
     struct lensd_statistics *statistics;
     unsigned char notice[128]; /* the ResultsReady packet, encoded once */
     uint32_t notice_bytes;
-    bool wake;            /* engine: results were published in this turn */
-    atomic_bool broken;   /* engine: the client forged its ring indices; the loop closes the session */
+    bool wake;          /* engine: results were published in this turn */
+    atomic_bool broken; /* engine: the client forged its ring indices; the loop closes the session */
 };
 
 struct lensd_session_request {

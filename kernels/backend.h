@@ -76,9 +76,9 @@ struct lens_slab_config {
 struct lens_slot_write {
     uint32_t slot, lens;
     enum lens_dtype stored;
-    const void *w1;            /* [h1,dim] codes or values */
-    const uint8_t *sign;       /* LOG8 */
-    const float *scale;        /* I8: [h1] */
+    const void *w1;                 /* [h1,dim] codes or values */
+    const uint8_t *sign;            /* LOG8 */
+    const float *scale;             /* I8: [h1] */
     const float *log_min, *log_max; /* LOG8: [h1] */
 };
 
@@ -111,8 +111,8 @@ struct lens_job {
     const uint32_t *kept; /* the sequence's R before this submission */
     uint32_t n_kept;
     bool give_up; /* the caller's: of misses reported once, leave out what this job wanted (PARTIAL), don't wait */
-    struct lens_row_out *out; /* [n_rows] */
-    uint32_t *retained;       /* R after this submission, written when the batch is done; must not overlap kept */
+    struct lens_row_out *out;   /* [n_rows] */
+    uint32_t *retained;         /* R after this submission, written when the batch is done; must not overlap kept */
     uint32_t retained_capacity; /* >= keep_top_k, or >= N for -1 */
     uint32_t n_retained;
     bool retained_changed; /* false: no valid row, keep the old R */
@@ -126,11 +126,11 @@ struct lens_batch_timing {
 struct lens_batch {
     struct lens_job *jobs;
     uint32_t n_jobs;
-    uint32_t *misses; /* filled when run returns LENS_RUN_MISSES: lens ids, each once, ascending */
+    uint32_t *misses;         /* filled when run returns LENS_RUN_MISSES: lens ids, each once, ascending */
     uint32_t misses_capacity; /* N */
     uint32_t n_misses;
     bool misses_are_new; /* true on a step's first report: give_up has not been applied to them yet */
-    uint32_t stage; /* the backend's place to resume from; 0 before the first run */
+    uint32_t stage;      /* the backend's place to resume from; 0 before the first run */
     struct lens_batch_timing timing;
 };
 
@@ -162,8 +162,8 @@ struct lens_backend_ops {
     /* Decodes lenses into slots. The slots' old lenses are unmapped at once; the new ones count as resident when
      * `done` is called (on any thread, possibly before write returns) with 0. If write itself returns an error, done
      * is never called and the slots are empty. */
-    int (*slot_write)(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n,
-                      lens_slot_done_fn done, void *arg, struct lens_error *err);
+    int (*slot_write)(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n, lens_slot_done_fn done,
+                      void *arg, struct lens_error *err);
 
     /* LENS_RUN_DONE, LENS_RUN_MISSES or a negative errno. */
     int (*run)(struct lens_slab *slab, struct lens_batch *batch, struct lens_error *err);
@@ -187,10 +187,10 @@ struct lens_slab {
     struct lens_backend *backend;
     struct lens_model model;
     struct lens_slab_config config;
-    int32_t *slot_of;  /* [N]: slot of a resident lens, else -1. Read by the caller, written by the backend */
-    int32_t *lens_in;  /* [slots]: lens in the slot, else -1 */
-    uint64_t *last_used;    /* [N]: value of `clock` when the lens was last scored; for eviction policies */
-    uint64_t clock;         /* counts batches */
+    int32_t *slot_of;    /* [N]: slot of a resident lens, else -1. Read by the caller, written by the backend */
+    int32_t *lens_in;    /* [slots]: lens in the slot, else -1 */
+    uint64_t *last_used; /* [N]: value of `clock` when the lens was last scored; for eviction policies */
+    uint64_t clock;      /* counts batches */
     struct lens_cascade *cascade; /* NULL for backends with a run of their own */
 };
 

@@ -10,7 +10,7 @@
 
 /* What a row knows of a lens. */
 enum lens_mark {
-    LENS_MARK_WANTED = 1,   /* in the row's list, logit not there yet */
+    LENS_MARK_WANTED = 1, /* in the row's list, logit not there yet */
     LENS_MARK_SCORED = 2,
     LENS_MARK_EXPANDED = 4, /* its children were asked for */
     LENS_MARK_MISSING = 8   /* given up: not resident in time */
@@ -35,13 +35,13 @@ struct lens_cascade {
     uint8_t *marks; /* [max_rows, N] enum lens_mark */
     uint32_t *list; /* [max_rows, N] lens ids in the order asked for */
     /* one step: every lens wanted by any row, once, with its rows */
-    uint32_t *count;     /* [N] rows that want the lens; 0 outside collect */
-    uint64_t *wanted;    /* [N/64] bitmap */
+    uint32_t *count;                       /* [N] rows that want the lens; 0 outside collect */
+    uint64_t *wanted;                      /* [N/64] bitmap */
     struct lens_score_item *items, *ready; /* [N] */
     uint32_t n_items;
-    bool first_look; /* the step's items were not looked for in slots yet */
-    uint32_t *item_rows;  /* [max_rows * N] */
-    float *item_logits;   /* [max_rows * N] */
+    bool first_look;              /* the step's items were not looked for in slots yet */
+    uint32_t *item_rows;          /* [max_rows * N] */
+    float *item_logits;           /* [max_rows * N] */
     struct lens_topk_entry *heap; /* [N] */
     float *best;                  /* [N] best logit over a job's rows */
 };

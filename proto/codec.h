@@ -29,7 +29,7 @@ extern "C" {
 #define LENS_PAGE_ROWS        64u    /* rows of one page of a list */
 #define LENS_MAX_PINNED       256u   /* pinned ids in one attach */
 #define LENS_PATH_DEPTH       16u
-#define LENS_STAGES           8u     /* queue, copy_in, base, load, expand, select, copy_out, total */
+#define LENS_STAGES           8u /* queue, copy_in, base, load, expand, select, copy_out, total */
 
 /* UTF-8 without terminator. Decoding gives "" (never NULL) for an absent text. Encoding takes any bytes: those that
  * aren't part of valid UTF-8, and NULs, go out as '?', so that an odd file name or a sentence cut in mid-character
@@ -53,7 +53,7 @@ enum lens_msg_type {
     LENS_MSG_SESSIONS = 10,
     LENS_MSG_CONFIG = 11,
     LENS_MSG_SUBSCRIBE = 12,
-    LENS_MSG_LOAD = 13,     /* operators only, like the next three */
+    LENS_MSG_LOAD = 13, /* operators only, like the next three */
     LENS_MSG_SWAP = 14,
     LENS_MSG_UNLOAD = 15,
     LENS_MSG_SHUTDOWN = 16,
@@ -74,14 +74,14 @@ enum lens_msg_type {
 
 /* Stable error codes of LENS_MSG_ERROR. */
 enum lens_fault {
-    LENS_FAULT_BAD_MESSAGE = 1,    /* the packet or a value in it breaks the protocol */
-    LENS_FAULT_BAD_VERSION = 2,    /* client and daemon speak different protocol versions */
-    LENS_FAULT_NOT_ALLOWED = 3,    /* role */
+    LENS_FAULT_BAD_MESSAGE = 1, /* the packet or a value in it breaks the protocol */
+    LENS_FAULT_BAD_VERSION = 2, /* client and daemon speak different protocol versions */
+    LENS_FAULT_NOT_ALLOWED = 3, /* role */
     LENS_FAULT_NO_SUCH_PACK = 4,
     LENS_FAULT_NO_SUCH_SESSION = 5,
     LENS_FAULT_NO_SUCH_CONCEPT = 6,
-    LENS_FAULT_NO_SPACE = 7,       /* slots, memory or sessions exhausted */
-    LENS_FAULT_BAD_PACK = 8,       /* doesn't open or verify */
+    LENS_FAULT_NO_SPACE = 7, /* slots, memory or sessions exhausted */
+    LENS_FAULT_BAD_PACK = 8, /* doesn't open or verify */
     LENS_FAULT_IN_USE = 9,
     LENS_FAULT_UNSUPPORTED = 10,
     LENS_FAULT_SHUTTING_DOWN = 11,
@@ -98,23 +98,32 @@ struct lens_hello {
 struct lens_hello_ok {
     uint32_t protocol_version;
     struct lens_text daemon_version;
-    uint8_t role; /* enum lens_role_of_peer */
+    uint8_t role;                       /* enum lens_role_of_peer */
     uint64_t daemon_pid, start_time_ns; /* CLOCK_REALTIME: tells one daemon from the next */
 };
 
 /* Every session parameter; *_set says which options the client chose, the others take the daemon's defaults. */
 enum lens_option_bit {
-    LENS_OPT_BASE = 1u << 0, LENS_OPT_EXPAND = 1u << 1, LENS_OPT_REPORT = 1u << 2, LENS_OPT_RANK = 1u << 3,
-    LENS_OPT_UNCALIBRATED = 1u << 4, LENS_OPT_MISS = 1u << 5, LENS_OPT_LOAD_THRESHOLD = 1u << 6,
-    LENS_OPT_UNLOAD_THRESHOLD = 1u << 7, LENS_OPT_SUPPRESS_AT = 1u << 8, LENS_OPT_SUPPRESS_PARENTS = 1u << 9,
-    LENS_OPT_TOP_K = 1u << 10, LENS_OPT_KEEP_TOP_K = 1u << 11, LENS_OPT_MAX_DEPTH = 1u << 12,
+    LENS_OPT_BASE = 1u << 0,
+    LENS_OPT_EXPAND = 1u << 1,
+    LENS_OPT_REPORT = 1u << 2,
+    LENS_OPT_RANK = 1u << 3,
+    LENS_OPT_UNCALIBRATED = 1u << 4,
+    LENS_OPT_MISS = 1u << 5,
+    LENS_OPT_LOAD_THRESHOLD = 1u << 6,
+    LENS_OPT_UNLOAD_THRESHOLD = 1u << 7,
+    LENS_OPT_SUPPRESS_AT = 1u << 8,
+    LENS_OPT_SUPPRESS_PARENTS = 1u << 9,
+    LENS_OPT_TOP_K = 1u << 10,
+    LENS_OPT_KEEP_TOP_K = 1u << 11,
+    LENS_OPT_MAX_DEPTH = 1u << 12,
     LENS_OPT_MAX_SCORED = 1u << 13,
     LENS_OPT_ALL = (1u << 14) - 1
 };
 struct lens_attach {
-    struct lens_text pack, label; /* pack "" = the first loaded */
+    struct lens_text pack, label;                                                    /* pack "" = the first loaded */
     uint32_t max_rows, submit_slots, result_slots, expanded_capacity, max_sequences; /* 0 = default */
-    uint32_t options_set; /* enum lens_option_bit */
+    uint32_t options_set;                                                            /* enum lens_option_bit */
     struct lens_cascade_options options; /* those not set are ignored, and decode as lens_options_default */
     uint32_t pinned[LENS_MAX_PINNED];
     uint32_t n_pinned;
@@ -141,9 +150,9 @@ struct lens_status {
     uint32_t slots, resident, host_resident;
     uint64_t slot_hits, slot_misses, load_bytes;
     struct lens_text degraded; /* "" = full service */
-    uint64_t p50_ns, p99_ns; /* total, since start */
+    uint64_t p50_ns, p99_ns;   /* total, since start */
 };
-struct lens_page { /* PACKS, SESSIONS, CONFIG: request for one page */
+struct lens_page {  /* PACKS, SESSIONS, CONFIG: request for one page */
     uint32_t first; /* row to start at */
 };
 struct lens_pack_row {
@@ -155,7 +164,7 @@ struct lens_pack_page {
     uint32_t first, total, count;
     struct lens_pack_row rows[LENS_PAGE_ROWS];
 };
-struct lens_concepts { /* request */
+struct lens_concepts {     /* request */
     struct lens_text pack; /* "" = first */
     struct lens_text glob; /* matched against "Name:layer" with fnmatch; "" = all */
     uint32_t first;        /* lens id to start at */
@@ -173,7 +182,7 @@ struct lens_concept_page {
     uint32_t count;
     struct lens_concept_row rows[LENS_PAGE_ROWS];
 };
-struct lens_explain { /* request */
+struct lens_explain {               /* request */
     struct lens_text pack, concept; /* "Name:layer", "Name" or a decimal id */
 };
 struct lens_explanation {

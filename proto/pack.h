@@ -39,27 +39,27 @@ struct lens_pack_meta {
 struct lens_pack {
     struct lens_pack_meta meta;
     uint32_t lenses, dim, h1, h2;
-    enum lens_dtype w1_dtype; /* F32, BF16, I8 or LOG8 */
-    enum lens_dtype w2_dtype; /* F32 or BF16 */
-    float *b1;                /* [N,h1] */
-    void *w2;                 /* [N,h2,h1] of w2_dtype */
-    float *b2;                /* [N,h2] */
-    float *w3;                /* [N,h2] */
-    float *b3;                /* [N] */
-    float *w1_scale;          /* I8: [N,h1]; else NULL */
+    enum lens_dtype w1_dtype;       /* F32, BF16, I8 or LOG8 */
+    enum lens_dtype w2_dtype;       /* F32 or BF16 */
+    float *b1;                      /* [N,h1] */
+    void *w2;                       /* [N,h2,h1] of w2_dtype */
+    float *b2;                      /* [N,h2] */
+    float *w3;                      /* [N,h2] */
+    float *b3;                      /* [N] */
+    float *w1_scale;                /* I8: [N,h1]; else NULL */
     float *w1_log_min, *w1_log_max; /* LOG8: [N,h1]; else NULL */
-    int32_t *parent;          /* [N], -1 = root */
-    int32_t *child_offsets;   /* [N+1] */
-    int32_t *child_ids;       /* [E] ascending within a parent */
-    uint8_t *layer, *role;    /* [N] */
-    int32_t *name_offsets;    /* [N+1] */
-    char *names;              /* UTF-8, not terminated; see lens_pack_name */
-    float *calibration;       /* [N,7]; a NaN row = uncalibrated */
-    int64_t *checksum;        /* [N+1] XXH3-64 bits */
-    uint64_t w1_offset;       /* of lens 0 in the file */
-    uint64_t w1_sign_offset;  /* LOG8 only */
-    uint64_t w1_lens_bytes;   /* stored W1 bytes of one lens */
-    uint64_t w1_sign_bytes;   /* LOG8: packed signs of one lens = h1*ceil(dim/8) */
+    int32_t *parent;                /* [N], -1 = root */
+    int32_t *child_offsets;         /* [N+1] */
+    int32_t *child_ids;             /* [E] ascending within a parent */
+    uint8_t *layer, *role;          /* [N] */
+    int32_t *name_offsets;          /* [N+1] */
+    char *names;                    /* UTF-8, not terminated; see lens_pack_name */
+    float *calibration;             /* [N,7]; a NaN row = uncalibrated */
+    int64_t *checksum;              /* [N+1] XXH3-64 bits */
+    uint64_t w1_offset;             /* of lens 0 in the file */
+    uint64_t w1_sign_offset;        /* LOG8 only */
+    uint64_t w1_lens_bytes;         /* stored W1 bytes of one lens */
+    uint64_t w1_sign_bytes;         /* LOG8: packed signs of one lens = h1*ceil(dim/8) */
     uint64_t file_bytes;
     char *path; /* as given to open */
     int fd;     /* O_RDONLY|O_CLOEXEC */

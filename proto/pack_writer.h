@@ -14,8 +14,8 @@ struct lens_pack_writer;
 struct lens_pack_plan {
     struct lens_pack_meta meta; /* strings may be NULL = "" ; created NULL = now, RFC 3339 */
     uint32_t lenses, dim, h1, h2;
-    enum lens_dtype w1_dtype;  /* F32, BF16, I8 or LOG8: what is stored */
-    const int32_t *parent;     /* [N] */
+    enum lens_dtype w1_dtype;                 /* F32, BF16, I8 or LOG8: what is stored */
+    const int32_t *parent;                    /* [N] */
     const int32_t *child_offsets, *child_ids; /* [N+1], [E] */
     const uint8_t *layer, *role;              /* [N]; role may be NULL = all concepts */
     const int32_t *name_offsets;              /* [N+1] */

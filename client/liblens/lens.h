@@ -55,35 +55,35 @@ void lens_client_close(struct lens_client *client); /* closes its sessions too; 
 
 /* How a session behaves; -1 (or NULL, 0 where said) means the daemon's configured default. DESIGN 4's options. */
 struct lens_session_params {
-    const char *pack;        /* name of a loaded pack; NULL = the only (or first) one */
-    uint32_t max_rows;       /* rows of one submission, 1..64; 0 = 1 */
-    uint32_t queue_depth;    /* submissions in flight; 0 = 64 */
-    uint32_t result_slots;   /* unread results; 0 = enough for queue_depth */
-    uint32_t max_sequences;  /* 0 = 64 */
-    uint32_t max_expanded;   /* expanded ids kept per result; 0 = 256 */
-    int32_t top_k;           /* 1..256 */
-    int32_t keep_top_k;      /* -2 = the daemon's default; -1 all, 0 none */
+    const char *pack;       /* name of a loaded pack; NULL = the only (or first) one */
+    uint32_t max_rows;      /* rows of one submission, 1..64; 0 = 1 */
+    uint32_t queue_depth;   /* submissions in flight; 0 = 64 */
+    uint32_t result_slots;  /* unread results; 0 = enough for queue_depth */
+    uint32_t max_sequences; /* 0 = 64 */
+    uint32_t max_expanded;  /* expanded ids kept per result; 0 = 256 */
+    int32_t top_k;          /* 1..256 */
+    int32_t keep_top_k;     /* -2 = the daemon's default; -1 all, 0 none */
     int32_t max_depth, max_scored;
     float load_threshold, unload_threshold, suppress_at; /* negative = default */
-    int8_t expand;           /* 0 threshold, 1 topk */
-    int8_t report;           /* 0 frontier, 1 all, 2 leaves */
-    int8_t rank;             /* 0 raw, 1 calibrated */
-    int8_t uncalibrated;     /* 0 raw, 1 half */
-    int8_t suppress_parents; /* 0, 1 */
-    int8_t miss;             /* 0 wait, 1 deadline, 2 skip */
-    const uint8_t *base_layers; /* n_base_layers of them; NULL = default */
+    int8_t expand;                                       /* 0 threshold, 1 topk */
+    int8_t report;                                       /* 0 frontier, 1 all, 2 leaves */
+    int8_t rank;                                         /* 0 raw, 1 calibrated */
+    int8_t uncalibrated;                                 /* 0 raw, 1 half */
+    int8_t suppress_parents;                             /* 0, 1 */
+    int8_t miss;                                         /* 0 wait, 1 deadline, 2 skip */
+    const uint8_t *base_layers;                          /* n_base_layers of them; NULL = default */
     uint32_t n_base_layers;
     const uint32_t *pinned; /* lens ids always scored; lent for the call */
     uint32_t n_pinned;
-    uint32_t spin_us; /* lens_session_wait polls so long before it sleeps; 0 = sleep at once */
+    uint32_t spin_us;  /* lens_session_wait polls so long before it sleeps; 0 = sleep at once */
     const char *label; /* shown by lensctl sessions; NULL = the process name */
 };
 void lens_session_params_default(struct lens_session_params *params);
 
 /* -EINVAL: a parameter out of its bounds. -EREMOTEIO: the daemon refused (no such pack, no space, ..), `err` has its
  * sentence. Others as lens_client_open. The session is owned by the caller, and ends at latest with its client. */
-int lens_session_open(struct lens_client *client, const struct lens_session_params *params,
-                      struct lens_session **out, struct lens_client_error *err);
+int lens_session_open(struct lens_client *client, const struct lens_session_params *params, struct lens_session **out,
+                      struct lens_client_error *err);
 void lens_session_close(struct lens_session *session); /* NULL is fine; waits for the daemon, at most a second */
 
 /* What the daemon gave. Strings are owned by the session, valid until it closes or reattaches. */
@@ -106,7 +106,7 @@ struct lens_slot {
     uint64_t reserved[16]; /* private */
 };
 enum lens_slot_flags {
-    LENS_SLOT_LAST = 1,     /* ends the sequence */
+    LENS_SLOT_LAST = 1, /* ends the sequence */
     LENS_SLOT_PREWARM = 2,
     LENS_SLOT_RESET = 4,    /* forget the sequence's retained set first */
     LENS_SLOT_TOKEN_IDS = 8 /* for acquire: make room for token ids */
@@ -128,14 +128,14 @@ struct lens_answer {
     uint64_t sequence, tag, position;
     uint32_t serial, row, rows;
     int32_t token_id;
-    uint8_t status;  /* 0 COMPLETE, 1 PARTIAL, 2 INVALID_INPUT */
-    uint8_t reason;  /* for INVALID_INPUT: see lens_reason_text */
-    uint8_t flags;   /* 1 CAPPED, 2 DEGRADED, 4 STALE */
+    uint8_t status; /* 0 COMPLETE, 1 PARTIAL, 2 INVALID_INPUT */
+    uint8_t reason; /* for INVALID_INPUT: see lens_reason_text */
+    uint8_t flags;  /* 1 CAPPED, 2 DEGRADED, 4 STALE */
     uint8_t verdict;
     uint32_t verdict_rule, generation;
     uint32_t n_hits, n_expanded_stored;
-    const struct lens_hit *hits;      /* best first; in shared memory, valid until lens_session_release */
-    const uint32_t *expanded;         /* lens ids, likewise */
+    const struct lens_hit *hits; /* best first; in shared memory, valid until lens_session_release */
+    const uint32_t *expanded;    /* lens ids, likewise */
     struct {
         uint32_t scored, expanded, loaded, slot_hits, host_hits, cold, missing;
     } counts;

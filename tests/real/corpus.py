@@ -99,7 +99,7 @@ class SenseReader:
                 spread = {o: p for o, p in spread.items() if any(w[0].isupper() for w in self.wn.synsets["n"][o].words)}
                 word.unknown = sum(spread.values()) < SURE
             hit = [o for o in exact if o in spread]
-            word.spread = {hit[0]: 1.0} if hit else spread
+            word.spread, word.unknown = ({hit[0]: 1.0}, False) if hit else (spread, word.unknown)
         return word
 
     def spread(self, term):
@@ -113,7 +113,7 @@ class SenseReader:
         for lemma in self.wn.lemmas(term, "n"):
             counts = self.wn.counts[("n", lemma)] if ("n", lemma) in self.wn.counts else {}
             for i, offset in enumerate(self.wn.senses["n"][lemma], 1):
-                weights[offset] = weights.get(offset, 0) + counts.get(i, 0) + 0.5 / i
+                weights[offset] = weights.get(offset, 0) + counts.get(i, 0) + 0.5 / i ** 2
         for pos in "var":
             for lemma in self.wn.lemmas(term, pos):
                 counts = self.wn.counts[(pos, lemma)] if (pos, lemma) in self.wn.counts else {}

@@ -9,7 +9,7 @@ import corpus
 from states import normalize
 
 KEEP_PLAIN = 0.5            # share of the function words and punctuation that is kept; the rest adds nothing new
-DEFINITIONS_PER_CONCEPT = 160
+DEFINITIONS_PER_CONCEPT = 200
 PARTS = {"train": 0, "tune": 1, "test": 2}
 
 

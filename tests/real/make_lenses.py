@@ -83,7 +83,8 @@ def report(bank, data, concepts):
         total = sum(c.layer == layer for c in concepts)
         within = f"{siblings[layer][0]:.4f}" if layer in siblings else "-"
         rows.append(f"{layer:5d}  {total:6d}  {count:8d}  {mean:11.4f}  {within:>17s}")
-    return "\n".join(rows)
+    stray = measure.stray_rate(logits, data, mask, concepts)
+    return "\n".join(rows + [f"words that mean none of the concepts and light one (raw > 0.5): {stray:.1%}"])
 
 
 def write_sentences(folder, themes, tap, bank, concepts):

@@ -3,8 +3,10 @@
 import torch
 import torch.nn.functional as F
 
+import cascade
+
 FIRES = 0.5
-PRIOR = 0.02                # a concept's share of tokens that the calibration supposes, where it is rarer than this
+PRIOR = 0.01                # a concept's share of tokens that the calibration supposes, where it is rarer than this
 
 
 def calibrate(bank, data):
@@ -68,6 +70,15 @@ def auc_against_siblings(logits, data, mask, concepts):
         enough = positive.sum() >= 3 and (~positive).sum() >= 3
         out.append(auc(logits[known, i], positive) if enough else None)
     return out
+
+
+def stray_rate(logits, data, mask, concepts, most=4000):
+    """Of the held-out words that mean none of the concepts (verbs, function words, marks): the share for which the cascade reports anything."""
+    plain = (data.y[mask] == 0).all(1) & data.natural[mask]
+    some = plain.nonzero()[:, 0]
+    some = some[::max(1, len(some) // most)]
+    lit = [any(p > FIRES for p in cascade.run(logits[i:i + 1], concepts)[0].values()) for i in some.tolist()]
+    return sum(lit) / len(lit)
 
 
 def calibration(bank, data, concepts, seed):

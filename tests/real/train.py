@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 H1, H2 = 128, 64
 POSITIVES, FAMILY, COMPANY, REST, HARD = 40, 32, 24, 48, 32
-STEPS, ROUNDS = 1800, 3             # the hardest negatives are looked for anew at the start of rounds 2, 3, ..
-LEARNING_RATE, WEIGHT_DECAY, NOISE, DROP = 1.5e-3, 2e-2, 0.15, 0.1
+STEPS, ROUNDS = 2000, 4             # the hardest negatives are looked for anew at the start of rounds 2, 3, ..
+LEARNING_RATE, WEIGHT_DECAY, NOISE, DROP = 1.5e-3, 2e-2, 0.25, 0.15
 
 
 class Bank:
@@ -90,7 +90,7 @@ class Sampler:
 
     def find_hard(self, bank, count=400):
         """The negatives among a random part of all tokens that each lens scores highest."""
-        some = torch.randperm(len(self.train), generator=self.generator)[:80000]
+        some = torch.randperm(len(self.train), generator=self.generator)[:120000]
         logits = bank.score(self.data.x[self.train[some]])
         logits[self.y[some] != 0] = -1e9
         top = logits.topk(count, dim=0).indices

@@ -46,8 +46,12 @@ static struct world *open_world(uint32_t slots, uint32_t spin_us, const char *fa
     struct lens_error err = {0};
     struct lens_cpu_options cpu = {.threads = 1, .variant = "auto"};
     struct lensd_pool_config pool = {.slots = slots, .max_batch_rows = 128};
-    struct lensd_engine_config engine = {.spin_us = spin_us, .max_batch_rows = 128, .max_sessions = 4,
-                                         .on_broken = count_broken, .on_failure = count_failed, .arg = w};
+    struct lensd_engine_config engine = {.spin_us = spin_us,
+                                         .max_batch_rows = 128,
+                                         .max_sessions = 4,
+                                         .on_broken = count_broken,
+                                         .on_failure = count_failed,
+                                         .arg = w};
     assert_int_equal(lens_cpu_open(&cpu, &w->backend, &err), 0);
     if (fault_script != NULL)
         assert_int_equal(lens_fault_open(w->backend, fault_script, &w->backend, &err), 0);

@@ -18,11 +18,11 @@
 #define SMALL "tests/fixtures/hatcat-small"
 
 static const char *const small_files[] = {
-    "expected-threshold.json",  "expected-topk.json",         "expected-calibrated-8rows.json",
-    "expected-suppress.json",   "expected-leaves.json",       "expected-all-keep0.json",
-    "expected-capped.json",     "expected-capped-topk.json",  "expected-uncalibrated-half.json",
-    "expected-base0.json",      "expected-keepall-5rows.json", "expected-nan.json",
-    "expected-depth1.json",     "expected-pinned.json",       "expected-f16.json",
+    "expected-threshold.json", "expected-topk.json",          "expected-calibrated-8rows.json",
+    "expected-suppress.json",  "expected-leaves.json",        "expected-all-keep0.json",
+    "expected-capped.json",    "expected-capped-topk.json",   "expected-uncalibrated-half.json",
+    "expected-base0.json",     "expected-keepall-5rows.json", "expected-nan.json",
+    "expected-depth1.json",    "expected-pinned.json",        "expected-f16.json",
     "expected-bf16.json",
 };
 #define SMALL_FILES (sizeof small_files / sizeof small_files[0])
@@ -34,11 +34,12 @@ static struct lens_backend *open_cpu(const char *variant, uint32_t threads)
     return lens_cpu_open(&options, &backend, NULL) == 0 ? backend : NULL;
 }
 
-static struct lensd_pool *open_pool(struct lens_backend *backend, const struct lens_pack *pack, uint32_t slots)
+static struct lensd_pool *open_pool(struct lens_backend *backend, const struct lens_pack *pack, uint32_t slots,
+                                    enum lens_compute compute)
 {
     struct lensd_pool *pool = NULL;
     struct lens_error err = {0};
-    struct lensd_pool_config config = {.slots = slots, .compute = LENS_COMPUTE_EXACT, .max_batch_rows = 128};
+    struct lensd_pool_config config = {.slots = slots, .compute = compute, .max_batch_rows = 128};
     if (lensd_pool_create(backend, pack, &config, &pool, &err) != 0)
         fail_msg("%s", err.text);
     return pool;
@@ -58,7 +59,7 @@ static void check_answers(const struct expected *expected, const struct lens_pac
 static void check_file(const char *directory, const char *name, const struct lens_pack *pack, const char *variant)
 {
     struct lens_backend *backend = open_cpu(variant, 1);
-    struct lensd_pool *pool = open_pool(backend, pack, 0);
+    struct lensd_pool *pool = open_pool(backend, pack, 0, LENS_COMPUTE_EXACT);
     struct expected expected;
     struct walk walk;
     expected_load(directory, name, pack, &expected);
@@ -95,7 +96,7 @@ static void every_option_set_gives_the_right_answers_with_each_instruction_set(v
 static void check_logits(const char *directory, const char *name, const struct lens_pack *pack)
 {
     struct lens_backend *backend = open_cpu("auto", 1);
-    struct lensd_pool *pool = open_pool(backend, pack, 0);
+    struct lensd_pool *pool = open_pool(backend, pack, 0, LENS_COMPUTE_EXACT);
     struct expected expected;
     struct walk walk;
     expected_load(directory, name, pack, &expected);
@@ -108,8 +109,8 @@ static void check_logits(const char *directory, const char *name, const struct l
         struct row_answer answer = walk_answer(&walk, 0, row);
         assert_int_equal(answer.n_detections, pack->lenses);
         for (uint32_t i = 0; i < answer.n_detections; i++) {
-            double error = fabs((double)answer.detections[i].logit -
-                                expected_logit(&expected, row, answer.detections[i].id));
+            double error =
+                fabs((double)answer.detections[i].logit - expected_logit(&expected, row, answer.detections[i].id));
             if (!(error <= 1e-4))
                 fail_msg("row %u lens %u: logit off by %g", row, answer.detections[i].id, error);
             worst = error > worst ? error : worst;
@@ -127,19 +128,26 @@ static void every_logit_is_within_1e_4(void **state)
     check_logits(SMALL, "expected-threshold.json", *state);
 }
 
+/* What must not matter. */
+struct circumstances {
+    enum lens_compute compute;
+    uint32_t slots, threads, sequences;
+};
+
 /* One walk under other circumstances: must be the same as `reference`, bit for bit. */
 static uint32_t same_as(const struct walk *reference, const struct lens_pack *pack, const struct expected *expected,
-                        uint32_t slots, uint32_t threads, uint32_t sequences)
+                        const struct circumstances *c)
 {
-    struct lens_backend *backend = open_cpu("auto", threads);
-    struct lensd_pool *pool = open_pool(backend, pack, slots);
+    struct lens_backend *backend = open_cpu("auto", c->threads);
+    struct lensd_pool *pool = open_pool(backend, pack, c->slots, c->compute);
+    uint32_t sequences = c->sequences;
     struct walk walk;
     walk_run(pool, pack, expected, sequences, &walk);
     for (uint32_t s = 0; s < sequences; s++) {
         for (uint32_t row = 0; row < expected->n_rows; row++) {
             if (!walk_rows_equal(&walk.rows[s * expected->n_rows + row], &reference->rows[row]))
-                fail_msg("slots %u threads %u sequences %u: row %u of sequence %u differs", slots, threads, sequences,
-                         row, s);
+                fail_msg("%s: slots %u threads %u sequences %u: row %u of sequence %u differs",
+                         lens_compute_name(c->compute), c->slots, c->threads, sequences, row, s);
         }
     }
     uint32_t loaded = walk.loaded;
@@ -149,26 +157,49 @@ static uint32_t same_as(const struct walk *reference, const struct lens_pack *pa
     return loaded;
 }
 
+/* Walks one file with all lenses resident, alone, on one thread; then under every other circumstance. */
+static void nothing_changes(const struct lens_pack *pack, const char *name, enum lens_compute compute)
+{
+    static const uint32_t slots[] = {0, 40, 11, 3, 1};
+    struct expected expected;
+    struct walk reference;
+    struct lens_backend *backend = open_cpu("auto", 1);
+    struct lensd_pool *pool = open_pool(backend, pack, 0, compute);
+    expected_load(SMALL, name, pack, &expected);
+    walk_run(pool, pack, &expected, 1, &reference);
+    for (uint32_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
+        struct circumstances c = {compute, slots[i], 1 + i % 3, 1 + 3 * (i % 2)};
+        uint32_t loaded = same_as(&reference, pack, &expected, &c);
+        if (slots[i] != 0)
+            assert_true(loaded > slots[i]); /* it really ran in waves */
+    }
+    walk_free(&reference);
+    expected_free(&expected);
+    lensd_pool_destroy(pool);
+    backend->ops->close(backend);
+}
+
 static void slots_threads_and_neighbours_change_nothing(void **state)
 {
-    const struct lens_pack *pack = *state;
-    static const uint32_t slots[] = {0, 40, 11, 3, 1};
-    for (size_t f = 0; f < SMALL_FILES; f++) {
-        struct expected expected;
-        struct walk reference;
-        struct lens_backend *backend = open_cpu("auto", 1);
-        struct lensd_pool *pool = open_pool(backend, pack, 0);
-        expected_load(SMALL, small_files[f], pack, &expected);
-        walk_run(pool, pack, &expected, 1, &reference);
-        for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
-            uint32_t loaded = same_as(&reference, pack, &expected, slots[i], 1 + i % 3, 1 + 3 * (uint32_t)(i % 2));
-            if (slots[i] != 0)
-                assert_true(loaded > slots[i]); /* it really ran in waves */
-        }
-        walk_free(&reference);
-        expected_free(&expected);
-        lensd_pool_destroy(pool);
-        backend->ops->close(backend);
+    for (size_t f = 0; f < SMALL_FILES; f++)
+        nothing_changes(*state, small_files[f], LENS_COMPUTE_EXACT);
+}
+
+static void they_change_nothing_in_any_dtype_and_compute_mode(void **state)
+{
+    (void)state;
+    static const struct {
+        enum lens_dtype dtype;
+        enum lens_compute compute;
+    } pairs[] = {
+        {LENS_BF16, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_COMPUTE_BF16},  {LENS_I8, LENS_COMPUTE_EXACT},
+        {LENS_I8, LENS_COMPUTE_INT8},    {LENS_LOG8, LENS_COMPUTE_EXACT},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        struct lens_pack *pack = import_for_test(SMALL, pairs[i].dtype);
+        nothing_changes(pack, "expected-threshold.json", pairs[i].compute);
+        nothing_changes(pack, "expected-keepall-5rows.json", pairs[i].compute);
+        lens_pack_close(pack);
     }
 }
 
@@ -215,6 +246,7 @@ int main(void)
         cmocka_unit_test(every_option_set_gives_the_right_answers_with_each_instruction_set),
         cmocka_unit_test(every_logit_is_within_1e_4),
         cmocka_unit_test(slots_threads_and_neighbours_change_nothing),
+        cmocka_unit_test(they_change_nothing_in_any_dtype_and_compute_mode),
         cmocka_unit_test(the_shared_mini_pack_gives_its_expected_answers),
     };
     return cmocka_run_group_tests(tests, import_small, close_small);

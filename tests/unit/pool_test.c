@@ -55,8 +55,15 @@ static int run_row(struct fixture *f, enum lens_miss miss, uint64_t deadline, st
     for (uint32_t i = 0; i < 70; i++)
         base[i] = i;
     *out = (struct lens_row_out){.expanded = expanded, .expanded_capacity = 70, .detections = detections};
-    struct lens_job job = {.rows = e.states, .dtype = e.dtype, .n_rows = 1, .options = &e.options, .base = base,
-                           .n_base = 70, .out = out, .retained = retained, .retained_capacity = 70};
+    struct lens_job job = {.rows = e.states,
+                           .dtype = e.dtype,
+                           .n_rows = 1,
+                           .options = &e.options,
+                           .base = base,
+                           .n_base = 70,
+                           .out = out,
+                           .retained = retained,
+                           .retained_capacity = 70};
     struct lens_batch batch = {.jobs = &job, .n_jobs = 1, .misses = misses, .misses_capacity = 70};
     int r = lensd_pool_run(f->pool, &batch, &deadline, &load_ns, &loaded, err);
     expected_free(&e);

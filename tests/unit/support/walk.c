@@ -144,6 +144,6 @@ bool walk_rows_equal(const struct walk_row *a, const struct walk_row *b)
 struct row_answer walk_answer(const struct walk *walk, uint32_t sequence, uint32_t row)
 {
     const struct walk_row *r = &walk->rows[sequence * walk->n_rows + row];
-    return (struct row_answer){r->out.status,     r->out.flags, r->out.counts.scored, r->out.n_expanded,
+    return (struct row_answer){r->out.status,       r->out.flags, r->out.counts.scored, r->out.n_expanded,
                                r->out.n_detections, r->expanded,  r->detections};
 }
