@@ -198,6 +198,6 @@ void bench_check_options(int argc, char **argv, const char *const *known)
 
 const char *bench_tree_path(int argc, char **argv)
 {
-    const char *path = bench_option(argc, argv, "--tree", getenv("LENSD_TREE"));
+    const char *path = bench_option(argc, argv, "--tree", getenv("LENS_BENCH_TREE"));
     return path && *path ? path : NULL;
 }

@@ -42,7 +42,7 @@ int bench_has_flag(int argc, char **argv, const char *flag);
 /* Refuses arguments that aren't in `known` (NULL-terminated; a flag that takes a value ends with '='). */
 void bench_check_options(int argc, char **argv, const char *const *known);
 
-/* Where the concept tree is: the value of --tree, else $LENSD_TREE, else NULL = generate one. */
+/* Where the concept tree is: the value of --tree, else $LENS_BENCH_TREE, else NULL = generate one. */
 const char *bench_tree_path(int argc, char **argv);
 
 #endif

@@ -1,0 +1,288 @@
+/* P3: one token, client to client, through a real lensd on the real-tree pack.
+ *
+ *     bench_token [--runs bf16:exact,bf16:bf16,int8:int8] [--pack FILE] [--rows 2000] [--tree FILE.tsv]
+ *
+ * lensd runs as a child on the second processor (one engine thread, no workers, every lens resident); this process is
+ * the client, spinning on the first. One row at a time, one sequence, planted answers. A row's floor is the bytes of
+ * the lenses it scored over the read rate, which is measured here between the rows while lensd waits. */
+#include "tests/bench/support/bench.h"
+#include "tests/bench/support/child.h"
+#include "tests/bench/support/planted.h"
+#include "tests/bench/support/read_rate.h"
+#include "tests/bench/support/report.h"
+
+#include "client/liblens/lens.h"
+#include "kernels/backend.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STAGES     8
+#define WARM       64u
+#define READ_EVERY 50u
+#define READ_BYTES (256ull << 20)
+
+static const char *const stage_names[STAGES] = {"queue",  "copy_in", "base",     "load",
+                                                "expand", "select",  "copy_out", "total"};
+
+struct samples {
+    uint32_t n, reads;
+    double *client, *scored, *stage[STAGES], *read_rate, *ratio;
+    uint64_t planted, found;
+};
+
+struct stream {
+    struct bench_tree *tree;
+    uint32_t dim, rows;
+    float *states;
+    uint32_t *leaves; /* [rows][BENCH_ACTIVE_LEAVES] */
+    uint64_t redrawn;
+};
+
+/* ---- preparation ------------------------------------------------------------------------------------------------ */
+
+static void make_stream(struct stream *stream, const struct lens_pack *pack, uint32_t rows)
+{
+    stream->tree = bench_tree_of_pack(pack);
+    stream->dim = pack->dim;
+    stream->rows = rows;
+    stream->states = bench_alloc((size_t)rows * pack->dim * sizeof(float));
+    stream->leaves = bench_alloc((size_t)rows * BENCH_ACTIVE_LEAVES * sizeof(uint32_t));
+    struct bench_rows *planted = bench_rows_open(stream->tree, pack->dim, 1);
+    for (uint32_t t = 0; t < rows; t++) {
+        bench_rows_next(planted, stream->states + (size_t)t * pack->dim);
+        memcpy(stream->leaves + (size_t)t * BENCH_ACTIVE_LEAVES, planted->leaves, sizeof planted->leaves);
+    }
+    stream->redrawn = planted->redrawn;
+    bench_rows_close(planted);
+}
+
+static void free_stream(struct stream *stream)
+{
+    bench_tree_close(stream->tree);
+    free(stream->states);
+    free(stream->leaves);
+}
+
+/* What a score of one lens has to read: W1 as the slab has it, its scales, and W2. */
+static double lens_bytes(const struct lens_pack *pack)
+{
+    double w1 = (double)pack->h1 * pack->dim * lens_dtype_bytes(pack->w1_dtype);
+    double scales = pack->w1_dtype == LENS_I8 ? 4.0 * pack->h1 : 0;
+    return w1 + scales + (double)pack->h2 * pack->h1 * lens_dtype_bytes(pack->w2_dtype);
+}
+
+static struct samples make_samples(uint32_t n)
+{
+    struct samples s = {.n = n};
+    s.client = bench_alloc(n * sizeof(double));
+    s.scored = bench_alloc(n * sizeof(double));
+    s.ratio = bench_alloc(n * sizeof(double));
+    s.read_rate = bench_alloc((n / READ_EVERY + 1) * sizeof(double));
+    for (int i = 0; i < STAGES; i++)
+        s.stage[i] = bench_alloc(n * sizeof(double));
+    return s;
+}
+
+static void free_samples(struct samples *s)
+{
+    free(s->client);
+    free(s->scored);
+    free(s->ratio);
+    free(s->read_rate);
+    for (int i = 0; i < STAGES; i++)
+        free(s->stage[i]);
+}
+
+/* ---- the measured loop ------------------------------------------------------------------------------------------ */
+
+static void keep_answer(struct samples *s, uint32_t t, const struct lens_answer *answer, const uint32_t *leaves)
+{
+    const uint64_t ns[STAGES] = {answer->ns.queue,  answer->ns.copy_in, answer->ns.base,     answer->ns.load,
+                                 answer->ns.expand, answer->ns.select,  answer->ns.copy_out, answer->ns.total};
+    if (answer->status != 0 || answer->flags != 0)
+        bench_die("row %u came back with status %u, flags %u", t, answer->status, answer->flags);
+    for (int i = 0; i < STAGES; i++)
+        s->stage[i][t] = (double)ns[i];
+    s->scored[t] = answer->counts.scored;
+    for (int leaf = 0; leaf < BENCH_ACTIVE_LEAVES; leaf++) {
+        s->planted++;
+        for (uint32_t h = 0; h < answer->n_hits; h++)
+            s->found += answer->hits[h].id == leaves[leaf];
+    }
+}
+
+static double round_trip(struct lens_session *session, const float *row, uint32_t dim, uint64_t position,
+                         struct lens_answer *answer)
+{
+    struct lens_slot slot;
+    uint64_t start = bench_now_ns();
+    if (lens_session_acquire(session, 1, LENS_TYPE_F32, 0, &slot) < 0)
+        bench_die("the ring has no room for one row");
+    memcpy(slot.rows, row, dim * sizeof *row);
+    slot.first_position = position;
+    if (lens_session_submit(session, &slot) < 0)
+        bench_die("a row can't be submitted");
+    int got;
+    while ((got = lens_session_poll(session, answer)) == -EAGAIN)
+        ;
+    if (got < 0)
+        bench_die("no answer: %s", strerror(-got));
+    return (double)(bench_now_ns() - start);
+}
+
+static void measure(struct lens_session *session, const struct stream *stream, struct bench_reader *reader,
+                    struct samples *s)
+{
+    struct lens_answer answer;
+    for (uint32_t t = 0; t < WARM + s->n; t++) {
+        uint32_t at = t % stream->rows;
+        double ns = round_trip(session, stream->states + (size_t)at * stream->dim, stream->dim, t, &answer);
+        if (t >= WARM) {
+            s->client[t - WARM] = ns;
+            keep_answer(s, t - WARM, &answer, stream->leaves + (size_t)at * BENCH_ACTIVE_LEAVES);
+        }
+        lens_session_release(session);
+        if (t >= WARM && (t - WARM) % READ_EVERY == 0)
+            s->read_rate[s->reads++] = bench_reader_pass(reader, READ_BYTES);
+    }
+}
+
+/* ---- the figures ------------------------------------------------------------------------------------------------ */
+
+static void put_summary(json_t *figure, const char *name, struct bench_summary s)
+{
+    json_t *object = json_object();
+    bench_put(object, "p50", s.p50);
+    bench_put(object, "p95", s.p95);
+    bench_put(object, "p99", s.p99);
+    bench_put(object, "max", s.max);
+    bench_put(object, "mean", s.mean);
+    json_object_set_new(figure, name, object);
+}
+
+static void line(const char *name, struct bench_summary s)
+{
+    printf("  %-16s %10.1f %10.1f %10.1f %10.1f\n", name, s.p50 * 1e-3, s.p95 * 1e-3, s.p99 * 1e-3, s.max * 1e-3);
+}
+
+static void show(struct bench_report *report, const char *what, const char *expand, struct samples *s, double bytes)
+{
+    json_t *figure = bench_report_figure(report), *stages = json_object();
+    double rate = bench_quantile(s->read_rate, s->reads, 0.5);
+    for (uint32_t t = 0; t < s->n; t++)
+        s->ratio[t] = s->client[t] / (s->scored[t] * bytes / rate * 1e9);
+    struct bench_summary client = bench_summarize(s->client, s->n), scored = bench_summarize(s->scored, s->n);
+    struct bench_summary ratio = bench_summarize(s->ratio, s->n);
+    double floor = scored.p50 * bytes / rate * 1e9, recall = (double)s->found / (double)s->planted;
+    printf("\nP3 %s, expand %s: %u rows, %.0f lenses scored (p50; mean %.1f), %.2f MB each\n", what, expand, s->n,
+           scored.p50, scored.mean, bytes * 1e-6);
+    printf("  us                      p50        p95        p99        max\n");
+    line("client to client", client);
+    for (int i = 0; i < STAGES; i++) {
+        struct bench_summary stage = bench_summarize(s->stage[i], s->n);
+        line(stage_names[i], stage);
+        put_summary(stages, stage_names[i], stage);
+    }
+    printf(
+        "  P1 %.1f GB/s: floor %.1f us, p50 = %.2f x floor (row by row %.2f), p50 - 1.25 floor = %+.1f us (goal 20)\n",
+        rate * 1e-9, floor * 1e-3, client.p50 / floor, ratio.p50, (client.p50 - 1.25 * floor) * 1e-3);
+    printf("  planted leaves among the ten best: %.2f%%\n", 100 * recall);
+    bench_put_text(figure, "run", what);
+    bench_put_text(figure, "expand", expand);
+    bench_put(figure, "rows", s->n);
+    put_summary(figure, "client_ns", client);
+    json_object_set_new(figure, "stages_ns", stages);
+    put_summary(figure, "lenses_scored", scored);
+    bench_put(figure, "bytes_per_lens", bytes);
+    bench_put(figure, "read_bytes_per_second", rate);
+    bench_put(figure, "floor_ns", floor);
+    bench_put(figure, "ratio", client.p50 / floor);
+    bench_put(figure, "ratio_row_by_row", ratio.p50);
+    bench_put(figure, "over_goal_us", (client.p50 - 1.25 * floor) * 1e-3);
+    bench_put(figure, "planted_recall", recall);
+}
+
+static void run_mode(struct bench_report *report, const char *what, int expand, struct lens_client *client,
+                     const struct stream *stream, struct bench_reader *reader, double bytes)
+{
+    struct lens_session_params params;
+    struct lens_session *session;
+    struct lens_client_error err = {0};
+    struct samples samples = make_samples(stream->rows);
+    lens_session_params_default(&params);
+    params.expand = (int8_t)expand;
+    if (lens_session_open(client, &params, &session, &err) < 0)
+        bench_die("%s", err.text);
+    measure(session, stream, reader, &samples);
+    lens_session_close(session);
+    show(report, what, expand ? "topk" : "threshold", &samples, bytes);
+    free_samples(&samples);
+}
+
+static void run_pack(struct bench_report *report, const char *pack_path, const char *compute, uint32_t rows)
+{
+    struct lens_error err = {0};
+    struct lens_client_error client_err = {0};
+    struct lens_client *client;
+    struct lens_pack *pack;
+    struct stream stream;
+    struct bench_daemon daemon;
+    char what[64];
+    if (lens_pack_open(pack_path, &pack, &err) < 0)
+        bench_die("%s", err.text);
+    snprintf(what, sizeof what, "%s:%s", lens_dtype_name(pack->w1_dtype), compute);
+    make_stream(&stream, pack, rows);
+    const char *const flags[] = {"--pool-compute",
+                                 compute,
+                                 "--engine-threads",
+                                 "1",
+                                 "--engine-spin-us",
+                                 "1000000",
+                                 "--http-listen",
+                                 "off",
+                                 NULL};
+    bench_daemon_start(&daemon, pack_path, flags);
+    struct bench_reader *reader = bench_reader_open(1, BENCH_READ_BUFFER);
+    if (lens_client_open(daemon.socket, &client, &client_err) < 0)
+        bench_die("%s", client_err.text);
+    for (int expand = 0; expand < 2; expand++)
+        run_mode(report, what, expand, client, &stream, reader, lens_bytes(pack));
+    lens_client_close(client);
+    bench_daemon_stop(&daemon);
+    bench_reader_close(reader);
+    free_stream(&stream);
+    lens_pack_close(pack);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const known[] = {"--runs=", "--pack=", "--rows=", "--tree=", NULL};
+    bench_check_options(argc, argv, known);
+    const char *given = bench_option(argc, argv, "--pack", NULL);
+    uint32_t rows = (uint32_t)bench_option_u64(argc, argv, "--rows", 2000);
+    char runs[256];
+    snprintf(runs, sizeof runs, "%s", bench_option(argc, argv, "--runs", "bf16:exact,bf16:bf16,int8:int8"));
+    if (rows < 1)
+        bench_die("--rows must be at least 1");
+    struct bench_report report = bench_report_begin("token");
+    bench_put(report.settings, "rows", rows);
+    bench_put_text(report.settings, "runs", runs);
+    bench_cpus();
+    bench_pin(0);
+    char *rest = NULL;
+    for (char *run = strtok_r(runs, ",", &rest); run; run = strtok_r(NULL, ",", &rest)) {
+        char path[4096], *compute = strchr(run, ':');
+        if (!compute)
+            bench_die("--runs expects DTYPE:COMPUTE,.., found \"%s\"", run);
+        *compute++ = 0;
+        snprintf(path, sizeof path, "%s", given ? given : "");
+        if (!given)
+            bench_real_tree(run, bench_tree_path(argc, argv), path, sizeof path);
+        run_pack(&report, path, compute, rows);
+    }
+    bench_report_end(&report);
+    return 0;
+}
