@@ -194,7 +194,7 @@ class Daemon:
     def alive(self):
         return self.process.poll() is None
 
-    def signal(self, number):
+    def send_signal(self, number):
         self.process.send_signal(number)
 
     def stop(self, number=signal.SIGTERM):
