@@ -15,7 +15,6 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define BACKLOG     256
 #define DEFAULT_DIR "/run/lensd"
 
 /* Copies a path that must fit a socket address: longer ones are refused, never cut. */
@@ -103,7 +102,7 @@ static int bind_and_listen(struct lensd_listener *listener, bool wide, struct le
     if (listener->fd >= 0 && fchmod(listener->fd, 0600) == 0 &&
         bind(listener->fd, (const struct sockaddr *)&address, sizeof address) == 0) {
         lensd_listener_set_wide(listener, wide);
-        if (listen(listener->fd, BACKLOG) == 0)
+        if (listen(listener->fd, SOMAXCONN) == 0)
             return 0;
         r = -errno;
         unlink(listener->path);

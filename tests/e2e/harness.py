@@ -183,8 +183,8 @@ class Daemon:
     def connect(self, timeout=10):
         """A raw SEQPACKET connection, for tests that misbehave."""
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        peer.connect(str(self.socket))  # blocking: a full backlog is waited for
         peer.settimeout(timeout)
-        peer.connect(str(self.socket))
         return peer
 
     def fd_count(self):

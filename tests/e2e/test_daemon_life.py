@@ -1,0 +1,455 @@
+"""The daemon's life from outside: start, ready, serve, reload, packs that come and go, misbehaviour, the end."""
+import array
+import os
+import pathlib
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import unittest
+
+from tests.e2e.harness import (BUILD, ROOT, SANITIZED, Daemon, clean_env, copy_pack, eventually, lensctl, lensd,
+                               small_pack, temp_dir)
+from tests.e2e.liblens import Client, LensError
+
+
+def config_file(text):
+    path = temp_dir() / "lensd.conf"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def damage(path, offset=5000):
+    """Flips one bit of the weights: the file's structure stays right, a checksum doesn't."""
+    data = bytearray(pathlib.Path(path).read_bytes())
+    data[offset] ^= 0x10
+    pathlib.Path(path).write_bytes(data)
+
+
+def sessions(daemon):
+    return daemon.lensctl("--json", "status").check().json()["sessions"]
+
+
+class StartAndStop(unittest.TestCase):
+    def test_ready_line_names_socket_and_backend(self):
+        with Daemon(packs=[small_pack()]) as daemon:
+            self.assertIn(str(daemon.socket), daemon.ready_line)
+            self.assertIn("1 pack", daemon.ready_line)
+            self.assertIn("backend cpu", daemon.ready_line)
+            self.assertIn("lensd: backend cpu", daemon.log)
+            daemon.lensctl("status").check()
+
+    def test_ready_line_comes_whatever_the_log_level(self):
+        with Daemon(args=["--log-level", "error"]) as daemon:
+            self.assertEqual(len(daemon.lines), 1)
+
+    def test_sigterm_and_sigint_end_it_with_exit_0(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            daemon = Daemon()
+            daemon.stop(number)
+            self.assertFalse(daemon.socket.exists())
+
+    def test_shutdown_by_an_operator_ends_it_with_exit_0(self):
+        daemon = Daemon()
+        daemon.lensctl("shutdown").check()
+        daemon.wait_exit(0)
+
+    def test_attached_clients_hear_the_end(self):
+        daemon = Daemon(packs=[small_pack()])
+        with Client(daemon.socket) as client:
+            client.ask([0.5] * client.info().dim)
+            daemon.stop()
+            code = 0
+            for _ in range(50):
+                code = client.submit([0.5] * 40) or client.wait(0.1)[0]
+                if code:
+                    break
+            self.assertLess(code, 0)
+
+    def test_rows_already_submitted_are_answered_before_the_end(self):
+        daemon = Daemon(packs=[small_pack()])
+        with Client(daemon.socket) as client:
+            row = [0.25] * client.info().dim
+            for _ in range(20):
+                self.assertEqual(client.submit(row), 0)
+            daemon.stop()
+            answered = 0
+            while client.wait(0.2)[0] == 0:
+                answered += 1
+            self.assertEqual(answered, 20)
+
+    def test_without_a_daemon_lensctl_says_so_with_exit_3(self):
+        result = lensctl("status", socket=temp_dir() / "nobody.sock")
+        self.assertEqual(result.code, 3)
+        self.assertIn("nobody.sock", result.stderr)
+
+    def test_default_socket_is_the_users(self):
+        runtime = temp_dir()
+        env = {"XDG_RUNTIME_DIR": runtime}
+        process = subprocess.Popen([BUILD / "lensd"], env=clean_env(**env), stderr=subprocess.PIPE, text=True)
+        try:
+            eventually((runtime / "lensd.sock").exists)
+            eventually(lambda: lensctl("status", env=clean_env(**env)).code == 0)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(30), 0)
+            process.stderr.close()
+
+
+class OneSocketOneDaemon(unittest.TestCase):
+    def test_second_daemon_is_refused_and_first_goes_on(self):
+        with Daemon() as daemon:
+            second = lensd("--socket", daemon.socket)
+            self.assertEqual(second.code, 1)
+            self.assertIn("another lensd serves", second.stderr)
+            daemon.lensctl("status").check()
+
+    def test_socket_left_by_a_killed_daemon_is_taken_over(self):
+        first = Daemon()
+        first.kill()
+        self.assertTrue(first.socket.exists())
+        with Daemon(socket_path=first.socket) as daemon:
+            daemon.lensctl("status").check()
+
+    def test_file_in_the_sockets_place_is_not_touched(self):
+        path = temp_dir() / "precious"
+        path.write_text("mine")
+        result = lensd("--socket", path)
+        self.assertEqual(result.code, 1)
+        self.assertIn("isn't a socket", result.stderr)
+        self.assertEqual(path.read_text(), "mine")
+
+    def test_too_long_path_is_refused_not_cut(self):
+        result = lensd("--socket", temp_dir() / ("x" * 120))
+        self.assertEqual(result.code, 1)
+        self.assertIn("107", result.stderr)
+
+    def test_missing_directory_is_named(self):
+        result = lensd("--socket", temp_dir() / "no" / "where.sock")
+        self.assertEqual(result.code, 1)
+        self.assertIn("no/where.sock", result.stderr)
+
+
+class CommandLine(unittest.TestCase):
+    def test_version_and_help(self):
+        self.assertRegex(lensd("--version").check().stdout, r"^lensd \d")
+        text = lensd("--help").check().stdout
+        for name in ("--pool-slots", "--cascade-keep-top-k", "--ipc-admin-uids", "--check-config", "--fault-script"):
+            self.assertIn(name, text)
+
+    def test_usage_errors_exit_2_with_the_nearest_flag(self):
+        cases = [(["--pool-slot", "3"], "pool.slots"), (["stray"], "stray"), (["--pool-slots"], "needs a value"),
+                 (["--pool-slots", "many"], "whole number"), (["--check-config=1"], "takes no value"),
+                 (["--backend", "tpu"], "auto, cpu or cuda")]
+        for args, part in cases:
+            with self.subTest(args=args):
+                result = lensd(*args)
+                self.assertEqual(result.code, 2)
+                self.assertIn(part, result.stderr)
+                self.assertIn("usage:", result.stderr)
+
+    def test_cuda_is_refused_honestly(self):
+        result = lensd("--backend", "cuda", "--socket", temp_dir() / "s")
+        self.assertEqual(result.code, 1)
+        self.assertIn("no CUDA backend", result.stderr)
+
+    def test_missing_pack_is_named(self):
+        result = lensd("--socket", temp_dir() / "s", "--pack", "/nowhere/x.lens")
+        self.assertEqual(result.code, 1)
+        self.assertIn("/nowhere/x.lens", result.stderr)
+
+    def test_damaged_pack_is_not_served(self):
+        pack = copy_pack(small_pack())
+        damage(pack)
+        result = lensd("--socket", temp_dir() / "s", "--pack", pack)
+        self.assertEqual(result.code, 1)
+        self.assertIn(pack.name, result.stderr)
+
+
+class Configuration(unittest.TestCase):
+    def test_sample_is_accepted(self):
+        lensd("--check-config", "--config", ROOT / "config" / "lensd.conf").check()
+
+    def test_sample_with_every_line_in_force_is_accepted(self):
+        sample = (ROOT / "config" / "lensd.conf").read_text(encoding="utf-8")
+        lines = [line[1:] if line.startswith("#") and not line.startswith("# ") else line
+                 for line in sample.splitlines()]
+        self.assertGreater(sum("=" in line and not line.startswith("#") for line in lines), 15)
+        lensd("--check-config", "--config", config_file("\n".join(lines))).check()
+
+    def test_bad_file_names_line_and_setting(self):
+        cases = [("[pool]\nslots = many\n", "line 2"), ("[pool]\n\nslot = 1\n", "did you mean pool.slots"),
+                 ("[poll]\n", "no section [poll]"), ("[cache]\npolicy = sieve\n", "not available in this version"),
+                 ("[http]\nlisten = 127.0.0.1:9100\n", "not available in this version")]
+        for text, part in cases:
+            with self.subTest(text=text):
+                result = lensd("--check-config", "--config", config_file(text))
+                self.assertEqual(result.code, 1)
+                self.assertIn(part, result.stderr)
+
+    def test_flag_over_environment_over_file_over_default(self):
+        config = config_file("[pool]\nslots = 11\n[cascade]\ntop_k = 12\n[engine]\nspin_us = 13\n")
+        with Daemon(args=["--config", config, "--pool-slots", "31"],
+                    env={"LENSD_POOL_SLOTS": 21, "LENSD_CASCADE_TOP_K": 22}) as daemon:
+            text = daemon.lensctl("config").check().stdout
+            rows = {line.split()[0]: line.split()[1:3] for line in text.splitlines() if "." in line.split()[0]}
+            self.assertEqual(rows["pool.slots"], ["31", "flag"])
+            self.assertEqual(rows["cascade.top_k"], ["22", "environment"])
+            self.assertEqual(rows["engine.spin_us"], ["13", "file"])
+            self.assertEqual(rows["cascade.max_depth"], ["5", "default"])
+
+    def test_reload_changes_live_settings_and_a_bad_one_changes_nothing(self):
+        config = config_file("[cascade]\ntop_k = 12\n")
+        with Daemon(args=["--config", config]) as daemon:
+            config.write_text("[cascade]\ntop_k = 14\n[pool]\nslots = 9\n")
+            daemon.send_signal(signal.SIGHUP)
+            self.assertIn("need a restart", daemon.wait_log("configuration reloaded"))
+            self.assertRegex(daemon.lensctl("config").check().stdout, r"cascade\.top_k\s+14\s+file")
+            config.write_text("[cascade]\ntop_k = 0\n")
+            daemon.send_signal(signal.SIGHUP)
+            self.assertIn("line 2", daemon.wait_log("not reloaded"))
+            self.assertRegex(daemon.lensctl("config").check().stdout, r"cascade\.top_k\s+14\s+file")
+
+
+class Supervision(unittest.TestCase):
+    def notices(self, receiver, until, timeout=20):
+        """Everything sent to the notify socket until a message holds `until`."""
+        got = []
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if select.select([receiver], [], [], 0.1)[0]:
+                got.append(receiver.recv(4096).decode())
+                if until in got[-1]:
+                    return got
+        raise AssertionError(f"never got {until!r}: {got}")
+
+    def test_ready_status_watchdog_reload_and_stopping_are_told(self):
+        path = temp_dir() / "notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(str(path))
+            daemon = Daemon(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": 3000000})
+            self.notices(receiver, "READY=1")
+            self.notices(receiver, "WATCHDOG=1")
+            daemon.lensctl("status").check()
+            self.notices(receiver, "WATCHDOG=1")
+            daemon.send_signal(signal.SIGHUP)
+            self.notices(receiver, "RELOADING=1\nMONOTONIC_USEC=")
+            self.notices(receiver, "READY=1")
+            daemon.stop()
+            self.notices(receiver, "STOPPING=1")
+
+    def test_socket_handed_over_is_served_and_left(self):
+        path = temp_dir() / "activated.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            script = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
+                      "os.environ['LISTEN_FDS'] = '1'; os.execv(sys.argv[2], sys.argv[2:])")
+            process = subprocess.Popen([sys.executable, "-c", script, str(listener.fileno()), str(BUILD / "lensd")],
+                                       env=clean_env(), pass_fds=[listener.fileno(), 3] if listener.fileno() != 3
+                                       else [3], stderr=subprocess.PIPE, text=True)
+            try:
+                eventually(lambda: lensctl("status", socket=path).code == 0)
+            finally:
+                process.send_signal(signal.SIGTERM)
+                self.assertEqual(process.wait(30), 0)
+                process.stderr.close()
+            self.assertTrue(path.exists())
+
+
+class PacksComeAndGo(unittest.TestCase):
+    def names(self, daemon):
+        return [pack["name"] for pack in daemon.lensctl("--json", "packs").check().json()["packs"]]
+
+    def test_load_swap_unload(self):
+        first = copy_pack(small_pack(), "first.lens")
+        second = first.parent / "second.lens"
+        second.write_bytes(first.read_bytes())
+        with Daemon(packs=[first]) as daemon:
+            daemon.lensctl("load", second).check()
+            self.assertEqual(self.names(daemon), ["first", "second"])
+            daemon.lensctl("swap", second, "--name", "first").check()
+            self.assertEqual(self.names(daemon), ["first", "second"])
+            daemon.lensctl("unload", "second").check()
+            self.assertEqual(self.names(daemon), ["first"])
+            self.assertEqual(daemon.lensctl("unload", "second").code, 1)
+
+    def test_swap_under_way_changes_nobodys_answers(self):
+        pack = copy_pack(small_pack(), "p.lens")
+        with Daemon(packs=[pack]) as daemon, Client(daemon.socket, keep_top_k=0) as client:
+            row = [((7 * i) % 23 - 11) / 3 for i in range(client.info().dim)]
+            before = client.ask(row)
+            swap = subprocess.Popen([str(BUILD / "lensctl"), "--socket", str(daemon.socket), "swap", str(pack)],
+                                    stdout=subprocess.DEVNULL, env=clean_env())
+            while swap.poll() is None:
+                self.assertEqual(client.ask(row), before)
+            self.assertEqual(swap.returncode, 0)
+            self.assertEqual(client.ask(row), before)
+
+    def test_damaged_pack_never_replaces_a_good_one(self):
+        pack = copy_pack(small_pack(), "p.lens")
+        bad = pack.parent / "bad.lens"
+        bad.write_bytes(pack.read_bytes())
+        damage(bad)
+        with Daemon(packs=[pack]) as daemon, Client(daemon.socket, keep_top_k=0) as client:
+            row = [1.0] * client.info().dim
+            before = client.ask(row)
+            for command in (["swap", bad], ["load", bad]):
+                result = daemon.lensctl(*command)
+                self.assertEqual(result.code, 1)
+                self.assertIn("bad.lens", result.stderr + daemon.log)
+            self.assertEqual(self.names(daemon), ["p"])
+            self.assertEqual(client.ask(row), before)
+
+    def test_pack_of_a_session_is_not_unloaded(self):
+        pack = copy_pack(small_pack(), "p.lens")
+        with Daemon(packs=[pack]) as daemon:
+            with Client(daemon.socket):
+                result = daemon.lensctl("unload", "p")
+                self.assertEqual(result.code, 1)
+                self.assertIn("1 sessions use pack p", result.stderr)
+            eventually(lambda: daemon.lensctl("unload", "p").code == 0)
+
+    def test_packs_elsewhere_are_refused(self):
+        pack, elsewhere = copy_pack(small_pack(), "p.lens"), copy_pack(small_pack(), "q.lens")
+        with Daemon(packs=[pack]) as daemon:
+            result = daemon.lensctl("load", elsewhere)
+            self.assertEqual(result.code, 1)
+            self.assertIn("packs.directories", result.stderr)
+        with Daemon(packs=[pack], args=["--packs-directories", elsewhere.parent]) as daemon:
+            daemon.lensctl("load", elsewhere).check()
+
+
+class Misbehaviour(unittest.TestCase):
+    def setUp(self):
+        self.daemon = Daemon(packs=[small_pack()])
+        self.addCleanup(self.daemon.kill)
+        self.good = Client(self.daemon.socket, keep_top_k=0)
+        self.addCleanup(self.good.close)
+        self.row = [((5 * i) % 17 - 8) / 2 for i in range(self.good.info().dim)]
+        self.answer = self.good.ask(self.row)
+        time.sleep(0.05)
+        self.fds = self.daemon.fd_count()
+
+    def tearDown(self):
+        """Whatever happened: same daemon, same descriptors, the good client's answers unchanged, a clean end."""
+        self.assertTrue(self.daemon.alive(), self.daemon.log)
+        self.assertEqual(self.good.ask(self.row), self.answer)
+        eventually(lambda: self.daemon.fd_count() == self.fds, what="the number of descriptors")
+        self.good.close()
+        self.daemon.stop()
+
+    def test_descriptors_are_refused_and_closed(self):
+        with open("/dev/null", encoding="ascii") as null:
+            for count in (1, 2, 17, 253):
+                peer = self.daemon.connect()
+                socket.send_fds(peer, [b"anything"], [null.fileno()] * count)
+                self.assertIn(b"descriptors are not accepted", peer.recv(40000))
+                self.assertEqual(peer.recv(40000), b"")
+                peer.close()
+
+    def test_descriptors_with_an_empty_packet_are_refused_and_closed(self):
+        peer = self.daemon.connect()
+        socket.send_fds(peer, [b""], [0])
+        self.assertTrue(peer.recv(40000))
+        peer.close()
+
+    def test_garbage_is_answered_and_dropped(self):
+        for size in (1, 3, 4, 7, 8, 16, 100, 1000, 4095, 4096):
+            peer = self.daemon.connect()
+            peer.send(os.urandom(size))
+            self.assertTrue(peer.recv(40000))
+            self.assertEqual(peer.recv(40000), b"")
+            peer.close()
+
+    def test_empty_packet_is_told_from_the_end(self):
+        peer = self.daemon.connect()
+        peer.send(b"")
+        self.assertIn(b"empty packet", peer.recv(40000))
+        peer.close()
+
+    def test_oversized_packet_is_refused(self):
+        for size in (4097, 65536, 120000):
+            peer = self.daemon.connect()
+            peer.send(b"x" * size)
+            self.assertIn(b"4096", peer.recv(40000))
+            peer.close()
+
+    def test_connections_without_a_word_come_and_go(self):
+        for _ in range(200 if SANITIZED else 1000):
+            self.daemon.connect().close()
+
+    def test_half_closed_connection_is_dropped(self):
+        peer = self.daemon.connect()
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(peer.recv(100), b"")
+        peer.close()
+
+    def test_who_never_says_hello_is_dropped(self):
+        peer = self.daemon.connect(timeout=20)
+        self.assertEqual(peer.recv(100), b"")
+        peer.close()
+
+    def test_killed_clients_leave_nothing(self):
+        script = textwrap.dedent("""\
+            import sys
+            from tests.e2e.liblens import Client
+            clients = [Client(sys.argv[1], label=b"victim") for _ in range(3)]
+            clients[0].submit([0.0] * 40)
+            print("attached", flush=True)
+            sys.stdin.read()
+            """)
+        for _ in range(3):
+            victim = subprocess.Popen([sys.executable, "-c", script, str(self.daemon.socket)], cwd=ROOT, text=True,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      env=clean_env(LENSD_BUILD=BUILD))
+            self.assertEqual(victim.stdout.readline(), "attached\n")
+            self.assertEqual(sessions(self.daemon), 4)
+            victim.kill()
+            victim.communicate()
+            eventually(lambda: sessions(self.daemon) == 1, timeout=1 if not SANITIZED else 5, what="sessions freed")
+
+    def test_running_out_of_descriptors_sheds_new_clients_only(self):
+        limit = self.fds + 4
+        before = resource.prlimit(self.daemon.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.daemon.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+        peers = [self.daemon.connect() for _ in range(12)]
+        time.sleep(0.3)
+        self.assertEqual(self.good.ask(self.row), self.answer)
+        cpu = pathlib.Path(f"/proc/{self.daemon.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        time.sleep(1.0)
+        after = pathlib.Path(f"/proc/{self.daemon.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks = int(after[11]) + int(after[12]) - int(cpu[11]) - int(cpu[12])
+        self.assertLess(ticks, 50 if not SANITIZED else 90, "the daemon spins")
+        for peer in peers:
+            peer.close()
+        resource.prlimit(self.daemon.pid, resource.RLIMIT_NOFILE, before)
+        eventually(lambda: self.daemon.lensctl("status").code == 0)
+
+
+class Limits(unittest.TestCase):
+    def test_sessions_are_bounded(self):
+        with Daemon(packs=[small_pack()], args=["--ipc-max-sessions", "2"]) as daemon:
+            with Client(daemon.socket), Client(daemon.socket):
+                with self.assertRaisesRegex(LensError, "ipc.max_sessions"):
+                    Client(daemon.socket)
+
+    def test_memory_of_all_sessions_is_bounded(self):
+        with Daemon(packs=[small_pack()],
+                    args=["--ipc-total-memory", "1M", "--ipc-session-memory", "900K"]) as daemon:
+            with Client(daemon.socket, queue_depth=16, max_sequences=4) as _:
+                clients = []
+                with self.assertRaises(LensError):
+                    for _ in range(50):
+                        clients.append(Client(daemon.socket, queue_depth=16, max_sequences=4))
+                for client in clients:
+                    client.close()
+            eventually(lambda: sessions(daemon) == 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
