@@ -1,0 +1,37 @@
+#!/bin/sh
+# Runs every CPU benchmark of a build and says where the figures went: run.sh [BUILD]
+#
+# Needs about 25 GB under BUILD/bench for the packs it makes (kept for the next run) and ten minutes on a quiet
+# machine. LENS_BENCH_TREE names the concept tree; else the one of the real pack is taken where it lies beside the
+# repository, else one of the same shape is generated. Times are never judged here: the exit code says only whether
+# every benchmark ran.
+set -u
+cd "$(dirname "$0")/../.."
+build=${1:-build}
+real_tree=../shared/data/first-light-tree.tsv
+if [ -z "${LENS_BENCH_TREE:-}" ] && [ -r "$real_tree" ]; then
+    LENS_BENCH_TREE=$real_tree
+fi
+export LENS_BENCH_TREE="${LENS_BENCH_TREE:-}"
+failed=""
+
+bench() {
+    name=$1
+    shift
+    printf '\n== %s\n' "$name"
+    "$build/bench/bench_$name" "$@" || failed="$failed $name"
+}
+
+began=$(date +%s)
+echo "tree: ${LENS_BENCH_TREE:-generated}; load: $(cut -d' ' -f1-3 /proc/loadavg) (figures mean little unless it is near 0)"
+bench read
+bench base --ms 150
+bench ipc
+bench allocs
+bench token
+bench import
+printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
+if [ -n "$failed" ]; then
+    echo "did not run to the end:$failed"
+    exit 1
+fi
