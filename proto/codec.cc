@@ -294,23 +294,28 @@ extern "C" const char *lens_fault_name(uint32_t code)
     return code < sizeof names / sizeof names[0] ? names[code] : "?";
 }
 
+// Copies without looking: what C callers put into an enum may be no value of it.
+template <typename T> static void take_if(bool set, T &onto, const T &from)
+{
+    if (set)
+        memcpy(&onto, &from, sizeof onto);
+}
+
 extern "C" void lens_options_overlay(struct lens_cascade_options *onto, const struct lens_cascade_options *from,
                                      uint32_t set)
 {
-    struct lens_cascade_options o = *onto;
-    o.base_layers = set & LENS_OPT_BASE ? from->base_layers : o.base_layers;
-    o.expand = set & LENS_OPT_EXPAND ? from->expand : o.expand;
-    o.report = set & LENS_OPT_REPORT ? from->report : o.report;
-    o.rank = set & LENS_OPT_RANK ? from->rank : o.rank;
-    o.uncalibrated = set & LENS_OPT_UNCALIBRATED ? from->uncalibrated : o.uncalibrated;
-    o.miss = set & LENS_OPT_MISS ? from->miss : o.miss;
-    o.load_threshold = set & LENS_OPT_LOAD_THRESHOLD ? from->load_threshold : o.load_threshold;
-    o.unload_threshold = set & LENS_OPT_UNLOAD_THRESHOLD ? from->unload_threshold : o.unload_threshold;
-    o.suppress_at = set & LENS_OPT_SUPPRESS_AT ? from->suppress_at : o.suppress_at;
-    o.suppress_parents = set & LENS_OPT_SUPPRESS_PARENTS ? from->suppress_parents : o.suppress_parents;
-    o.top_k = set & LENS_OPT_TOP_K ? from->top_k : o.top_k;
-    o.keep_top_k = set & LENS_OPT_KEEP_TOP_K ? from->keep_top_k : o.keep_top_k;
-    o.max_depth = set & LENS_OPT_MAX_DEPTH ? from->max_depth : o.max_depth;
-    o.max_scored = set & LENS_OPT_MAX_SCORED ? from->max_scored : o.max_scored;
-    *onto = o;
+    take_if(set & LENS_OPT_BASE, onto->base_layers, from->base_layers);
+    take_if(set & LENS_OPT_EXPAND, onto->expand, from->expand);
+    take_if(set & LENS_OPT_REPORT, onto->report, from->report);
+    take_if(set & LENS_OPT_RANK, onto->rank, from->rank);
+    take_if(set & LENS_OPT_UNCALIBRATED, onto->uncalibrated, from->uncalibrated);
+    take_if(set & LENS_OPT_MISS, onto->miss, from->miss);
+    take_if(set & LENS_OPT_LOAD_THRESHOLD, onto->load_threshold, from->load_threshold);
+    take_if(set & LENS_OPT_UNLOAD_THRESHOLD, onto->unload_threshold, from->unload_threshold);
+    take_if(set & LENS_OPT_SUPPRESS_AT, onto->suppress_at, from->suppress_at);
+    take_if(set & LENS_OPT_SUPPRESS_PARENTS, onto->suppress_parents, from->suppress_parents);
+    take_if(set & LENS_OPT_TOP_K, onto->top_k, from->top_k);
+    take_if(set & LENS_OPT_KEEP_TOP_K, onto->keep_top_k, from->keep_top_k);
+    take_if(set & LENS_OPT_MAX_DEPTH, onto->max_depth, from->max_depth);
+    take_if(set & LENS_OPT_MAX_SCORED, onto->max_scored, from->max_scored);
 }
