@@ -89,7 +89,7 @@ class SenseReader:
         return 1
 
     def _word(self, term, part, exact, i, capital):
-        """`i`: which word of the sentence; `capital`: whether it is written with one (which the first always may be)."""
+        """`i`: which word of the sentence; `capital`: written with one, which says nothing of the first word."""
         word = Word(part[1], part[2])
         if not term[0].isalpha():
             word.unknown = term.isdigit()

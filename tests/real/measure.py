@@ -73,7 +73,7 @@ def auc_against_siblings(logits, data, mask, concepts):
 
 
 def stray_rate(logits, data, mask, concepts, most=4000):
-    """Of the held-out words that mean none of the concepts (verbs, function words, marks): the share for which the cascade reports anything."""
+    """Of the held-out words that mean none of the concepts: the share for which the cascade reports anything."""
     plain = (data.y[mask] == 0).all(1) & data.natural[mask]
     some = plain.nonzero()[:, 0]
     some = some[::max(1, len(some) // most)]

@@ -133,7 +133,8 @@ def train(data, concepts, seed, log=print):
                 x = data.x[rows].float()
                 x = blur(x, generator)
                 known = labels >= 0
-                loss = F.binary_cross_entropy_with_logits(bank.forward(x), labels.clamp(min=0).float(), reduction="none")
+                targets = labels.clamp(min=0).float()
+                loss = F.binary_cross_entropy_with_logits(bank.forward(x), targets, reduction="none")
                 loss = (loss * known).sum(1) / known.sum(1).clamp(min=1)
                 optimizer.zero_grad()
                 loss.sum().backward()
