@@ -30,15 +30,18 @@ void ctl_request(struct lens_msg *msg, enum lens_msg_type type)
 int ctl_call(struct lens_client *client, struct lens_msg *msg, enum lens_msg_type expected)
 {
     struct lens_client_error err = {0};
-    const char *asked = lens_msg_name(msg->type);
+    enum lens_msg_type asked = msg->type;
     int r = lens_control_call(client, msg, msg, &err);
     if (r == -EREMOTEIO)
         return ctl_fail(CTL_FAILED, "%s (%s)", err.text, lens_fault_name(msg->u.fault.code));
+    if (r == -ETIMEDOUT && (asked == LENS_MSG_LOAD || asked == LENS_MSG_SWAP))
+        return ctl_fail(CTL_FAILED, "lensd is still reading the pack: `lensctl packs` shows it as soon as it is there, "
+                                    "lensd's log says so when it is refused");
     if (r != 0)
         return ctl_link_failed(r, err.text);
     if (msg->type != expected)
         return ctl_fail(CTL_FAILED, "expected %s as the answer to %s, found %s: do lensctl and lensd fit together?",
-                        lens_msg_name(expected), asked, lens_msg_name(msg->type));
+                        lens_msg_name(expected), lens_msg_name(asked), lens_msg_name(msg->type));
     return CTL_OK;
 }
 

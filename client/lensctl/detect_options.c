@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define EXPANDED_MOST 65536u /* what a daemon grants */
+
 static int32_t integer_or(const struct ctl *ctl, const char *flag, int32_t otherwise)
 {
     const struct ctl_value *value = ctl_value(ctl, flag);
@@ -73,7 +75,8 @@ int detect_options(struct detect *d, struct lens_session_params *params)
     params->max_rows = d->rows;
     params->queue_depth = 2; /* one submission is in flight at a time */
     params->max_sequences = 1;
-    params->max_expanded = d->tree.lenses; /* so that no expanded concept is cut off */
+    /* Room for every concept, so that none that expanded is cut off. */
+    params->max_expanded = d->tree.lenses < EXPANDED_MOST ? d->tree.lenses : EXPANDED_MOST;
     params->top_k = integer_or(ctl, "--top-k", params->top_k);
     params->keep_top_k = integer_or(ctl, "--keep-top-k", params->keep_top_k);
     params->max_depth = integer_or(ctl, "--max-depth", params->max_depth);
