@@ -39,7 +39,7 @@ static int add_pack(struct lensd_arguments *out, struct cursor *c, struct lens_e
 static int set_backend(struct lensd_arguments *out, struct cursor *c, struct lens_error *err)
 {
     static const char *const names[] = {"auto", "cpu", "cuda", NULL};
-    const char *text;
+    const char *text = NULL;
     int r = take_value(c, &text, err);
     if (r != 0)
         return r;
@@ -53,7 +53,7 @@ static int set_backend(struct lensd_arguments *out, struct cursor *c, struct len
 /* Parses the value right away, so that a wrong one is an error of usage. */
 static int add_setting(struct lensd_arguments *out, struct cursor *c, uint32_t row, struct lens_error *err)
 {
-    const char *text;
+    const char *text = NULL;
     struct lensd_settings *scratch;
     int r = take_value(c, &text, err);
     if (r != 0)

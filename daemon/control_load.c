@@ -47,7 +47,8 @@ static void remove_pack(struct lensd_service *service, const struct lensd_served
     while (service->packs[at] != served)
         at++;
     service->n_packs--;
-    memmove(&service->packs[at], &service->packs[at + 1], (service->n_packs - at) * sizeof service->packs[0]);
+    for (uint32_t i = at; i < service->n_packs; i++)
+        service->packs[i] = service->packs[i + 1];
     service->packs[service->n_packs] = NULL;
 }
 

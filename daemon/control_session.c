@@ -97,9 +97,11 @@ static int make_session(struct lensd_service *service, struct lensd_connection *
                         struct lensd_served_pack *served, struct lensd_session **out, struct lens_error *err)
 {
     char label[64];
-    if (!lensd_control_copy(attach->label.length > 0 ? attach->label : lens_text_of(c->name), label, sizeof label))
-        return lens_error_set(err, -EINVAL, "a session's label may have %zu bytes, found %u", sizeof label - 1,
-                              attach->label.length);
+    struct lens_text name = attach->label.length > 0 ? attach->label : lens_text_of(c->name);
+    if (!lensd_control_copy(name, label, sizeof label)) {
+        lens_error_set(err, -EINVAL, "a session's label may have %zu bytes, found %u", sizeof label - 1, name.length);
+        return -EINVAL;
+    }
     struct lensd_session_request request = {
         .id = service->last_session + 1,
         .uid = c->peer.uid,
@@ -129,7 +131,7 @@ void lensd_control_attach(struct lensd_service *service, struct lensd_connection
 {
     const struct lens_attach *attach = &request->u.attach;
     struct lensd_served_pack *served = lensd_service_find_pack(service, attach->pack);
-    struct lensd_session *session;
+    struct lensd_session *session = NULL;
     struct lens_error err = {0};
     if (served == NULL) {
         lensd_connection_fault(c, LENS_FAULT_NO_SUCH_PACK,

@@ -154,6 +154,17 @@ static void signal_broken(void *arg)
     uv_async_send(arg);
 }
 
+/* Once a tick at most, however many batches fail. */
+static void report_failures(struct lensd_service *service)
+{
+    struct lens_error last = {0};
+    uint64_t failures = lensd_engine_failure(service->engine, &last);
+    if (failures > service->failures_told)
+        lensd_log(&service->log, LENSD_LOG_ERROR, "%llu batches failed, their rows were answered so: %s",
+                  (unsigned long long)(failures - service->failures_told), last.text);
+    service->failures_told = failures;
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct lensd_service *service = timer->data;
@@ -162,6 +173,7 @@ static void on_tick(uv_timer_t *timer)
     snprintf(status, sizeof status, "Serving %u packs to %u sessions", service->n_packs, service->sessions.n);
     lensd_supervisor_status(&service->supervisor, status);
     lensd_connections_sweep(service, lensd_now_ns());
+    report_failures(service);
     if (service->accept_paused)
         watch_listener(service);
 }

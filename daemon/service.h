@@ -41,6 +41,7 @@ struct lensd_service {
     struct lensd_pack_job *job;                   /* the load or swap under way, or NULL */
 
     struct lensd_engine *engine; /* NULL before start and after drain */
+    uint64_t failures_told;      /* failed batches the log knows of */
     struct lensd_attachments sessions;
     uint32_t last_session;
 

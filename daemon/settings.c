@@ -24,7 +24,9 @@ const char *lensd_origin_name(enum lensd_origin origin)
 /* '.', '-' and '_' are the same inside a name: the flag's dashes and the key's dot and underscores meet here. */
 static char folded(char c)
 {
-    return c == '-' || c == '.' ? '_' : (char)tolower((unsigned char)c);
+    if (c == '-' || c == '.')
+        return '_';
+    return (char)tolower((unsigned char)c);
 }
 
 int lensd_setting_find(const char *name, size_t length)
@@ -261,7 +263,7 @@ void lensd_settings_print_help(void (*print)(void *arg, const char *line), void 
         char flag[KEY_MAX], bounds[256], line[1024];
         size_t length = strlen(row->key);
         for (size_t c = 0; c <= length; c++)
-            flag[c] = row->key[c] == '.' || row->key[c] == '_' ? '-' : row->key[c];
+            flag[c] = folded(row->key[c]) == '_' ? '-' : row->key[c]; /* the terminator, too */
         print_bounds(row, bounds, sizeof bounds);
         snprintf(line, sizeof line, "  --%s %s\n      %s (default %s%s%s)\n", flag, row->value_name, row->help,
                  row->fallback[0] != '\0' ? row->fallback : "empty", bounds, row->live ? "; reload changes it" : "");

@@ -132,7 +132,7 @@ static int on_setting(void *user, const char *section, const char *name, const c
 int lensd_settings_read_text(struct lensd_settings *settings, const char *path, const char *text, size_t length,
                              struct lens_error *err)
 {
-    struct lens_error local;
+    struct lens_error local = {0};
     struct reading r = {
         .settings = settings, .path = path, .rest = text, .end = text + length, .err = err != NULL ? err : &local};
     int line = ini_parse_stream(next_line, &r, on_setting, &r);

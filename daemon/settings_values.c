@@ -135,14 +135,16 @@ static int parse_layers(const char *text, uint64_t *out, struct lens_error *err)
 /* One item of a list of ids: "self", "*" or a number. */
 static int parse_id(const struct lensd_setting *row, const char *item, struct lensd_ids *out, struct lens_error *err)
 {
-    char *end;
+    char *end = NULL;
+    bool self = strcmp(item, "self") == 0;
     if (strcmp(item, "*") == 0) {
         out->any = true;
         return row->max > 0 ? 0 : lens_error_set(err, -EINVAL, "expected user ids, found \"*\": name each of them");
     }
     errno = 0;
-    unsigned long long id = strcmp(item, "self") == 0 ? geteuid() : strtoull(item, &end, 10);
-    if (strcmp(item, "self") != 0 && (!isdigit((unsigned char)item[0]) || *end != '\0' || id >= UINT32_MAX))
+    unsigned long long id = self ? geteuid() : strtoull(item, &end, 10);
+    bool number = end != NULL && isdigit((unsigned char)item[0]) && *end == '\0' && id < UINT32_MAX;
+    if (!self && !number)
         return lens_error_set(err, -EINVAL, "expected numeric ids, self or *, found \"%s\"", item);
     if (out->n == LENSD_IDS_MAX)
         return lens_error_set(err, -EINVAL, "expected at most %u ids, found more", LENSD_IDS_MAX);

@@ -256,8 +256,8 @@ class Supervision(unittest.TestCase):
                 eventually(lambda: lensctl("status", socket=path).code == 0)
             finally:
                 process.send_signal(signal.SIGTERM)
-                self.assertEqual(process.wait(30), 0)
-                process.stderr.close()
+                log = process.communicate(timeout=30)[1]
+            self.assertEqual(process.returncode, 0, log)
             self.assertTrue(path.exists())
 
 
