@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs every CPU benchmark of a build and says where the figures went: run.sh [BUILD]
 #
-# Needs about 25 GB under BUILD/bench for the packs it makes (kept for the next run) and ten minutes on a quiet
+# Needs about 20 GB under BUILD/bench for the packs it makes (kept for the next run) and ten minutes on a quiet
 # machine. LENS_BENCH_TREE names the concept tree; else the one of the real pack is taken where it lies beside the
 # repository, else one of the same shape is generated. Times are never judged here: the exit code says only whether
 # every benchmark ran.
