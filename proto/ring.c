@@ -149,7 +149,7 @@ void lens_ring_server_init(struct lens_ring_server *ring, const struct lens_ring
 static void copy_descriptor(struct lens_submit_descriptor *out, const struct lens_submit_descriptor *shared)
 {
     enum { WORDS = sizeof *out / sizeof(uint64_t) };
-    uint64_t copy[WORDS];
+    uint64_t copy[WORDS] = {0};
     const uint64_t *words = (const uint64_t *)(const void *)shared;
     for (int i = 0; i < WORDS; i++)
         copy[i] = __atomic_load_n(&words[i], __ATOMIC_RELAXED);

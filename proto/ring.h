@@ -56,9 +56,9 @@ struct lens_result {
 
 struct lens_ring_server {
     struct lens_ring_layout layout;
-    unsigned char *base; /* the mapping; lent, stays alive until the owner unmaps it */
-    uint64_t submit_next; /* next descriptor to copy */
-    uint64_t submit_done; /* descriptors given back */
+    unsigned char *base;   /* the mapping; lent, stays alive until the owner unmaps it */
+    uint64_t submit_next;  /* next descriptor to copy */
+    uint64_t submit_done;  /* descriptors given back */
     uint64_t payload_next; /* end of the last good payload: the next starts there or up to one ring length further */
     uint64_t result_next;
 };
@@ -99,7 +99,7 @@ bool lens_ring_server_pending(const struct lens_ring_server *ring);
 
 struct lens_ring_client {
     struct lens_ring_layout layout;
-    unsigned char *base; /* lent, as above */
+    unsigned char *base;        /* lent, as above */
     uint64_t *slot_payload_end; /* per submit slot: payload position after it; caller gives submit_slots of them */
     uint64_t submit_head;
     uint64_t payload_head;

@@ -175,7 +175,7 @@ static int map_memory(struct lens_session *session, int fd, size_t bytes, struct
 /* Allocates at the first attachment alone; later ones have the same number of slots, since we ask for it. */
 static int have_payload_ends(struct lens_session *session, uint32_t slots, struct lens_client_error *err)
 {
-    if (slots != session->attach.submit_slots)
+    if (slots == 0 || slots != session->attach.submit_slots)
         return lens_fail(err, -EPROTO, "lensd gave %u submit slots where %u were asked for", slots,
                          session->attach.submit_slots);
     if (session->payload_ends == NULL)

@@ -46,7 +46,7 @@ int submit(struct pair *p, uint32_t rows, uint8_t dtype, bool ids, unsigned char
         return r;
     memset(place, fill, (size_t)rows * DIM * lens_dtype_bytes((enum lens_dtype)dtype));
     assert_true((tokens != NULL) == ids);
-    for (uint32_t i = 0; ids && i < rows; i++)
+    for (uint32_t i = 0; tokens != NULL && i < rows; i++)
         tokens[i] = fill + (int32_t)i;
     lens_ring_client_submit(&p->client, &d);
     return 0;
