@@ -320,7 +320,7 @@ static void descriptors_are_closed_and_their_sender_dropped(void **state)
     for (unsigned n = 1; n <= 253; n += 63) {
         struct peer *peer = peer_greet(w);
         unsigned before = open_descriptors();
-        int fds[253];
+        int fds[253] = {0};
         for (unsigned i = 0; i < n; i++)
             fds[i] = STDERR_FILENO;
         union {

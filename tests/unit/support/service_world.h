@@ -49,6 +49,8 @@ void peer_send(struct peer *peer);
 /* The next packet, decoded into peer->answer. Returns its type, 0 at the end of the stream. */
 enum lens_msg_type peer_receive(struct peer *peer);
 enum lens_msg_type peer_ask(struct peer *peer);
+/* As peer_ask, where being dropped is an answer, too. */
+enum lens_msg_type peer_try(struct peer *peer);
 /* Asks and expects LENS_MSG_ERROR with that code; returns the sentence, terminated. */
 const char *peer_ask_refused(struct peer *peer, enum lens_fault fault);
 /* Attaches with defaults; returns the session. Descriptors are in peer->fds. */
