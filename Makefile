@@ -58,7 +58,7 @@ $(BUILD)/obj/kernels/cpu/%_avx2.o:        ARCH := -mavx2 -mfma -mf16c
 $(BUILD)/obj/kernels/cpu/%_avx512.o:      ARCH := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 $(BUILD)/obj/kernels/cpu/%_avx512vnni.o:  ARCH := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma
 $(BUILD)/obj/kernels/cpu/%_avx512bf16.o:  ARCH := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma
-$(BUILD)/obj/kernels/%.o:                 KOPT := -O3 -ffp-contract=off
+$(BUILD)/obj/kernels/%.o:                 KOPT := $(if $(SAN),,-O3) -ffp-contract=off
 
 .DEFAULT_GOAL := all
 .SECONDARY: # keep objects of tests and benchmarks

@@ -215,19 +215,33 @@ static void play(struct client *c, struct script *s)
 }
 
 struct player {
-    struct world *world;
+    struct client client;
     struct script *script;
 };
 
 static void *play_one(void *arg)
 {
     struct player *p = arg;
-    struct client c;
-    struct lensd_session_request request = request_of(&p->script->options, SEQUENCES);
-    open_client(p->world, &request, &c);
-    play(&c, p->script);
-    close_client(p->world, &c);
+    play(&p->client, p->script);
     return NULL;
+}
+
+/* Attaching and detaching are the loop thread's, here the test's; playing is each client's own. */
+static void play_all(struct world *w, struct script *scripts, uint32_t n)
+{
+    struct player players[2];
+    pthread_t threads[2];
+    for (uint32_t i = 0; i < n; i++) {
+        struct lensd_session_request request = request_of(&scripts[i].options, SEQUENCES);
+        players[i].script = &scripts[i];
+        open_client(w, &request, &players[i].client);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, play_one, &players[i]), 0);
+    for (uint32_t i = 0; i < n; i++)
+        pthread_join(threads[i], NULL);
+    for (uint32_t i = 0; i < n; i++)
+        close_client(w, &players[i].client);
 }
 
 static void two_clients_at_once_each_get_what_they_get_alone(void **state)
@@ -249,17 +263,11 @@ static void two_clients_at_once_each_get_what_they_get_alone(void **state)
     memcpy(together, alone, sizeof alone);
     for (unsigned i = 0; i < 2; i++) {
         struct world *w = open_world(0, 50, NULL);
-        struct player p = {w, &alone[i]};
-        play_one(&p);
+        play_all(w, &alone[i], 1);
         close_world(w);
     }
     struct world *w = open_world(40, 50, NULL); /* and with fewer slots than lenses */
-    struct player players[2] = {{w, &together[0]}, {w, &together[1]}};
-    pthread_t threads[2];
-    for (unsigned i = 0; i < 2; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, play_one, &players[i]), 0);
-    for (unsigned i = 0; i < 2; i++)
-        pthread_join(threads[i], NULL);
+    play_all(w, together, 2);
     close_world(w);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(together[i].rows, alone[i].rows);
@@ -427,6 +435,7 @@ static void a_failing_backend_answers_degraded_and_recovers(void **state)
     (void)state;
     struct world *w = open_world(0, 50, "run 2 eio");
     struct client c;
+    assert_int_equal(lensd_pool_preload(w->served.pool, NULL, NULL, NULL), 0); /* one run a row from now on */
     float row[DIM];
     unsigned seed = 6;
     default_client(w, &c);
