@@ -150,8 +150,8 @@ void lensd_control_attach(struct lensd_service *service, struct lensd_connection
         lensd_connection_fault(c, lensd_control_fault_of(r), "%s", err.text);
         return;
     }
-    lensd_log(&service->log, LENSD_LOG_INFO, "session %u of \"%s\" (pid %u, uid %u) on pack %s", session->id,
-              session->label, session->pid, session->uid, served->name);
+    lensd_log_client(&service->log, LENSD_LOG_INFO, "session %u of \"%s\" (pid %u, uid %u) on pack %s", session->id,
+                     session->label, session->pid, session->uid, served->name);
     send_attached(service, c, session);
 }
 
@@ -173,7 +173,7 @@ void lensd_control_detach(struct lensd_service *service, struct lensd_connection
         return;
     uint32_t id = session->id;
     lensd_attachments_close(&service->sessions, service->engine, session);
-    lensd_log(&service->log, LENSD_LOG_INFO, "session %u detached", id);
+    lensd_log_client(&service->log, LENSD_LOG_INFO, "session %u detached", id);
     lensd_control_done(service, c, 0, "session %u is detached", id);
 }
 

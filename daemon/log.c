@@ -1,6 +1,8 @@
 /* See log.h. */
 #include "daemon/log.h"
 
+#include "daemon/sys.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +30,7 @@ static bool is_journal(int fd)
 
 void lensd_log_init(struct lensd_log *log, enum lensd_log_level level)
 {
-    log->level = level;
+    *log = (struct lensd_log){.level = level};
     log->fd = STDERR_FILENO;
     log->priorities = is_journal(STDERR_FILENO);
 }
@@ -41,22 +43,47 @@ static void defuse(char *line, size_t length)
     }
 }
 
-void lensd_log(const struct lensd_log *log, enum lensd_log_level level, const char *format, ...)
+static void write_line(const struct lensd_log *log, enum lensd_log_level level, const char *format, va_list args)
 {
+    char line[1024];
     if (level > log->level)
         return;
-    char line[1024];
     int head =
         log->priorities ? snprintf(line, sizeof line, "<%d>", (int)level) : snprintf(line, sizeof line, "lensd: ");
     size_t used = head > 0 ? (size_t)head : 0;
-    va_list args;
-    va_start(args, format);
     vsnprintf(line + used, sizeof line - used - 1, format, args);
-    va_end(args);
     size_t length = strlen(line);
     defuse(line, length);
     line[length] = '\n';
     /* A log that can't be written must not stop the daemon. */
     ssize_t written = write(log->fd, line, length + 1);
     (void)written;
+}
+
+void lensd_log(const struct lensd_log *log, enum lensd_log_level level, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    write_line(log, level, format, args);
+    va_end(args);
+}
+
+void lensd_log_client(struct lensd_log *log, enum lensd_log_level level, const char *format, ...)
+{
+    uint64_t second = lensd_now_ns() / UINT64_C(1000000000);
+    if (second != log->second) {
+        if (log->left_out > 0)
+            lensd_log(log, LENSD_LOG_WARNING, "%u lines about clients left out", log->left_out);
+        log->second = second;
+        log->lines = log->left_out = 0;
+    }
+    if (log->lines == LENSD_LOG_BURST) {
+        log->left_out++;
+        return;
+    }
+    log->lines++;
+    va_list args;
+    va_start(args, format);
+    write_line(log, level, format, args);
+    va_end(args);
 }

@@ -71,8 +71,8 @@ static void on_accept(uv_poll_t *poll, int status, int events)
             return;
         if (fd < 0) {
             /* Not a loop that spins: whoever waits is looked at again by the next tick. */
-            lensd_log(&service->log, LENSD_LOG_WARNING, "can't accept a client: %s%s", strerror(-fd),
-                      fd == -EMFILE ? " (turned it away; raise the limit of open files)" : "");
+            lensd_log_client(&service->log, LENSD_LOG_WARNING, "can't accept a client: %s%s", strerror(-fd),
+                             fd == -EMFILE ? " (turned it away; raise the limit of open files)" : "");
             uv_poll_stop(&service->accepting);
             service->accept_paused = true;
             return;
@@ -141,8 +141,9 @@ static void on_broken(uv_async_t *handle)
     struct lensd_connection *c;
     uint32_t session;
     while ((c = broken_owner(service, &session)) != NULL) {
-        lensd_log(&service->log, LENSD_LOG_WARNING, "session %u of \"%s\" (pid %u, uid %u) forged its ring: dropped",
-                  session, c->name, c->peer.pid, c->peer.uid);
+        lensd_log_client(&service->log, LENSD_LOG_WARNING,
+                         "session %u of \"%s\" (pid %u, uid %u) forged its ring: dropped", session, c->name,
+                         c->peer.pid, c->peer.uid);
         lensd_connection_goodbye(c, session, "the session's shared memory held impossible indices");
         lensd_connection_close(c);
     }

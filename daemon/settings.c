@@ -11,7 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define KEY_MAX 64u
+#define KEY_MAX    64u
+#define HELP_WIDTH 100u
 
 const char *lensd_origin_name(enum lensd_origin origin)
 {
@@ -256,6 +257,24 @@ static void print_bounds(const struct lensd_setting *row, char *out, size_t size
     }
 }
 
+/* Words of `text` on lines of HELP_WIDTH, each indented by six. */
+static void print_wrapped(const char *text, void (*print)(void *arg, const char *line), void *arg)
+{
+    while (*text != '\0') {
+        char line[HELP_WIDTH + 16];
+        size_t length = strlen(text);
+        if (length > HELP_WIDTH) {
+            length = HELP_WIDTH;
+            while (length > 1 && text[length] != ' ')
+                length--;
+        }
+        snprintf(line, sizeof line, "      %.*s\n", (int)length, text);
+        print(arg, line);
+        text += length;
+        text += *text == ' ';
+    }
+}
+
 void lensd_settings_print_help(void (*print)(void *arg, const char *line), void *arg)
 {
     for (uint32_t i = 0; i < lensd_settings_count; i++) {
@@ -265,9 +284,11 @@ void lensd_settings_print_help(void (*print)(void *arg, const char *line), void 
         for (size_t c = 0; c <= length; c++)
             flag[c] = folded(row->key[c]) == '_' ? '-' : row->key[c]; /* the terminator, too */
         print_bounds(row, bounds, sizeof bounds);
-        snprintf(line, sizeof line, "  --%s %s\n      %s (default %s%s%s)\n", flag, row->value_name, row->help,
-                 row->fallback[0] != '\0' ? row->fallback : "empty", bounds, row->live ? "; reload changes it" : "");
+        snprintf(line, sizeof line, "  --%s %s\n", flag, row->value_name);
         print(arg, line);
+        snprintf(line, sizeof line, "%s (default %s%s%s)", row->help,
+                 row->fallback[0] != '\0' ? row->fallback : "empty", bounds, row->live ? "; a reload changes it" : "");
+        print_wrapped(line, print, arg);
     }
 }
 
