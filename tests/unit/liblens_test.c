@@ -4,33 +4,6 @@
 
 #include <poll.h>
 
-/* Counts what the test's thread takes from the heap. Sanitizers have their own heap: nothing is counted there. */
-static _Thread_local unsigned allocations;
-
-#ifndef LENSD_SANITIZED
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *old, size_t size);
-
-void *malloc(size_t size)
-{
-    allocations++;
-    return __libc_malloc(size);
-}
-
-void *calloc(size_t n, size_t size)
-{
-    allocations++;
-    return __libc_calloc(n, size);
-}
-
-void *realloc(void *old, size_t size)
-{
-    allocations++;
-    return __libc_realloc(old, size);
-}
-#endif
-
 /* ---- connecting ------------------------------------------------------------------------------------------------- */
 
 static void without_a_daemon_open_says_so(void **state)
@@ -339,27 +312,6 @@ static void many_submissions_come_back_in_order(void **state)
     rig_close(&rig);
 }
 
-static void nothing_is_allocated_per_token(void **state)
-{
-    struct rig rig;
-    struct lens_answer a;
-    (void)state;
-    rig_open(&rig, NULL);
-    unsigned before = allocations;
-#ifndef LENSD_SANITIZED
-    assert_true(before > 0); /* the counter counts */
-#endif
-    for (unsigned i = 0; i < 500; i++) {
-        assert_int_equal(rig_send(&rig, 1, i), 0);
-        assert_int_equal(lens_session_wait(rig.session, 5000000, &a), 0);
-        lens_session_release(rig.session);
-        assert_true(lens_session_arm(rig.session) >= 0);
-    }
-    assert_int_equal(lens_session_end_sequence(rig.session, 1, NULL), 0);
-    assert_int_equal(allocations, before);
-    rig_close(&rig);
-}
-
 static void an_answer_not_released_is_given_again(void **state)
 {
     struct rig rig;
@@ -579,7 +531,6 @@ int main(void)
         cmocka_unit_test(an_ended_sequence_is_told_to_the_daemon),
         cmocka_unit_test(an_answer_carries_everything_of_its_row),
         cmocka_unit_test(many_submissions_come_back_in_order),
-        cmocka_unit_test(nothing_is_allocated_per_token),
         cmocka_unit_test(an_answer_not_released_is_given_again),
         cmocka_unit_test(bad_slots_are_einval),
         cmocka_unit_test(a_full_ring_is_eagain_and_counted),
