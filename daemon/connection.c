@@ -170,11 +170,12 @@ static int send_packet(int fd, const void *packet, size_t length, const int *fds
 /* Keeps the packet until the client makes room; it gets nothing else meanwhile. */
 static void keep_unsent(struct lensd_connection *c, const void *packet, uint32_t length, const int *fds, uint32_t n_fds)
 {
-    c->unsent = c->unsent == NULL ? lensd_calloc(1, length) : NULL;
-    if (c->unsent == NULL) {
+    unsigned char *kept = c->unsent == NULL ? lensd_calloc(1, length) : NULL;
+    if (kept == NULL) {
         c->doomed = true;
         return;
     }
+    c->unsent = kept;
     memcpy(c->unsent, packet, length);
     c->unsent_bytes = length;
     c->n_unsent_fds = n_fds;

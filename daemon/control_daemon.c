@@ -89,7 +89,7 @@ void lensd_control_status(struct lensd_service *service, struct lensd_connection
     out->device = lens_text_of(service->device.name);
     out->variant = lens_text_of(service->device.variant);
     out->reason = lens_text_of(service->reason);
-    out->degraded = lens_text_of("");
+    out->degraded = lens_text_of(service->failure);
     out->pid = (uint64_t)getpid();
     out->uptime_ns = lensd_now_ns() - service->started_ns;
     out->start_time_ns = service->start_time_ns;

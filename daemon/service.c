@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 16
+#define FAILURE_SHOWN_NS UINT64_C(60000000000)
 
 /* ---- small questions -------------------------------------------------------------------------------------------- */
 
@@ -163,6 +164,12 @@ static void report_failures(struct lensd_service *service)
     if (failures > service->failures_told)
         lensd_log(&service->log, LENSD_LOG_ERROR, "%llu batches failed, their rows were answered so: %s",
                   (unsigned long long)(failures - service->failures_told), last.text);
+    if (failures > service->failures_told) {
+        service->failed_ns = lensd_now_ns();
+        snprintf(service->failure, sizeof service->failure, "batches failed within the last minute: %s", last.text);
+    } else if (lensd_now_ns() - service->failed_ns > FAILURE_SHOWN_NS) {
+        service->failure[0] = '\0';
+    }
     service->failures_told = failures;
 }
 

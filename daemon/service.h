@@ -40,8 +40,9 @@ struct lensd_service {
     char pack_directories[LENSD_DIRECTORIES_MAX]; /* of the --pack files */
     struct lensd_pack_job *job;                   /* the load or swap under way, or NULL */
 
-    struct lensd_engine *engine; /* NULL before start and after drain */
-    uint64_t failures_told;      /* failed batches the log knows of */
+    struct lensd_engine *engine;       /* NULL before start and after drain */
+    uint64_t failures_told, failed_ns; /* failed batches the log knows of, and when it last told */
+    char failure[600];                 /* what `lensctl status` says of them, "" = nothing */
     struct lensd_attachments sessions;
     uint32_t last_session;
 

@@ -431,6 +431,43 @@ class Misbehaviour(unittest.TestCase):
         eventually(lambda: self.daemon.lensctl("status").code == 0)
 
 
+class Faults(unittest.TestCase):
+    def faulty(self, script, **more):
+        path = temp_dir() / "script"
+        path.write_text(script)
+        return Daemon(args=["--fault-script", path], **more)
+
+    def test_lost_device_is_told_and_its_rows_are_flagged(self):
+        with self.faulty("run 2 enodev\n", packs=[small_pack()]) as daemon, Client(daemon.socket) as client:
+            row = [0.5] * client.info().dim
+            client.ask(row)
+            client.submit(row)
+            code, _, answer = client.wait()
+            self.assertEqual(code, 0)
+            self.assertTrue(answer.status != 0 or answer.flags != 0)
+            daemon.wait_log("batches failed")
+            eventually(lambda: "batches failed" in daemon.lensctl("--json", "status").check().stdout)
+
+    def test_load_that_takes_seconds_holds_nobody_up(self):
+        pack = copy_pack(small_pack(), "p.lens")
+        slow = pack.parent / "slow.lens"
+        slow.write_bytes(pack.read_bytes())
+        with self.faulty("slot_write * slow:700\n", packs=[pack]) as daemon, \
+                Client(daemon.socket, keep_top_k=0) as client:
+            row = [0.5] * client.info().dim
+            before = client.ask(row)
+            load = subprocess.Popen([str(BUILD / "lensctl"), "--socket", str(daemon.socket), "load", str(slow)],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_env())
+            start = time.monotonic()
+            asked = 0
+            while len(daemon.lensctl("--json", "packs").check().json()["packs"]) == 1:
+                self.assertEqual(client.ask(row), before)
+                asked += 1
+                self.assertLess(time.monotonic() - start, 60)
+            load.wait()
+            self.assertGreater(asked, 2)
+
+
 class Limits(unittest.TestCase):
     def test_sessions_are_bounded(self):
         with Daemon(packs=[small_pack()], args=["--ipc-max-sessions", "2"]) as daemon:
