@@ -181,6 +181,16 @@ class Configuration(unittest.TestCase):
         self.assertGreater(sum("=" in line and not line.startswith("#") for line in lines), 15)
         lensd("--check-config", "--config", config_file("\n".join(lines))).check()
 
+    def test_sample_has_every_setting_this_version_offers(self):
+        sample = (ROOT / "config" / "lensd.conf").read_text(encoding="utf-8")
+        for paragraph in lensd("--help").check().stdout.split("\n  --")[1:]:
+            flag = paragraph.split()[0]
+            if "-" not in flag or flag in ("check-config", "fault-script") or "not available" in " ".join(
+                    paragraph.split()):
+                continue
+            name = flag.split("-", 1)[1].replace("-", "_")
+            self.assertIn(f"\n#{name} = ", sample.replace("=\n", "= \n"))
+
     def test_bad_file_names_line_and_setting(self):
         cases = [("[pool]\nslots = many\n", "line 2"), ("[pool]\n\nslot = 1\n", "did you mean pool.slots"),
                  ("[poll]\n", "no section [poll]"), ("[cache]\npolicy = sieve\n", "not available in this version"),
