@@ -14,7 +14,7 @@
 
 #define IDLE_MS 1000 /* the heartbeat's period while nothing happens */
 
-/* Work of the loop thread that must run between two batches. */
+/* Work of the loop thread (one at a time: only that thread makes calls) that must run between two batches. */
 struct call {
     int (*run)(struct lensd_engine *engine, void *arg, struct lens_error *err);
     void *arg;

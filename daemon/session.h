@@ -15,7 +15,7 @@
 #define LENSD_SEQUENCES_DEFAULT 64u
 #define LENSD_SEQUENCES_MAX     65536u
 #define LENSD_EXPANDED_DEFAULT  256u
-#define LENSD_EXPANDED_MAX      16384u
+#define LENSD_EXPANDED_MAX      LENS_MAX_EXPANDED
 
 /* What depends on the pack and changes with a swap. */
 struct lensd_binding {

@@ -28,7 +28,14 @@ int lens_error_prefix(struct lens_error *err, const char *format, ...)
     va_start(args, format);
     int n = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof err->text)
-        snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", inner);
+    size_t used = n < 0 ? 0 : (size_t)n;
+    if (used + 3 > sizeof err->text)
+        return err->code;
+    memcpy(err->text + used, ": ", 2);
+    used += 2;
+    size_t room = sizeof err->text - used - 1, length = strlen(inner);
+    length = length < room ? length : room;
+    memcpy(err->text + used, inner, length);
+    err->text[used + length] = '\0';
     return err->code;
 }

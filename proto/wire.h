@@ -10,9 +10,10 @@
 
 #define LENS_WIRE_MAGIC    0x314d48534e454cull /* "LENSHM1" */
 #define LENS_WIRE_VERSION  1u
-#define LENS_PAYLOAD_ALIGN 64u  /* every submission's rows start on such a boundary */
-#define LENS_MAX_ROWS      64u  /* rows of one submission at most */
-#define LENS_MAX_TOP_K     256u /* detections of one row at most */
+#define LENS_PAYLOAD_ALIGN 64u    /* every submission's rows start on such a boundary */
+#define LENS_MAX_ROWS      64u    /* rows of one submission at most */
+#define LENS_MAX_EXPANDED  16384u /* expanded ids one result can carry at most */
+#define LENS_MAX_TOP_K     256u   /* detections of one row at most */
 
 /* What the client may ask of one submission (SubmitDescriptor.flags). */
 enum lens_submit_flags {

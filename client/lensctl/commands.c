@@ -36,6 +36,7 @@ static const struct ctl_flag detect_flags[] = {
     {"--uncalibrated", NULL, CTL_CHOICE, .choices = lens_uncalibrated_names,
      .help = "calibrated score of a lens without calibration"},
     {"--suppress-parents", NULL, CTL_SWITCH, .help = "drop a concept when one of its children stands for it"},
+    {"--min-score", "X", CTL_REAL, 0, 1, .help = "print only detections that score at least so much (0)"},
     {"--suppress-at", "X", CTL_REAL, 0, 1, .help = "score from which a child stands for its parent"},
     {"--keep-top-k", "N", CTL_INTEGER, -1, INT32_MAX, .help = "lenses kept from submission to submission; -1 all"},
     {"--unload-threshold", "X", CTL_REAL, 0, 1, .help = "raw score below which a lens is not kept"},

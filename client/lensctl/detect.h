@@ -14,6 +14,7 @@ struct detect {
     struct lens_session *session;
     uint32_t rows;        /* of one submission */
     uint64_t deadline_ns; /* after submission; 0 = none */
+    float min_score;      /* detections below are not printed */
     uint8_t base_layers[64];
     uint32_t pinned[LENS_MAX_PINNED];
 };

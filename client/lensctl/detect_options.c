@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define EXPANDED_MOST 65536u /* what a daemon grants */
-
 static int32_t integer_or(const struct ctl *ctl, const char *flag, int32_t otherwise)
 {
     const struct ctl_value *value = ctl_value(ctl, flag);
@@ -76,11 +74,12 @@ int detect_options(struct detect *d, struct lens_session_params *params)
     params->queue_depth = 2; /* one submission is in flight at a time */
     params->max_sequences = 1;
     /* Room for every concept, so that none that expanded is cut off. */
-    params->max_expanded = d->tree.lenses < EXPANDED_MOST ? d->tree.lenses : EXPANDED_MOST;
+    params->max_expanded = d->tree.lenses < LENS_MAX_EXPANDED ? d->tree.lenses : LENS_MAX_EXPANDED;
     params->top_k = integer_or(ctl, "--top-k", params->top_k);
     params->keep_top_k = integer_or(ctl, "--keep-top-k", params->keep_top_k);
     params->max_depth = integer_or(ctl, "--max-depth", params->max_depth);
     params->max_scored = integer_or(ctl, "--max-scored", params->max_scored);
+    d->min_score = real_or(ctl, "--min-score", 0.0f);
     params->load_threshold = real_or(ctl, "--load-threshold", params->load_threshold);
     params->unload_threshold = real_or(ctl, "--unload-threshold", params->unload_threshold);
     params->suppress_at = real_or(ctl, "--suppress-at", params->suppress_at);

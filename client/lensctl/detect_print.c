@@ -57,6 +57,8 @@ static json_t *hits_json(const struct detect *d, const struct lens_answer *answe
     json_t *list = json_array();
     for (uint32_t i = 0; i < answer->n_hits; i++) {
         struct lens_hit hit = answer->hits[i];
+        if (hit.score < d->min_score)
+            continue;
         json_t *object = json_object();
         json_object_set_new(object, "concept", key_json(d, hit.id));
         ctl_json_set_count(object, "id", hit.id);
@@ -157,6 +159,8 @@ static int print_text(const struct detect *d, uint64_t row, const struct lens_an
     for (uint32_t i = 0; i < answer->n_hits; i++) {
         char key[256];
         struct lens_hit hit = answer->hits[i];
+        if (hit.score < d->min_score)
+            continue;
         const char *text = concept_tree_key(&d->tree, hit.id);
         fprintf(out->file, "  %s%s %.2f%s", ctl_style(out, hit.score >= STRONG ? CTL_BOLD : CTL_DIM),
                 ctl_printable(text, strlen(text), key, sizeof key), (double)hit.score, ctl_style(out, CTL_PLAIN));
