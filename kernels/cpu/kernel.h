@@ -24,7 +24,7 @@
 #define CPU_ROW_CHUNK 64u
 
 /* f32 values a product may need as scratch: 32 steps of the widest panel. */
-#define CPU_WIDEN_FLOATS (32u * 128u)
+#define CPU_WIDEN_FLOATS (64u * 128u)
 
 #define CPU_MAX_LANES 16u
 

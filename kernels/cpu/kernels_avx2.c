@@ -42,6 +42,14 @@ static inline __attribute__((always_inline)) void store_words(void *p, __m256i w
     _mm256_storeu_si256((__m256i *)p, words);
 }
 
+/* Keeps a value in a register: left alone, the compiler loads a weight again for each row that uses it, and loads
+ * are what limits a tile. */
+static inline __attribute__((always_inline)) vec in_register(vec v)
+{
+    __asm__("" : "+x"(v));
+    return v;
+}
+
 static inline __attribute__((always_inline)) size_t unit_bytes(enum kind kind)
 {
     return kind == KIND_F32 ? 4 : kind == KIND_I8 ? 16 : 8;
@@ -70,6 +78,8 @@ static inline __attribute__((always_inline)) void float_step(enum kind kind, uin
             value[r] = _mm256_set1_ps(((const float *)x[r])[(size_t)u * depth + k]);
         for (uint32_t v = 0; v < nv; v++) {
             vec weights = weight(kind, w + v * sizeof(vec), k);
+            if (nr > 1)
+                weights = in_register(weights);
             for (uint32_t r = 0; r < nr; r++)
                 acc[r][v] = _mm256_fmadd_ps(weights, value[r], acc[r][v]);
         }
@@ -119,7 +129,7 @@ static void product_f32(const struct cpu_product *p)
 
 static void product_bf16(const struct cpu_product *p)
 {
-    if (p->n < WIDEN_ROWS)
+    if (p->n < WIDEN_BF16_ROWS)
         product_run(KIND_BF16, p, BLOCK_STEPS);
     else
         product_widened(KIND_BF16, p);
@@ -127,7 +137,7 @@ static void product_bf16(const struct cpu_product *p)
 
 static void product_i8(const struct cpu_product *p)
 {
-    if (p->n < WIDEN_ROWS)
+    if (p->n < WIDEN_I8_ROWS)
         product_run(KIND_I8, p, BLOCK_STEPS);
     else
         product_widened(KIND_I8, p);

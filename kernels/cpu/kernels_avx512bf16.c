@@ -27,6 +27,14 @@ static inline __attribute__((always_inline)) void vec_store(float *p, vec v)
     _mm512_storeu_ps(p, v);
 }
 
+/* Keeps a value in a register: left alone, the compiler loads a weight again for each row that uses it, and loads
+ * are what limits a tile. */
+static inline __attribute__((always_inline)) __m512i in_register(__m512i v)
+{
+    __asm__("" : "+v"(v));
+    return v;
+}
+
 static inline __attribute__((always_inline)) size_t unit_bytes(enum kind kind)
 {
     (void)kind;
@@ -45,9 +53,11 @@ static inline __attribute__((always_inline)) void step(enum kind kind, uint32_t 
         value[r] = (__m512bh)_mm512_set1_epi32(pair);
     }
     for (uint32_t v = 0; v < nv; v++) {
-        __m512bh weights = (__m512bh)_mm512_loadu_si512(w + v * sizeof(vec));
+        __m512i weights = _mm512_loadu_si512(w + v * sizeof(vec));
+        if (nr > 1)
+            weights = in_register(weights);
         for (uint32_t r = 0; r < nr; r++)
-            acc[r][v] = _mm512_dpbf16_ps(acc[r][v], weights, value[r]);
+            acc[r][v] = _mm512_dpbf16_ps(acc[r][v], (__m512bh)weights, value[r]);
     }
 }
 

@@ -28,6 +28,14 @@ static inline __attribute__((always_inline)) void vec_store(float *p, vec v)
     _mm512_storeu_si512(p, v);
 }
 
+/* Keeps a value in a register: left alone, the compiler loads a weight again for each row that uses it, and loads
+ * are what limits a tile. */
+static inline __attribute__((always_inline)) vec in_register(vec v)
+{
+    __asm__("" : "+v"(v));
+    return v;
+}
+
 static inline __attribute__((always_inline)) size_t unit_bytes(enum kind kind)
 {
     (void)kind;
@@ -47,6 +55,8 @@ static inline __attribute__((always_inline)) void step(enum kind kind, uint32_t 
     }
     for (uint32_t v = 0; v < nv; v++) {
         vec weights = _mm512_loadu_si512(w + v * sizeof(vec));
+        if (nr > 1)
+            weights = in_register(weights);
         for (uint32_t r = 0; r < nr; r++)
             acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], value[r], weights);
     }

@@ -40,7 +40,7 @@ INLINE void tile_run(enum kind kind, uint32_t nv, uint32_t nr, const struct tile
     const char *w = t->weights, *ahead = t->ahead;
     for (uint32_t u = 0; u < t->steps; u++) {
         for (uint32_t i = 0; i < t->ahead_lines; i++)
-            __builtin_prefetch(ahead + i * 64, 0, 3);
+            __builtin_prefetch(ahead + i * 64, 0, 2);
         ahead += (size_t)t->ahead_lines * 64;
         step(kind, nv, nr, w, t->x, u, acc);
         w += (size_t)nv * sizeof(vec);
@@ -122,6 +122,8 @@ INLINE void block_run(enum kind kind, const struct cpu_product *p, const struct 
             t.x[r] = (const char *)p->x[row + r] + b->x_offset;
             t.acc[r] = (float *)p->acc + (size_t)(row + r) * p->padded + b->output;
         }
+        if (t.ahead >= b->next + b->next_bytes)
+            t.ahead_lines = 0;
         tile_of_shape(kind, &t, b->vectors, nr);
         t.ahead += (size_t)t.ahead_lines * b->steps * 64;
         row += nr;

@@ -7,10 +7,12 @@
 
 /* Steps of one block: 16 KiB of a full AVX-512 panel, so that this block and the prefetched one share the
  * first-level cache. */
-#define BLOCK_STEPS 32u
+#define BLOCK_STEPS 64u
+#define WIDEN_STEPS 32u
 
 /* From this many rows on widening once costs less than widening in every tile of rows. */
-#define WIDEN_ROWS 4u
+#define WIDEN_BF16_ROWS 10u
+#define WIDEN_I8_ROWS   4u
 
 /* Unit-major vectors of `units` units -> step-major f32 vectors in scratch. */
 INLINE void widen_block(enum kind kind, const char *w, uint32_t vectors, uint32_t units, float *scratch)
@@ -28,7 +30,7 @@ INLINE void product_widened(enum kind kind, const struct cpu_product *p)
     const char *weights = p->weights;
     for (uint32_t output = 0; output < p->padded; output += panel) {
         uint32_t width = p->padded - output < panel ? p->padded - output : panel;
-        uint32_t block_units = BLOCK_STEPS / depth;
+        uint32_t block_units = WIDEN_STEPS / depth;
         for (uint32_t unit = 0; unit < p->units; unit += block_units) {
             uint32_t units = p->units - unit < block_units ? p->units - unit : block_units;
             size_t bytes = (size_t)width * 4 * units;
