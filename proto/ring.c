@@ -79,6 +79,8 @@ uint64_t lens_payload_bytes(uint32_t dim, uint32_t rows, uint8_t dtype, bool tok
 int lens_ring_layout_init(struct lens_ring_layout *layout, uint64_t limit)
 {
     struct lens_ring_layout l = *layout;
+    if (limit > INT64_MAX)
+        limit = INT64_MAX; /* so that no sum below overflows */
     if (l.dim == 0 || l.max_rows == 0 || l.max_rows > LENS_MAX_ROWS || l.top_k == 0 || l.top_k > LENS_MAX_TOP_K ||
         !power_of_two_within(l.submit_slots, 2, SUBMIT_SLOTS_MAX) ||
         !power_of_two_within(l.result_slots, 2, RESULT_SLOTS_MAX) || l.result_slots < l.max_rows)
@@ -97,10 +99,9 @@ int lens_ring_layout_init(struct lens_ring_layout *layout, uint64_t limit)
     l.submit_offset = PAGE;
     l.result_offset = l.submit_offset + round_up(l.submit_slots * sizeof(struct lens_submit_descriptor), PAGE);
     l.payload_offset = l.result_offset + round_up(l.result_slots * stride, PAGE);
-    uint64_t end;
-    if (__builtin_add_overflow(l.payload_offset, l.payload_bytes, &end) || end > limit || round_up(end, PAGE) > limit)
+    l.total_bytes = l.payload_offset + round_up(l.payload_bytes, PAGE);
+    if (l.total_bytes > limit)
         return -EINVAL;
-    l.total_bytes = round_up(end, PAGE);
     *layout = l;
     return 0;
 }

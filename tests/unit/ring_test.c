@@ -50,6 +50,10 @@ static void a_layout_out_of_range_is_refused_unchanged(void **state)
     }
     struct lens_ring_layout l = small_layout();
     assert_int_equal(lens_ring_layout_init(&l, 4096), -EINVAL);
+    l.payload_bytes = UINT64_MAX - 63;
+    assert_int_equal(lens_ring_layout_init(&l, UINT64_MAX), -EINVAL);
+    l.payload_bytes = INT64_MAX - 63;
+    assert_int_equal(lens_ring_layout_init(&l, UINT64_MAX), -EINVAL);
 }
 
 static void payload_bytes_never_overflow(void **state)
@@ -65,29 +69,46 @@ static void payload_bytes_never_overflow(void **state)
     assert_int_equal(lens_payload_bytes(UINT32_MAX / 4, 1, LENS_F32, true), 0);
 }
 
+static int init_client(const struct pair *p, const struct lens_ring_layout *layout, uint64_t mapped)
+{
+    struct lens_ring_client client;
+    uint64_t ends[SUBMIT_SLOTS];
+    return lens_ring_client_init(&client, layout, p->memory, mapped, ends);
+}
+
 static void a_client_refuses_memory_that_is_not_as_announced(void **state)
 {
+    const struct poke in_layout[] = {
+        POKE(lens_ring_layout, dim, 0),           POKE(lens_ring_layout, payload_bytes, 0),
+        POKE(lens_ring_layout, result_stride, 0), POKE(lens_ring_layout, submit_offset, 64),
+        POKE(lens_ring_layout, result_offset, 0), POKE(lens_ring_layout, payload_offset, 64),
+        POKE(lens_ring_layout, total_bytes, 4096)};
+    const struct poke in_header[] = {
+        POKE(lens_shm_header, magic, 0),          POKE(lens_shm_header, version, 2),
+        POKE(lens_shm_header, submit_slots, 4),   POKE(lens_shm_header, result_slots, 4),
+        POKE(lens_shm_header, result_stride, 64), POKE(lens_shm_header, expanded_capacity, 1),
+        POKE(lens_shm_header, top_k, 1),          POKE(lens_shm_header, dim, 1),
+        POKE(lens_shm_header, max_rows, 1),       POKE(lens_shm_header, submit_offset, 0),
+        POKE(lens_shm_header, result_offset, 0),  POKE(lens_shm_header, payload_offset, 0),
+        POKE(lens_shm_header, payload_bytes, 0),  POKE(lens_shm_header, total_bytes, 0)};
     struct pair p;
-    struct lens_ring_client client;
     (void)state;
     open_pair(&p, 0);
     const struct lens_ring_layout good = p.server.layout;
-    struct lens_ring_layout l = good;
-    assert_int_equal(lens_ring_client_init(&client, &l, p.memory, good.total_bytes - 1, p.ends), -EPROTO);
-    assert_int_equal(lens_ring_client_init(&client, &l, p.memory, 64, p.ends), -EPROTO);
-    l.result_offset += 64;
-    assert_int_equal(lens_ring_client_init(&client, &l, p.memory, good.total_bytes, p.ends), -EPROTO);
-    l = good;
-    l.payload_bytes = 0;
-    assert_int_equal(lens_ring_client_init(&client, &l, p.memory, good.total_bytes, p.ends), -EPROTO);
-    p.header->dim++;
-    assert_int_equal(lens_ring_client_init(&client, &good, p.memory, good.total_bytes, p.ends), -EPROTO);
-    p.header->dim--;
-    p.header->version++;
-    assert_int_equal(lens_ring_client_init(&client, &good, p.memory, good.total_bytes, p.ends), -EPROTO);
-    p.header->version--;
-    p.header->magic = 0;
-    assert_int_equal(lens_ring_client_init(&client, &good, p.memory, good.total_bytes, p.ends), -EPROTO);
+    const struct lens_shm_header header = *p.header;
+    assert_int_equal(init_client(&p, &good, good.total_bytes), 0);
+    assert_int_equal(init_client(&p, &good, good.total_bytes - 1), -EPROTO);
+    assert_int_equal(init_client(&p, &good, 64), -EPROTO);
+    for (size_t i = 0; i < sizeof in_layout / sizeof in_layout[0]; i++) {
+        struct lens_ring_layout l = good;
+        poke(&l, &in_layout[i]);
+        assert_int_equal(init_client(&p, &l, good.total_bytes), -EPROTO);
+    }
+    for (size_t i = 0; i < sizeof in_header / sizeof in_header[0]; i++) {
+        poke(p.header, &in_header[i]);
+        assert_int_equal(init_client(&p, &good, good.total_bytes), -EPROTO);
+        *p.header = header;
+    }
     close_pair(&p);
 }
 
