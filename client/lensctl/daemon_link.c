@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define PACK_TIMEOUT_MS 600000u /* a large pack on a slow disk */
+
 static bool means_no_daemon(int code)
 {
     return code == -ENOENT || code == -ECONNREFUSED || code == -ENOTCONN;
@@ -31,10 +33,11 @@ int ctl_call(struct lens_client *client, struct lens_msg *msg, enum lens_msg_typ
 {
     struct lens_client_error err = {0};
     enum lens_msg_type asked = msg->type;
-    int r = lens_control_call(client, msg, msg, &err);
+    bool reads_a_pack = asked == LENS_MSG_LOAD || asked == LENS_MSG_SWAP;
+    int r = lens_control_call(client, msg, msg, reads_a_pack ? PACK_TIMEOUT_MS : LENS_CONTROL_TIMEOUT_MS, &err);
     if (r == -EREMOTEIO)
         return ctl_fail(CTL_FAILED, "%s (%s)", err.text, lens_fault_name(msg->u.fault.code));
-    if (r == -ETIMEDOUT && (asked == LENS_MSG_LOAD || asked == LENS_MSG_SWAP))
+    if (r == -ETIMEDOUT && reads_a_pack)
         return ctl_fail(CTL_FAILED, "lensd is still reading the pack: `lensctl packs` shows it as soon as it is there, "
                                     "lensd's log says so when it is refused");
     if (r != 0)

@@ -167,9 +167,9 @@ int lens_client_call(struct lens_client *client, const struct lens_msg *request,
 }
 
 int lens_control_call(struct lens_client *client, const struct lens_msg *request, struct lens_msg *answer,
-                      struct lens_client_error *err)
+                      uint32_t timeout_ms, struct lens_client_error *err)
 {
-    uint64_t deadline = lens_now_ns() + LENS_ANSWER_TIMEOUT_NS;
+    uint64_t deadline = lens_now_ns() + timeout_ms * LENS_MS;
     int r = lens_client_ensure(client, deadline, err);
     return r != 0 ? r : lens_client_call(client, request, answer, NULL, deadline, err);
 }

@@ -89,12 +89,12 @@ static void a_refused_request_brings_the_daemons_sentence_and_code(void **state)
     rig_open(&rig, NULL);
     msg.type = LENS_MSG_EXPLAIN;
     msg.u.explain = (struct lens_explain){.concept = lens_text_of("Animal:1")};
-    assert_int_equal(lens_control_call(rig.client, &msg, &msg, &err), -EREMOTEIO);
+    assert_int_equal(lens_control_call(rig.client, &msg, &msg, LENS_CONTROL_TIMEOUT_MS, &err), -EREMOTEIO);
     assert_int_equal(msg.type, LENS_MSG_ERROR);
     assert_int_equal(msg.u.fault.code, LENS_FAULT_UNSUPPORTED);
     assert_string_equal(err.text, "the fake can't do that");
     msg.type = (enum lens_msg_type)17;
-    assert_int_equal(lens_control_call(rig.client, &msg, &msg, &err), -EINVAL);
+    assert_int_equal(lens_control_call(rig.client, &msg, &msg, LENS_CONTROL_TIMEOUT_MS, &err), -EINVAL);
     rig_close(&rig);
 }
 
