@@ -14,7 +14,7 @@ import unittest
 
 from tests.e2e.harness import (BUILD, ROOT, SANITIZED, Daemon, clean_env, copy_pack, eventually, lensctl, lensd,
                                small_pack, temp_dir)
-from tests.e2e.liblens import Client, LensError
+from tests.e2e.liblens import PLAIN_BUILD, Client, LensError
 
 
 def config_file(text):
@@ -416,7 +416,7 @@ class Misbehaviour(unittest.TestCase):
         for _ in range(3):
             victim = subprocess.Popen([sys.executable, "-c", script, str(self.daemon.socket)], cwd=ROOT, text=True,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      env=clean_env(LENSD_BUILD=BUILD))
+                                      env=clean_env(LENSD_BUILD=BUILD, LENSD_PLAIN_BUILD=PLAIN_BUILD))
             self.assertEqual(victim.stdout.readline(), "attached\n")
             self.assertEqual(sessions(self.daemon), 4)
             victim.kill()
