@@ -25,11 +25,12 @@ struct cpu_slot_layout {
 
 /* One thread's own memory while it scores or writes slots. */
 struct cpu_scratch {
-    void *acc;       /* [CPU_ROW_CHUNK][max padded] f32 or i32 */
-    float *hidden;   /* [CPU_ROW_CHUNK][hidden_stride], zero beyond h1 */
-    float *widen;    /* CPU_WIDEN_FLOATS */
-    float *row;      /* [dim] one row of W1 as f32 */
-    uint32_t *group; /* [CPU_MAX_LANES][group_units] rows in the slab's dtype, zero-padded */
+    void *acc;      /* [CPU_ROW_CHUNK][max padded] f32 or i32 */
+    float *hidden;  /* [CPU_ROW_CHUNK][hidden_stride], zero beyond h1 */
+    float *widen;   /* CPU_WIDEN_FLOATS */
+    float *row;     /* [dim] one row of W1 as f32 */
+    uint8_t *rows;  /* [panel][row_stride] rows of a panel in the slab's dtype, zero-padded */
+    uint8_t *zeros; /* [row_stride] */
 };
 
 struct cpu_slab {
@@ -45,7 +46,8 @@ struct cpu_slab {
     float *x_scale; /* [max_batch_rows] integer kernels */
     float *staged;  /* [dim] the row in f32 */
     void *raw;      /* [dim] private copy of the row as it came */
-    uint32_t hidden_stride, group_units;
+    uint32_t hidden_stride;
+    size_t row_stride; /* bytes */
     uint32_t threads;
     struct cpu_scratch *scratch; /* [threads] */
     void *scratch_memory;

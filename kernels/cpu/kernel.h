@@ -27,6 +27,7 @@
 #define CPU_WIDEN_FLOATS (64u * 128u)
 
 #define CPU_MAX_LANES 16u
+#define CPU_MAX_PANEL 128u
 
 /* What a kernel wants x^ as. */
 enum cpu_x_form {
@@ -81,8 +82,10 @@ struct cpu_variant {
     void (*hidden)(const struct cpu_hidden *hidden, bool integer, float *out);
     /* b3 + sum of w3 * relu(acc + b2) in one fixed order. */
     float (*logit)(const float *acc, const float *b2, const float *w3, float b3, uint32_t h2);
-    /* Transposes rows[lanes] of `units` 32-bit units into out[unit * stride + lane], stride in units. */
-    void (*transpose)(const uint32_t *const *rows, uint32_t units, uint32_t lanes, uint32_t *out, uint32_t stride);
+    /* Packs units [first, first + n) of rows[lanes] into vectors at out, out + stride, ... (stride in bytes), int8
+     * ordered by `group` (4 for all else). Rows need no alignment, vectors have it. Stores may bypass the caches: a
+     * store fence must follow before another thread may read. */
+    void (*pack)(const void *const *rows, uint32_t first, uint32_t n, uint32_t group, uint8_t *out, size_t stride);
 };
 
 extern const struct cpu_variant cpu_variant_scalar;
@@ -97,6 +100,12 @@ extern const struct cpu_kernel cpu_kernel_avx512bf16;
 static inline const struct cpu_kernel *cpu_exact_kernel(const struct cpu_variant *variant, enum lens_dtype dtype)
 {
     return variant->kernel(dtype, LENS_COMPUTE_EXACT);
+}
+
+/* Where byte i of an int8 vector comes from when `lanes` units of four are ordered [4/group][lanes][group]. */
+static inline uint32_t cpu_grouped_byte(uint32_t lanes, uint32_t group, uint32_t i)
+{
+    return i / group % lanes * 4 + i / (lanes * group) * group + i % group;
 }
 
 /* A packed matrix's shape under a kernel. */

@@ -165,35 +165,61 @@ static const struct cpu_kernel *kernel_for(enum lens_dtype dtype, enum lens_comp
     return dtype == LENS_I8 ? &int8_i8 : NULL;
 }
 
-/* 8x8 words: pairs within four rows, then halves between them. */
-static void transpose_square(const uint32_t *const *rows, uint32_t at, uint32_t *out, uint32_t stride)
+/* How a vector of int8 is reordered for a group: bytes within each half, then words over the whole vector. */
+struct regroup {
+    __m256i bytes, words;
+};
+
+static struct regroup regroup_for(uint32_t group)
+{
+    __m128i singles = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m128i pairs = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    __m256i singly = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i doubly = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
+    return (struct regroup){_mm256_broadcastsi128_si256(group == 1 ? singles : pairs), group == 1 ? singly : doubly};
+}
+
+static inline __attribute__((always_inline)) void put(uint8_t *out, __m256i v, uint32_t group, struct regroup order)
+{
+    if (group != 4)
+        v = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(v, order.bytes), order.words);
+    store_words(out, v);
+}
+
+/* 8x8 words: within four rows first, then halves between them. */
+static inline __attribute__((always_inline)) void pack_square(const void *const *rows, size_t at, uint32_t group,
+                                                              struct regroup order, uint8_t *out, size_t stride)
 {
     __m256i quad[8];
     for (uint32_t g = 0; g < 8; g += 4) {
-        __m256i a = load_words(rows[g] + at), b = load_words(rows[g + 1] + at);
-        __m256i c = load_words(rows[g + 2] + at), d = load_words(rows[g + 3] + at);
-        __m256i ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
-        __m256i cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
-        quad[g] = _mm256_unpacklo_epi64(ab_low, cd_low);
-        quad[g + 1] = _mm256_unpackhi_epi64(ab_low, cd_low);
-        quad[g + 2] = _mm256_unpacklo_epi64(ab_high, cd_high);
-        quad[g + 3] = _mm256_unpackhi_epi64(ab_high, cd_high);
+        __m256i row[4];
+        for (uint32_t i = 0; i < 4; i++)
+            row[i] = load_words((const char *)rows[g + i] + at);
+        __m256i low01 = _mm256_unpacklo_epi32(row[0], row[1]), high01 = _mm256_unpackhi_epi32(row[0], row[1]);
+        __m256i low23 = _mm256_unpacklo_epi32(row[2], row[3]), high23 = _mm256_unpackhi_epi32(row[2], row[3]);
+        quad[g] = _mm256_unpacklo_epi64(low01, low23);
+        quad[g + 1] = _mm256_unpackhi_epi64(low01, low23);
+        quad[g + 2] = _mm256_unpacklo_epi64(high01, high23);
+        quad[g + 3] = _mm256_unpackhi_epi64(high01, high23);
     }
     for (uint32_t i = 0; i < 4; i++) { /* quad[4g+i] holds units i and i+4 of rows 4g..4g+3 */
-        store_words(out + (size_t)i * stride, _mm256_permute2x128_si256(quad[i], quad[4 + i], 0x20));
-        store_words(out + (size_t)(i + 4) * stride, _mm256_permute2x128_si256(quad[i], quad[4 + i], 0x31));
+        put(out + i * stride, _mm256_permute2x128_si256(quad[i], quad[4 + i], 0x20), group, order);
+        put(out + (i + 4) * stride, _mm256_permute2x128_si256(quad[i], quad[4 + i], 0x31), group, order);
     }
 }
 
-static void transpose(const uint32_t *const *rows, uint32_t units, uint32_t lanes, uint32_t *out, uint32_t stride)
+static void pack(const void *const *rows, uint32_t first, uint32_t n, uint32_t group, uint8_t *out, size_t stride)
 {
-    uint32_t u = 0;
-    if (lanes == LANES)
-        for (; u + LANES <= units; u += LANES)
-            transpose_square(rows, u, out + (size_t)u * stride, stride);
-    for (; u < units; u++)
-        for (uint32_t l = 0; l < lanes; l++)
-            out[(size_t)u * stride + l] = rows[l][u];
+    struct regroup order = regroup_for(group);
+    uint32_t done = 0;
+    for (; done + LANES <= n; done += LANES)
+        pack_square(rows, (size_t)(first + done) * 4, group, order, out + done * stride, stride);
+    for (; done < n; done++) {
+        uint32_t words[LANES];
+        for (uint32_t l = 0; l < LANES; l++)
+            memcpy(&words[l], (const char *)rows[l] + (size_t)(first + done) * 4, 4);
+        put(out + done * stride, load_words(words), group, order);
+    }
 }
 
 const struct cpu_variant cpu_variant_avx2 = {
@@ -201,5 +227,5 @@ const struct cpu_variant cpu_variant_avx2 = {
     .kernel = kernel_for,
     .hidden = tail_hidden,
     .logit = tail_logit,
-    .transpose = transpose,
+    .pack = pack,
 };

@@ -77,11 +77,11 @@ static const struct cpu_kernel *kernel_for(enum lens_dtype dtype, enum lens_comp
     return dtype == LENS_I8 ? &int8_i8 : NULL;
 }
 
-static void transpose(const uint32_t *const *rows, uint32_t units, uint32_t lanes, uint32_t *out, uint32_t stride)
+static void pack(const void *const *rows, uint32_t first, uint32_t n, uint32_t group, uint8_t *out, size_t stride)
 {
-    for (uint32_t u = 0; u < units; u++)
-        for (uint32_t l = 0; l < lanes; l++)
-            memcpy(&out[(size_t)u * stride + l], (const char *)rows[l] + (size_t)u * 4, 4);
+    (void)group; /* one lane has no order */
+    (void)stride;
+    memcpy(out, (const char *)rows[0] + (size_t)first * 4, (size_t)n * 4);
 }
 
 const struct cpu_variant cpu_variant_scalar = {
@@ -89,5 +89,5 @@ const struct cpu_variant cpu_variant_scalar = {
     .kernel = kernel_for,
     .hidden = tail_hidden,
     .logit = tail_logit,
-    .transpose = transpose,
+    .pack = pack,
 };

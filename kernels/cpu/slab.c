@@ -121,7 +121,8 @@ static void lay_out(struct cpu_slab *slab)
     uint32_t depth = 4 / lens_dtype_bytes(slab->first->dtype);
     slab->x_stride = round_up((size_t)slab->w1.units * depth * cpu_x_bytes(slab->first->x_form), 64);
     slab->hidden_stride = (uint32_t)round_up(model->h1, 16);
-    slab->group_units = slab->w1.units > slab->w2.units ? slab->w1.units : slab->w2.units;
+    uint32_t units = slab->w1.units > slab->w2.units ? slab->w1.units : slab->w2.units;
+    slab->row_stride = round_up((size_t)units * 4, 64) + 64; /* + 64: rows shouldn't share cache sets */
 }
 
 /* Zeroed, 64-byte aligned; NULL on overflow or no memory. */
@@ -136,28 +137,40 @@ static void *zeroed(size_t n, size_t size)
     return memory;
 }
 
+static uint8_t *take(uint8_t **at, size_t bytes)
+{
+    uint8_t *memory = *at;
+    *at += round_up(bytes, 64);
+    return memory;
+}
+
+/* Lays one thread's scratch out from `at`; returns its end (with at = NULL: its size). */
+static uint8_t *lay_scratch(const struct cpu_slab *slab, uint8_t *at, struct cpu_scratch *out)
+{
+    const struct lens_model *model = &slab->base.model;
+    size_t padded = slab->w1.padded > slab->w2.padded ? slab->w1.padded : slab->w2.padded;
+    size_t longest = model->dim > model->h1 ? model->dim : model->h1;
+    uint32_t panel = slab->first->panel > slab->second->panel ? slab->first->panel : slab->second->panel;
+    out->acc = take(&at, CPU_ROW_CHUNK * padded * 4);
+    out->hidden = (float *)take(&at, (size_t)CPU_ROW_CHUNK * slab->hidden_stride * sizeof(float));
+    out->widen = (float *)take(&at, CPU_WIDEN_FLOATS * sizeof(float));
+    out->row = (float *)take(&at, longest * sizeof(float));
+    out->rows = take(&at, panel * slab->row_stride);
+    out->zeros = take(&at, slab->row_stride);
+    return at;
+}
+
 static int allocate_scratch(struct cpu_slab *slab)
 {
-    size_t padded = slab->w1.padded > slab->w2.padded ? slab->w1.padded : slab->w2.padded;
-    size_t acc = round_up(CPU_ROW_CHUNK * padded * 4, 64);
-    size_t hidden = round_up((size_t)CPU_ROW_CHUNK * slab->hidden_stride * sizeof(float), 64);
-    size_t widen = CPU_WIDEN_FLOATS * sizeof(float);
-    size_t longest = slab->base.model.dim > slab->base.model.h1 ? slab->base.model.dim : slab->base.model.h1;
-    size_t row = round_up(longest * sizeof(float), 64);
-    size_t group = round_up((size_t)CPU_MAX_LANES * slab->group_units * 4, 64);
-    size_t each = acc + hidden + widen + row + group;
+    struct cpu_scratch measure;
+    size_t each = (size_t)(lay_scratch(slab, NULL, &measure) - (uint8_t *)NULL);
     slab->scratch = calloc(slab->threads, sizeof *slab->scratch);
     slab->scratch_memory = zeroed(slab->threads, each);
     if (slab->scratch == NULL || slab->scratch_memory == NULL)
         return -ENOMEM;
-    for (uint32_t i = 0; i < slab->threads; i++) {
-        uint8_t *at = (uint8_t *)slab->scratch_memory + each * i;
-        slab->scratch[i].acc = at;
-        slab->scratch[i].hidden = (float *)(at + acc);
-        slab->scratch[i].widen = (float *)(at + acc + hidden);
-        slab->scratch[i].row = (float *)(at + acc + hidden + widen);
-        slab->scratch[i].group = (uint32_t *)(at + acc + hidden + widen + row);
-    }
+    uint8_t *at = slab->scratch_memory;
+    for (uint32_t i = 0; i < slab->threads; i++)
+        at = lay_scratch(slab, at, &slab->scratch[i]);
     return 0;
 }
 

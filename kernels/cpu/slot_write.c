@@ -1,11 +1,14 @@
 /* Writing lenses into slots: stored W1 -> the slab's dtype -> the kernel's layout, and W2 beside it.
  *
- * W1 is converted and packed `lanes` rows at a time, so that what is being turned around stays in the caches. Equal
- * stored and slab dtypes move the very bits. */
+ * Equal stored and slab dtypes move the very bits, straight from where they were read to. */
 #include "kernels/cpu/cpu.h"
 #include "proto/quantize.h"
 
+#include <emmintrin.h>
 #include <errno.h>
+
+/* Units packed at a time: 256 bytes of each row. */
+#define PACK_UNITS 64u
 
 struct write_job {
     struct cpu_slab *slab;
@@ -55,42 +58,57 @@ static void convert_row(const struct lens_slot_write *w, uint32_t h, uint32_t di
     }
 }
 
-static int32_t sum_of_codes(const void *codes, uint32_t dim)
+/* Sum of n codes (a multiple of 4): 16 at a time as bytes + 128, whose sums the processor takes in one step. */
+static int32_t sum_of_codes(const void *codes, uint32_t n)
 {
-    int32_t sum = 0;
-    for (uint32_t d = 0; d < dim; d++)
-        sum += ((const int8_t *)codes)[d];
+    const int8_t *code = codes;
+    __m128i sums = _mm_setzero_si128();
+    uint32_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m128i biased = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(code + i)), _mm_set1_epi8(-128));
+        sums = _mm_add_epi64(sums, _mm_sad_epu8(biased, _mm_setzero_si128()));
+    }
+    int64_t halves[2];
+    _mm_storeu_si128((__m128i *)halves, sums);
+    int32_t sum = (int32_t)(halves[0] + halves[1] - 128 * (int64_t)i);
+    for (; i < n; i++)
+        sum += code[i];
     return sum;
 }
 
-/* Reorders the bytes of int8 vectors from [lanes][4] to the kernel's [4/group][lanes][group], in place. */
-static void regroup(const struct cpu_kernel *kernel, uint8_t *vectors, uint32_t count, size_t stride)
+/* Packs rows[width] of one panel, a few units of all of them at a time: the slot is written as one ascending
+ * stream, and what is read and written at once stays in the first-level cache. */
+static void pack_panel(const struct cpu_variant *variant, const struct cpu_kernel *kernel, const void *const *rows,
+                       uint32_t width, uint32_t units, uint8_t *out)
 {
-    uint32_t lanes = kernel->lanes, group = kernel->group;
-    uint8_t order[CPU_MAX_LANES * 4], old[CPU_MAX_LANES * 4];
-    for (uint32_t i = 0; i < lanes * 4; i++) {
-        uint32_t part = i / (lanes * group), lane = i / group % lanes;
-        order[i] = (uint8_t)(lane * 4 + part * group + i % group);
-    }
-    for (uint32_t v = 0; v < count; v++) {
-        uint8_t *vector = vectors + v * stride;
-        memcpy(old, vector, (size_t)lanes * 4);
-        for (uint32_t i = 0; i < lanes * 4; i++)
-            vector[i] = old[order[i]];
+    uint32_t group = kernel->dtype == LENS_I8 ? kernel->group : 4;
+    size_t stride = (size_t)width * 4;
+    for (uint32_t first = 0; first < units; first += PACK_UNITS) {
+        uint32_t n = units - first < PACK_UNITS ? units - first : PACK_UNITS;
+        for (uint32_t o = 0; o < width; o += kernel->lanes)
+            variant->pack(rows + o, first, n, group, out + first * stride + (size_t)o * 4, stride);
     }
 }
 
-/* Puts `lanes` rows (outputs first .. first+lanes) where the layout wants them. */
-static void place_group(const struct cpu_slab *slab, const struct cpu_kernel *kernel, const struct cpu_matrix *matrix,
-                        uint32_t first, const uint32_t *const *rows, uint8_t *packed)
+/* Outputs of the panel that starts at `first`. */
+static uint32_t panel_width(const struct cpu_kernel *kernel, const struct cpu_matrix *matrix, uint32_t first)
 {
-    uint32_t panel = first / kernel->panel, within = first % kernel->panel;
-    uint32_t left = matrix->padded - panel * kernel->panel;
-    uint32_t width = left < kernel->panel ? left : kernel->panel;
-    uint8_t *at = packed + ((size_t)panel * kernel->panel * matrix->units + within) * 4;
-    slab->variant->transpose(rows, matrix->units, kernel->lanes, (uint32_t *)at, width);
-    if (kernel->dtype == LENS_I8 && kernel->group != 4 && kernel->lanes > 1)
-        regroup(kernel, at, matrix->units, (size_t)width * 4);
+    return matrix->padded - first < kernel->panel ? matrix->padded - first : kernel->panel;
+}
+
+/* Row h of W1 in the slab's dtype: where it was stored when it can be used there, else converted into `room`. */
+static const void *w1_row(const struct cpu_slab *slab, const struct lens_slot_write *w, uint32_t h, uint8_t *room,
+                          float *row, float *scale)
+{
+    enum lens_dtype dtype = slab->first->dtype;
+    size_t bytes = (size_t)slab->w1.dim * lens_dtype_bytes(dtype);
+    if (w->stored == dtype && bytes % 4 == 0) {
+        *scale = w->scale != NULL ? w->scale[h] : 1.0f;
+        return (const char *)w->w1 + bytes * h;
+    }
+    memset(room + ((size_t)slab->w1.units - 1) * 4, 0, 4);
+    convert_row(w, h, slab->w1.dim, dtype, row, room, scale);
+    return room;
 }
 
 static void write_w1(const struct cpu_slab *slab, const struct lens_slot_write *w, struct cpu_scratch *scratch)
@@ -99,24 +117,21 @@ static void write_w1(const struct cpu_slab *slab, const struct lens_slot_write *
     uint8_t *slot = cpu_slot(slab, w->slot);
     float *scales = (float *)(slot + slab->layout.scale);
     int32_t *bias = (int32_t *)(slot + slab->layout.bias);
-    const uint32_t *rows[CPU_MAX_LANES];
-    for (uint32_t first = 0; first < slab->w1.padded; first += kernel->lanes) {
-        for (uint32_t l = 0; l < kernel->lanes; l++) {
-            uint32_t *row = scratch->group + (size_t)l * slab->group_units;
-            uint32_t h = first + l;
+    const void *rows[CPU_MAX_PANEL];
+    for (uint32_t first = 0; first < slab->w1.padded; first += kernel->panel) {
+        uint32_t width = panel_width(kernel, &slab->w1, first);
+        for (uint32_t i = 0; i < width; i++) {
+            uint32_t h = first + i;
             float scale = 0.0f;
-            row[slab->w1.units - 1] = 0;
-            rows[l] = row;
-            if (h < slab->w1.outputs)
-                convert_row(w, h, slab->w1.dim, kernel->dtype, scratch->row, row, &scale);
-            else
-                memset(row, 0, (size_t)slab->w1.units * 4);
+            rows[i] = h < slab->w1.outputs
+                          ? w1_row(slab, w, h, scratch->rows + slab->row_stride * i, scratch->row, &scale)
+                          : scratch->zeros;
             if (kernel->dtype == LENS_I8) {
                 scales[h] = scale;
-                bias[h] = kernel->x_form == CPU_X_U8 ? 128 * sum_of_codes(row, slab->w1.units * 4) : 0;
+                bias[h] = kernel->x_form == CPU_X_U8 ? 128 * sum_of_codes(rows[i], slab->w1.units * 4) : 0;
             }
         }
-        place_group(slab, kernel, &slab->w1, first, rows, slot);
+        pack_panel(slab->variant, kernel, rows, width, slab->w1.units, slot + (size_t)first * slab->w1.units * 4);
     }
 }
 
@@ -127,16 +142,19 @@ static void write_w2(const struct cpu_slab *slab, const struct lens_slot_write *
     size_t bytes = (size_t)matrix->dim * lens_dtype_bytes(kernel->dtype);
     const char *source = (const char *)slab->base.model.w2 + bytes * matrix->outputs * w->lens;
     uint8_t *packed = cpu_slot(slab, w->slot) + slab->layout.w2;
-    const uint32_t *rows[CPU_MAX_LANES];
-    for (uint32_t first = 0; first < matrix->padded; first += kernel->lanes) {
-        for (uint32_t l = 0; l < kernel->lanes; l++) {
-            uint32_t *row = scratch->group + (size_t)l * slab->group_units;
-            memset(row, 0, (size_t)matrix->units * 4);
-            if (first + l < matrix->outputs)
-                memcpy(row, source + bytes * (first + l), bytes);
-            rows[l] = row;
+    const void *rows[CPU_MAX_PANEL];
+    for (uint32_t first = 0; first < matrix->padded; first += kernel->panel) {
+        uint32_t width = panel_width(kernel, matrix, first);
+        for (uint32_t i = 0; i < width; i++) {
+            uint8_t *room = scratch->rows + slab->row_stride * i;
+            uint32_t o = first + i;
+            rows[i] = o < matrix->outputs ? source + bytes * o : (const char *)scratch->zeros;
+            if (o < matrix->outputs && bytes % 4 != 0) {
+                memset(room + ((size_t)matrix->units - 1) * 4, 0, 4);
+                rows[i] = memcpy(room, source + bytes * o, bytes);
+            }
         }
-        place_group(slab, kernel, matrix, first, rows, packed);
+        pack_panel(slab->variant, kernel, rows, width, matrix->units, packed + (size_t)first * matrix->units * 4);
     }
 }
 
@@ -146,6 +164,7 @@ static void write_one(void *arg, uint32_t index, uint32_t worker)
     struct cpu_scratch *scratch = &job->slab->scratch[worker];
     write_w1(job->slab, &job->writes[index], scratch);
     write_w2(job->slab, &job->writes[index], scratch);
+    _mm_sfence(); /* cpu_variant.pack */
 }
 
 static int check_write(const struct lens_slab *slab, const struct lens_slot_write *w, struct lens_error *err)

@@ -4,6 +4,7 @@
  * copy. */
 #include "kernels/cpu/cpu.h"
 
+#include <emmintrin.h>
 #include <errno.h>
 #include <math.h>
 
@@ -69,25 +70,38 @@ static double variance_of(const float *x, uint32_t dim, double mean)
 static void layernorm(float *x, uint32_t dim)
 {
     double mean = mean_of(x, dim);
-    double deviation = sqrt(variance_of(x, dim, mean) + EPSILON);
+    double factor = 1.0 / sqrt(variance_of(x, dim, mean) + EPSILON);
     for (uint32_t d = 0; d < dim; d++)
-        x[d] = (float)((x[d] - mean) / deviation);
+        x[d] = (float)((x[d] - mean) * factor);
 }
 
-/* Per row symmetric int8: scale = max|x|/127, codes rounded half to even. Returns the scale. */
-static float quantise(const float *x, uint32_t dim, int32_t offset, enum cpu_x_form form, void *out)
+/* Four values as codes: the conversion rounds half to even. The clamp is for subnormal scales, which are coarse. */
+static __m128i codes_of(__m128 x, float scale)
+{
+    __m128 code = _mm_div_ps(x, _mm_set1_ps(scale));
+    return _mm_cvtps_epi32(_mm_max_ps(_mm_min_ps(code, _mm_set1_ps(127.0f)), _mm_set1_ps(-127.0f)));
+}
+
+/* Per row symmetric int8: scale = max|x|/127. Codes as 16-bit numbers, or as bytes + 128. Returns the scale. */
+static float quantise(const float *x, uint32_t dim, enum cpu_x_form form, void *out)
 {
     float most = 0.0f;
     for (uint32_t d = 0; d < dim; d++)
         most = fabsf(x[d]) > most ? fabsf(x[d]) : most;
     float scale = most / 127.0f;
-    for (uint32_t d = 0; d < dim; d++) {
-        float code = scale > 0.0f ? rintf(x[d] / scale) : 0.0f;
-        code = code > 127.0f ? 127.0f : code < -127.0f ? -127.0f : code; /* a subnormal scale is coarse */
-        if (form == CPU_X_U8)
-            ((uint8_t *)out)[d] = (uint8_t)((int32_t)code + offset);
-        else
-            ((int16_t *)out)[d] = (int16_t)code;
+    for (uint32_t d = 0; d < dim; d += 4) {
+        uint32_t n = dim - d < 4 ? dim - d : 4;
+        float four[4] = {0};
+        int32_t codes[4] = {0};
+        memcpy(four, x + d, n * sizeof *four);
+        if (scale > 0.0f)
+            _mm_storeu_si128((__m128i *)codes, codes_of(_mm_loadu_ps(four), scale));
+        for (uint32_t i = 0; i < n; i++) {
+            if (form == CPU_X_U8)
+                ((uint8_t *)out)[d + i] = (uint8_t)(codes[i] + 128);
+            else
+                ((int16_t *)out)[d + i] = (int16_t)codes[i];
+        }
     }
     return scale;
 }
@@ -109,10 +123,8 @@ static void keep(struct cpu_slab *slab, uint32_t row, const float *x, uint32_t d
             ((uint16_t *)out)[d] = lens_bf16_from_f32(x[d]);
         break;
     case CPU_X_I16:
-        slab->x_scale[row] = quantise(x, dim, 0, form, out);
-        break;
     case CPU_X_U8:
-        slab->x_scale[row] = quantise(x, dim, 128, form, out);
+        slab->x_scale[row] = quantise(x, dim, form, out);
         break;
     }
 }
