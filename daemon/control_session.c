@@ -198,7 +198,7 @@ static void fill_session(const struct lensd_session *session, uint64_t now, stru
         .session = session->id,
         .pid = session->pid,
         .uid = session->uid,
-        .sequences = __atomic_load_n(&session->sequences.used, __ATOMIC_RELAXED),
+        .sequences = atomic_load_explicit(&session->sequences.used, memory_order_relaxed),
         .label = lens_text_of(session->label),
         .pack = lens_text_of(session->binding.served->name),
         .rows = s.rows,

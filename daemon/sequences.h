@@ -23,8 +23,9 @@ struct lensd_sequences {
     struct lensd_sequence *items;
     uint32_t *index; /* open addressing: item + 1, 0 = empty */
     uint32_t *storage;
-    uint32_t capacity, used, index_size, retained_capacity;
-    uint32_t first_free; /* item + 1 */
+    uint32_t capacity, index_size, retained_capacity;
+    _Atomic uint32_t used; /* written by the engine's thread alone; any thread may read it */
+    uint32_t first_free;   /* item + 1 */
 };
 
 /* u32s of storage that `capacity` sequences with two sets of `retained_capacity` ids need. */

@@ -441,6 +441,22 @@ class Misbehaviour(unittest.TestCase):
         eventually(lambda: self.daemon.lensctl("status").code == 0)
 
 
+class Watching(unittest.TestCase):
+    def test_watching_while_lenses_come_and_go_changes_nothing(self):
+        with Daemon(packs=[small_pack()], args=["--pool-slots", "30"]) as daemon, \
+                Client(daemon.socket, keep_top_k=0, max_sequences=65536) as client:
+            rows = [[(((5 + i) * j) % 23 - 11) / 3 for j in range(client.info().dim)] for i in range(4)]
+            expected = [client.ask(row) for row in rows]
+            asked = 0
+            for watcher in (["status"], ["packs"], ["sessions"], ["concepts"], ["explain", "0"], ["latency"]):
+                watching = subprocess.Popen([str(BUILD / "lensctl"), "--socket", str(daemon.socket), *watcher],
+                                            stdout=subprocess.DEVNULL, env=clean_env())
+                while watching.poll() is None:
+                    self.assertEqual(client.ask(rows[asked % 4], sequence=asked), expected[asked % 4])
+                    asked += 1
+                self.assertEqual(watching.returncode, 0, watcher)
+
+
 class Faults(unittest.TestCase):
     def faulty(self, script, **more):
         path = temp_dir() / "script"
