@@ -96,11 +96,12 @@ static int leading_tensor(const struct st_header *header, const char *name, uint
 {
     *out = find_tensor(header, name);
     if (*out == NULL)
-        return lens_error_set(err, -EBADMSG, "tensor %s is missing", name);
-    if ((*out)->dims != dims)
-        return lens_error_set(err, -EBADMSG, "tensor %s has %u dimensions and should have %u", name, (*out)->dims,
-                              dims);
-    return 0;
+        lens_error_set(err, -EBADMSG, "tensor %s is missing", name);
+    else if ((*out)->dims != dims)
+        lens_error_set(err, -EBADMSG, "tensor %s has %u dimensions and should have %u", name, (*out)->dims, dims);
+    else
+        return 0;
+    return -EBADMSG;
 }
 
 static int w1_dtype_of(enum st_dtype stored, enum lens_dtype *out)
@@ -231,7 +232,7 @@ static int load(struct lens_pack *pack, struct pack_private *private, struct len
 {
     struct st_header *header = &private->header;
     struct pack_layout *layout = &private->layout;
-    struct pack_shape shape;
+    struct pack_shape shape = {0};
 
     int rc = st_header_read(pack->fd, pack->file_bytes, PACK_MAX_HEADER, header, err);
     if (rc == 0)

@@ -3,6 +3,14 @@
  * `lens_pack_open` reads the header and every table except the big per-lens weights into private memory; W1 stays in
  * the file and is read with pread on demand, never mapped. A pack is immutable after open.
  *
+ * Checksums are XXH3-64. A lens's covers its stored bytes of w1, w1_sign, w1_scale (or w1_log_min, then w1_log_max)
+ * and w2, in this order, as far as the dtype has them. The last entry covers b1, b2, w3, b3, calibration, parent,
+ * child_offsets, child_ids, name_offsets, layer, role and names in the order they have in the file, then every
+ * metadata string as "key=value\n", keys ascending as bytes.
+ *
+ * Limits: 2^20 lenses, D, H1 and H2 up to 65536, names up to 255 bytes, a header up to 1 MiB. Names and metadata are
+ * UTF-8 without control characters, and no two lenses share a key.
+ *
  * Threads: open and close from one thread; everything else takes a const pack and is safe from any thread.
  * Errors: negative errno, and a sentence in `err`. */
 #ifndef LENS_PACK_H

@@ -93,8 +93,8 @@ static int check_parents(const struct lens_pack *pack, struct lens_error *err)
 /* Takes lenses without parents away again and again; what is left stands in a cycle. */
 static int check_acyclic(const struct lens_pack *pack, struct lens_error *err)
 {
-    uint32_t *parents_left = calloc(pack->lenses, sizeof *parents_left);
-    uint32_t *todo = calloc(pack->lenses, sizeof *todo);
+    uint32_t *parents_left = calloc((size_t)pack->lenses + 1, sizeof *parents_left);
+    uint32_t *todo = calloc((size_t)pack->lenses + 1, sizeof *todo);
     uint32_t count = 0;
     int rc = 0;
 

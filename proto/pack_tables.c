@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@ static void add(struct pack_layout *out, const char *name, enum st_dtype dtype, 
 {
     struct pack_table *table = &out->tables[out->count++];
     memset(table, 0, sizeof *table);
-    strcpy(table->tensor.name, name);
+    snprintf(table->tensor.name, sizeof table->tensor.name, "%s", name);
     table->tensor.dtype = dtype;
     table->tensor.dims = dims;
     memcpy(table->tensor.shape, shape, dims * sizeof *shape);

@@ -54,7 +54,7 @@ void lens_pack_writer_abort(struct lens_pack_writer *writer)
 {
     if (writer == NULL)
         return;
-    if (writer->fd >= 0)
+    if (writer->fd >= 0 && writer->temporary != NULL)
         unlink(writer->temporary);
     writer_free(writer);
 }
@@ -63,10 +63,14 @@ void lens_pack_writer_abort(struct lens_pack_writer *writer)
 
 static int shape_of_plan(const struct lens_pack_plan *plan, struct pack_shape *shape, struct lens_error *err)
 {
-    if (plan->lenses == 0 || plan->lenses > PACK_MAX_LENSES)
-        return lens_error_set(err, -EINVAL, "a pack has 1 to %u lenses, not %u", PACK_MAX_LENSES, plan->lenses);
-    if (plan->child_offsets[plan->lenses] < 0 || plan->name_offsets[plan->lenses] < 0)
-        return lens_error_set(err, -EINVAL, "child_offsets or name_offsets end below 0");
+    if (plan->lenses == 0 || plan->lenses > PACK_MAX_LENSES) {
+        lens_error_set(err, -EINVAL, "a pack has 1 to %u lenses, not %u", PACK_MAX_LENSES, plan->lenses);
+        return -EINVAL;
+    }
+    if (plan->child_offsets[plan->lenses] < 0 || plan->name_offsets[plan->lenses] < 0) {
+        lens_error_set(err, -EINVAL, "child_offsets or name_offsets end below 0");
+        return -EINVAL;
+    }
     *shape = (struct pack_shape){
         .lenses = plan->lenses,
         .dim = plan->dim,
@@ -171,9 +175,11 @@ static int lay_out(struct lens_pack_writer *writer, const struct pack_shape *sha
 {
     struct st_tensor tensors[PACK_MAX_TABLES];
     size_t header_bytes;
-    if (pack_layout_make(shape, &writer->layout) != 0)
-        return lens_error_set(err, -EINVAL, "no pack stores w1 as %s, or its sizes overflow",
-                              lens_dtype_name(shape->w1_dtype));
+    if (pack_layout_make(shape, &writer->layout) != 0) {
+        lens_error_set(err, -EINVAL, "no pack stores w1 as %s, or its sizes overflow",
+                       lens_dtype_name(shape->w1_dtype));
+        return -EINVAL;
+    }
     for (uint32_t i = 0; i < writer->layout.count; i++) {
         struct pack_table *table = &writer->layout.tables[i];
         tensors[i] = table->tensor;
@@ -200,8 +206,10 @@ static int allocate(struct lens_pack_writer *writer, struct lens_error *err)
     writer->sign = malloc(pack->w1_sign_bytes + 1);
     writer->w2 = malloc((size_t)pack->h2 * pack->h1 * sizeof(float));
     if (writer->w1 == NULL || writer->sign == NULL || writer->w2 == NULL ||
-        pack_tables_alloc(&writer->pack, &writer->layout) != 0)
-        return lens_error_set(err, -ENOMEM, "no memory for the tables of %u lenses", pack->lenses);
+        pack_tables_alloc(&writer->pack, &writer->layout) != 0) {
+        lens_error_set(err, -ENOMEM, "no memory for the tables of %u lenses", pack->lenses);
+        return -ENOMEM;
+    }
     return 0;
 }
 

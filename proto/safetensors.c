@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,7 +126,7 @@ static int take_tensor(const char *name, const json_t *value, uint64_t data_byte
 
     if (strlen(name) > ST_MAX_NAME)
         return lens_error_set(err, -EBADMSG, "a tensor's name is too long: \"%.40s..\"", name);
-    strcpy(out->name, name);
+    snprintf(out->name, sizeof out->name, "%s", name);
     if (take_dtype(json_object_get(value, "dtype"), &out->dtype) != 0)
         return lens_error_set(err, -EBADMSG, "tensor %s: dtype is not one of F32 BF16 I8 U8 I32 I64", name);
     if (!json_is_array(shape) || json_array_size(shape) > ST_MAX_DIMS)
@@ -282,13 +283,12 @@ static char *padded(const char *text, uint64_t align, size_t *length)
 {
     size_t used = strlen(text);
     size_t whole = (size_t)((8 + used + align - 1) / align * align);
-    char *bytes = malloc(whole);
+    char *bytes = malloc(whole + 1);
     if (bytes == NULL)
         return NULL;
-    memset(bytes, ' ', whole);
     for (int i = 0; i < 8; i++)
         bytes[i] = (char)((uint64_t)(whole - 8) >> (8 * i));
-    memcpy(bytes + 8, text, used);
+    snprintf(bytes + 8, whole - 8 + 1, "%-*s", (int)(whole - 8), text);
     *length = whole;
     return bytes;
 }

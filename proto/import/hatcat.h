@@ -23,7 +23,7 @@ struct lens_hatcat_summary {
     uint32_t concepts_without_lens;               /* listed by the hierarchy, no file: skipped */
     uint32_t lenses_not_listed;                   /* file, but not in the hierarchy: roots */
     uint32_t several_parents;
-    uint32_t unreachable; /* lenses that can't be reached from layers 0 and 1 */
+    uint32_t unreachable;    /* lenses that can't be reached from layers 0 and 1 */
     char **unreachable_keys; /* `unreachable` strings, owned; see lens_hatcat_summary_free */
     uint64_t bytes_written;
 };

@@ -60,7 +60,7 @@ static int fill_names(struct import *import, struct lens_error *err)
     size_t bytes = 0;
     for (uint32_t i = 0; i < n; i++)
         bytes += concept_of(import, i)->name_length;
-    import->layer = malloc(n);
+    import->layer = malloc((size_t)n + 1);
     import->name_offsets = malloc(((size_t)n + 1) * sizeof *import->name_offsets);
     import->names = malloc(bytes + 1);
     if (import->layer == NULL || import->name_offsets == NULL || import->names == NULL)

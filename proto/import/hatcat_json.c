@@ -58,54 +58,81 @@ bool hatcat_path_stays_inside(const char *path)
 
 /* ------------------------------------------------------------------------------------------------------- metadata */
 
-/* A string, or a whole number as text; NULL when there is neither. */
-static char *scalar_text(const json_t *value)
+/* *out becomes a string, or a whole number as text; NULL when the value is neither. */
+static int scalar_text(const json_t *value, char **out)
 {
     char number[32];
-    if (json_is_string(value)) {
-        const char *text = json_string_value(value);
-        return pack_utf8_is_name(text, strlen(text)) ? strdup(text) : NULL;
+    const char *text = json_string_value(value);
+    *out = NULL;
+    if (json_is_integer(value)) {
+        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(value));
+        text = number;
     }
-    if (!json_is_integer(value))
-        return NULL;
-    snprintf(number, sizeof number, "%lld", (long long)json_integer_value(value));
-    return strdup(number);
+    if (text == NULL || !pack_utf8_is_name(text, strlen(text)))
+        return 0;
+    *out = strdup(text);
+    return *out != NULL ? 0 : -ENOMEM;
 }
 
 /* Sets *out from model_info.{name} or the top level, unless an earlier file did. */
-static void take_text(const json_t *root, const char *name, char **out)
+static int take_text(const json_t *root, const char *name, char **out)
 {
+    int rc = 0;
     if (*out == NULL)
-        *out = scalar_text(json_object_get(hatcat_json_object(root, "model_info"), name));
-    if (*out == NULL)
-        *out = scalar_text(json_object_get(root, name));
+        rc = scalar_text(json_object_get(hatcat_json_object(root, "model_info"), name), out);
+    if (rc == 0 && *out == NULL)
+        rc = scalar_text(json_object_get(root, name), out);
+    return rc;
 }
 
-static void append_scalar(char *source, const char *group, const char *name, const json_t *value)
+static int take_meta(const json_t *root, struct hatcat_info *out)
 {
-    char *text = scalar_text(value);
+    char *hidden_dim = NULL;
+    int rc = take_text(root, "model_id", &out->meta.model_id);
+    if (rc == 0)
+        rc = take_text(root, "model", &out->meta.model_id);
+    if (rc == 0)
+        rc = take_text(root, "tap_layer", &out->meta.tap_layer);
+    if (rc == 0)
+        rc = take_text(root, "tap_point", &out->meta.tap_point);
+    if (rc == 0)
+        rc = take_text(root, "hidden_dim", &hidden_dim);
+    if (hidden_dim != NULL && out->hidden_dim == 0)
+        out->hidden_dim = strtoull(hidden_dim, NULL, 10);
+    free(hidden_dim);
+    return rc;
+}
+
+static int append_scalar(char *source, const char *group, const char *name, const json_t *value)
+{
+    char *text;
     size_t used = strlen(source);
+    int rc = scalar_text(value, &text);
     if (text != NULL && pack_utf8_is_name(name, strlen(name)) &&
         used + strlen(group) + strlen(name) + strlen(text) + 4 < MAX_SOURCE_BYTES)
         snprintf(source + used, MAX_SOURCE_BYTES - used, " %s%s%s=%s", group, group[0] != '\0' ? "." : "", name, text);
     free(text);
+    return rc;
 }
 
-/* Keeps what the file says about itself: its scalars, one level deep. */
-static void append_source(char *source, const char *file, const json_t *root)
+/* Keeps what the file says about itself: its scalars, one level deep, as far as they fit. */
+static int append_source(char *source, const char *file, json_t *root)
 {
     const char *name;
     const char *inner_name;
     json_t *value;
     json_t *inner;
+    int rc = 0;
     size_t used = strlen(source);
     snprintf(source + used, MAX_SOURCE_BYTES - used, "; %s:", file);
-    json_object_foreach((json_t *)root, name, value)
+    json_object_foreach(root, name, value)
     {
-        append_scalar(source, "", name, value);
+        rc = rc != 0 ? rc : append_scalar(source, "", name, value);
         if (json_is_object(value) && pack_utf8_is_name(name, strlen(name)))
-            json_object_foreach(value, inner_name, inner) append_scalar(source, name, inner_name, inner);
+            json_object_foreach(value, inner_name, inner) rc =
+                rc != 0 ? rc : append_scalar(source, name, inner_name, inner);
     }
+    return rc;
 }
 
 static int take_lens_path(const json_t *root, struct hatcat_info *out, struct lens_error *err)
@@ -129,17 +156,10 @@ static int take_file(const char *directory, const char *name, struct hatcat_info
     int rc = hatcat_json_load(directory, name, &root, err);
     if (rc != 0 || root == NULL)
         return rc;
-    take_text(root, "model_id", &out->meta.model_id);
-    take_text(root, "model", &out->meta.model_id);
-    take_text(root, "tap_layer", &out->meta.tap_layer);
-    take_text(root, "tap_point", &out->meta.tap_point);
-    char *hidden_dim = NULL;
-    take_text(root, "hidden_dim", &hidden_dim);
-    if (hidden_dim != NULL && out->hidden_dim == 0)
-        out->hidden_dim = strtoull(hidden_dim, NULL, 10);
-    free(hidden_dim);
-    append_source(source, name, root);
-    rc = take_lens_path(root, out, err);
+    if (take_meta(root, out) != 0 || append_source(source, name, root) != 0)
+        rc = lens_error_set(err, -ENOMEM, "no memory for the metadata");
+    else
+        rc = take_lens_path(root, out, err);
     json_decref(root);
     return rc;
 }

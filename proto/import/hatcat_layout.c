@@ -79,34 +79,43 @@ static int take_lens_file(struct hatcat_tree *tree, const char *path, const char
     if (layer == NO_LAYER)
         return give_every_layer(tree, file, length, path, rank, err);
     int rc = hatcat_tree_intern_name(tree, file, length, layer, &concept, err);
-    return rc != 0 ? rc : give_lens(tree, concept, path, false, rank, err);
+    if (rc == 0)
+        rc = give_lens(tree, concept, path, false, rank, err);
+    if (rc != 0)
+        lens_error_prefix(err, "%s", path);
+    return rc;
 }
 
 /* Calls `take` for each name in a folder, with the full path. A folder that isn't there is an empty one. */
 typedef int (*take_fn)(struct hatcat_tree *tree, const char *path, const char *name, unsigned layer, int rank,
                        struct lens_error *err);
 
+static int take_name(struct hatcat_tree *tree, const char *folder, const char *name, unsigned layer, int rank,
+                     take_fn take, struct lens_error *err)
+{
+    char *path;
+    if (asprintf(&path, "%s/%s", folder, name) < 0)
+        return lens_error_set(err, -ENOMEM, "no memory for a path");
+    int rc = take(tree, path, name, layer, rank, err);
+    free(path);
+    return rc;
+}
+
 static int for_each_name(struct hatcat_tree *tree, const char *folder, unsigned layer, int rank, take_fn take,
                          struct lens_error *err)
 {
+    struct dirent **names;
     int rc = 0;
-    DIR *names = opendir(folder);
-    if (names == NULL && (errno == ENOENT || errno == ENOTDIR))
+    const int count = scandir(folder, &names, NULL, alphasort);
+    if (count < 0 && (errno == ENOENT || errno == ENOTDIR))
         return 0;
-    if (names == NULL)
+    if (count < 0)
         return lens_error_set(err, -errno, "%s: can't list it: %s", folder, strerror(errno));
-    for (const struct dirent *entry; rc == 0 && (entry = readdir(names)) != NULL;) {
-        char *path;
-        if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0) {
-            rc = lens_error_set(err, -ENOMEM, "no memory for a path");
-            break;
-        }
-        rc = take(tree, path, entry->d_name, layer, rank, err);
-        if (rc != 0)
-            lens_error_prefix(err, "%s", path);
-        free(path);
+    for (int i = 0; i < count; i++) {
+        rc = rc != 0 ? rc : take_name(tree, folder, names[i]->d_name, layer, rank, take, err);
+        free(names[i]);
     }
-    closedir(names);
+    free(names);
     return rc;
 }
 

@@ -171,8 +171,10 @@ static int allocate(struct hatcat_lens_reader *reader, struct lens_error *err)
     reader->gain = malloc(d * sizeof(float));
     reader->shift = malloc(d * sizeof(float));
     if (reader->w1 == NULL || reader->b1 == NULL || reader->w2 == NULL || reader->b2 == NULL || reader->w3 == NULL ||
-        reader->gain == NULL || reader->shift == NULL)
-        return lens_error_set(err, -ENOMEM, "no memory for one lens");
+        reader->gain == NULL || reader->shift == NULL) {
+        lens_error_set(err, -ENOMEM, "no memory for one lens");
+        return -ENOMEM;
+    }
     return 0;
 }
 

@@ -77,7 +77,7 @@ static int bridge(struct ordering *o)
             return rc;
     }
     for (uint32_t i = 0; i < tree->edge_count; i++) {
-        int32_t parent;
+        int32_t parent = -1;
         if (tree->concepts[tree->edges[i].child].path == NULL)
             continue;
         int rc = nearest_with_lens(o, (int32_t)tree->edges[i].parent, &parent);

@@ -128,8 +128,8 @@ static int take_parents(struct hatcat_tree *tree, json_t *child_to_parent, struc
     int rc = 0;
     json_object_foreach(child_to_parent, child_key, parent_key)
     {
-        uint32_t child;
-        uint32_t parent;
+        uint32_t child = 0;
+        uint32_t parent = 0;
         if (rc == 0)
             rc = hatcat_tree_intern(tree, child_key, &child, err);
         if (rc != 0)
@@ -152,8 +152,8 @@ static int take_children(struct hatcat_tree *tree, json_t *parent_to_children, s
     json_t *children;
     json_object_foreach(parent_to_children, parent_key, children)
     {
-        uint32_t parent;
-        uint32_t child;
+        uint32_t parent = 0;
+        uint32_t child = 0;
         if (!json_is_array(children))
             return lens_error_set(err, -EBADMSG, "parent_to_children of \"%.100s\" is no list", parent_key);
         int rc = hatcat_tree_intern(tree, parent_key, &parent, err);

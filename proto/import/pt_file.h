@@ -13,7 +13,7 @@
 #define LENS_PT_MAX_DIMS 4
 
 struct lens_pt_tensor {
-    const char *name; /* key in the state dict; for a bank "Concept/key" */
+    const char *name;      /* key in the state dict; for a bank "Concept/key" */
     enum lens_dtype dtype; /* F32, F16 or BF16; others are refused when read */
     uint32_t dims;
     uint64_t shape[LENS_PT_MAX_DIMS];
