@@ -225,7 +225,24 @@ static int fault_slab_create(struct lens_backend *base, const struct lens_model 
     return 0;
 }
 
+/* Empties the slots of a write that failed: neither what they held nor what was written is resident. */
+static void forget_slots(struct lens_slab *inner, const struct lens_slot_write *writes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t held = inner->lens_in[writes[i].slot], elsewhere = inner->slot_of[writes[i].lens];
+        if (held >= 0)
+            inner->slot_of[held] = -1;
+        if (elsewhere >= 0)
+            inner->lens_in[elsewhere] = -1;
+        inner->slot_of[writes[i].lens] = -1;
+        inner->lens_in[writes[i].slot] = -1;
+    }
+}
+
 struct late_report {
+    struct lens_slab *inner;
+    const struct lens_slot_write *writes;
+    uint32_t n;
     lens_slot_done_fn done;
     void *arg;
 };
@@ -234,16 +251,9 @@ static void report_late(void *arg, int status)
 {
     (void)status;
     struct late_report *report = arg;
-    report->done(report->arg, -EIO);
-}
-
-/* Unmaps what was just written, as a copy that failed after all would leave it. */
-static void forget_slots(struct lens_slab *inner, const struct lens_slot_write *writes, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        inner->slot_of[writes[i].lens] = -1;
-        inner->lens_in[writes[i].slot] = -1;
-    }
+    forget_slots(report->inner, report->writes, report->n);
+    if (report->done != NULL)
+        report->done(report->arg, -EIO);
 }
 
 static int fault_slot_write(struct lens_slab *base, const struct lens_slot_write *writes, uint32_t n,
@@ -252,15 +262,14 @@ static int fault_slot_write(struct lens_slab *base, const struct lens_slot_write
     struct lens_slab *inner = inner_of(base);
     enum fault fault = next_fault(backend_of(base), CALL_SLOT_WRITE);
     int r = raise_fault(fault, CALL_SLOT_WRITE, err);
-    if (r != 0)
+    if (r != 0) {
+        forget_slots(inner, writes, n);
         return r;
+    }
     if (fault != FAULT_LATE)
         return inner->backend->ops->slot_write(inner, writes, n, done, arg, err);
-    struct late_report report = {done, arg};
-    r = inner->backend->ops->slot_write(inner, writes, n, report_late, &report, err);
-    if (r == 0)
-        forget_slots(inner, writes, n);
-    return r;
+    struct late_report report = {inner, writes, n, done, arg};
+    return inner->backend->ops->slot_write(inner, writes, n, report_late, &report, err);
 }
 
 static int fault_run(struct lens_slab *base, struct lens_batch *batch, struct lens_error *err)

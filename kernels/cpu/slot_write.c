@@ -195,11 +195,21 @@ static void unmap(struct lens_slab *slab, uint32_t slot, uint32_t lens)
     slab->slot_of[lens] = -1;
 }
 
-/* Maps all writes; -EINVAL when two of them share a slot or a lens, which would run over each other. */
+static void unmap_all(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (writes[i].slot < slab->config.slots && writes[i].lens < slab->model.lenses)
+            unmap(slab, writes[i].slot, writes[i].lens);
+}
+
+/* Checks and maps all writes; -EINVAL also when two of them share a slot or a lens and would run over each other. */
 static int map_all(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n, struct lens_error *err)
 {
     for (uint32_t i = 0; i < n; i++) {
         const struct lens_slot_write *w = &writes[i];
+        int rc = check_write(slab, w, err);
+        if (rc != 0)
+            return rc;
         if (slab->lens_in[w->slot] >= 0 || slab->slot_of[w->lens] >= 0)
             return lens_error_set(err, -EINVAL, "slot %u or lens %u is written twice in one call", w->slot, w->lens);
         slab->lens_in[w->slot] = (int32_t)w->lens;
@@ -212,17 +222,10 @@ int cpu_slot_write(struct lens_slab *base, const struct lens_slot_write *writes,
                    void *arg, struct lens_error *err)
 {
     struct cpu_slab *slab = (struct cpu_slab *)base;
-    for (uint32_t i = 0; i < n; i++) {
-        int rc = check_write(base, &writes[i], err);
-        if (rc != 0)
-            return rc;
-    }
-    for (uint32_t i = 0; i < n; i++)
-        unmap(base, writes[i].slot, writes[i].lens);
+    unmap_all(base, writes, n);
     int rc = map_all(base, writes, n, err);
     if (rc != 0) {
-        for (uint32_t i = 0; i < n; i++)
-            unmap(base, writes[i].slot, writes[i].lens);
+        unmap_all(base, writes, n);
         return rc;
     }
     cpu_team_run(cpu_backend_of(base)->team, write_one, &(struct write_job){slab, writes}, n);

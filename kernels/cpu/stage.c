@@ -76,33 +76,39 @@ static void layernorm(float *x, uint32_t dim)
 }
 
 /* Four values as codes: the conversion rounds half to even. The clamp is for subnormal scales, which are coarse. */
-static __m128i codes_of(__m128 x, float scale)
+static __m128i codes_of(__m128 x, __m128 scale)
 {
-    __m128 code = _mm_div_ps(x, _mm_set1_ps(scale));
+    __m128 code = _mm_div_ps(x, scale);
     return _mm_cvtps_epi32(_mm_max_ps(_mm_min_ps(code, _mm_set1_ps(127.0f)), _mm_set1_ps(-127.0f)));
 }
 
-/* Per row symmetric int8: scale = max|x|/127. Codes as 16-bit numbers, or as bytes + 128. Returns the scale. */
+/* Puts n codes where the form wants them: 16-bit numbers, or bytes + 128. */
+static void put_codes(__m128i codes, enum cpu_x_form form, uint32_t d, uint32_t n, void *out)
+{
+    __m128i words = _mm_packs_epi32(codes, codes);
+    __m128i bytes = _mm_xor_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(-128));
+    if (form == CPU_X_U8)
+        memcpy((uint8_t *)out + d, &bytes, n);
+    else
+        memcpy((int16_t *)out + d, &words, n * sizeof(int16_t));
+}
+
+/* Per row symmetric int8: scale = max|x|/127. Returns the scale. */
 static float quantise(const float *x, uint32_t dim, enum cpu_x_form form, void *out)
 {
-    float most = 0.0f;
-    for (uint32_t d = 0; d < dim; d++)
-        most = fabsf(x[d]) > most ? fabsf(x[d]) : most;
-    float scale = most / 127.0f;
-    for (uint32_t d = 0; d < dim; d += 4) {
-        uint32_t n = dim - d < 4 ? dim - d : 4;
-        float four[4] = {0};
-        int32_t codes[4] = {0};
-        memcpy(four, x + d, n * sizeof *four);
-        if (scale > 0.0f)
-            _mm_storeu_si128((__m128i *)codes, codes_of(_mm_loadu_ps(four), scale));
-        for (uint32_t i = 0; i < n; i++) {
-            if (form == CPU_X_U8)
-                ((uint8_t *)out)[d + i] = (uint8_t)(codes[i] + 128);
-            else
-                ((int16_t *)out)[d + i] = (int16_t)codes[i];
-        }
+    float rest[4] = {0};
+    int32_t most = 0; /* the bits of finite magnitudes are ordered as they are, and integers vectorise */
+    for (uint32_t d = 0; d < dim; d++) {
+        int32_t size = (int32_t)(lens_f32_bits(x[d]) & 0x7fffffffu);
+        most = size > most ? size : most;
     }
+    float scale = lens_f32_from_bits((uint32_t)most) / 127.0f;
+    __m128 step = _mm_set1_ps(scale > 0.0f ? scale : 1.0f);
+    uint32_t whole = dim / 4 * 4;
+    for (uint32_t d = 0; d < whole; d += 4)
+        put_codes(codes_of(_mm_loadu_ps(x + d), step), form, d, 4, out);
+    memcpy(rest, x + whole, (dim - whole) * sizeof *rest);
+    put_codes(codes_of(_mm_loadu_ps(rest), step), form, whole, dim - whole, out);
     return scale;
 }
 
