@@ -96,16 +96,13 @@ extern const struct cpu_variant cpu_variant_avx512;
 extern const struct cpu_kernel cpu_kernel_avx512vnni;
 extern const struct cpu_kernel cpu_kernel_avx512bf16;
 
+/* What the avx512 variant uses without them; NULL as in `kernel`. For tests on processors that have them. */
+const struct cpu_kernel *cpu_avx512_base_kernel(enum lens_dtype dtype, enum lens_compute compute);
+
 /* The kernel of a variant for EXACT products with weights of `dtype` (F32 or BF16 for the second layer). */
 static inline const struct cpu_kernel *cpu_exact_kernel(const struct cpu_variant *variant, enum lens_dtype dtype)
 {
     return variant->kernel(dtype, LENS_COMPUTE_EXACT);
-}
-
-/* Where byte i of an int8 vector comes from when `lanes` units of four are ordered [4/group][lanes][group]. */
-static inline uint32_t cpu_grouped_byte(uint32_t lanes, uint32_t group, uint32_t i)
-{
-    return i / group % lanes * 4 + i / (lanes * group) * group + i % group;
 }
 
 /* A packed matrix's shape under a kernel. */

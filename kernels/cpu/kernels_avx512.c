@@ -147,6 +147,15 @@ static const struct cpu_kernel exact_i8 = {LENS_I8, CPU_X_F32, false, LANES, PAN
 static const struct cpu_kernel bf16_bf16 = {LENS_BF16, CPU_X_F32_ROUNDED, false, LANES, PANEL, 2, product_bf16};
 static const struct cpu_kernel int8_i8 = {LENS_I8, CPU_X_I16, true, LANES, PANEL, 2, product_int8};
 
+const struct cpu_kernel *cpu_avx512_base_kernel(enum lens_dtype dtype, enum lens_compute compute)
+{
+    if (compute == LENS_COMPUTE_EXACT)
+        return dtype == LENS_F32 ? &exact_f32 : dtype == LENS_BF16 ? &exact_bf16 : dtype == LENS_I8 ? &exact_i8 : NULL;
+    if (compute == LENS_COMPUTE_BF16)
+        return dtype == LENS_BF16 ? &bf16_bf16 : NULL;
+    return dtype == LENS_I8 ? &int8_i8 : NULL;
+}
+
 /* VDPBF16PS does 32 products a cycle or more on AMD (186 GMAC/s on two Zen 4 cores), but one every other cycle on
  * Intel (Emerald Rapids: 44 GMAC/s a core, where f32 multiplication over widened weights reaches 65 to 76). */
 static bool fast_bf16(void)
@@ -156,13 +165,11 @@ static bool fast_bf16(void)
 
 static const struct cpu_kernel *kernel_for(enum lens_dtype dtype, enum lens_compute compute)
 {
-    if (compute == LENS_COMPUTE_EXACT)
-        return dtype == LENS_F32 ? &exact_f32 : dtype == LENS_BF16 ? &exact_bf16 : dtype == LENS_I8 ? &exact_i8 : NULL;
-    if (compute == LENS_COMPUTE_BF16 && dtype == LENS_BF16)
-        return fast_bf16() ? &cpu_kernel_avx512bf16 : &bf16_bf16;
-    if (compute == LENS_COMPUTE_INT8 && dtype == LENS_I8)
-        return __builtin_cpu_supports("avx512vnni") ? &cpu_kernel_avx512vnni : &int8_i8;
-    return NULL;
+    if (dtype == LENS_BF16 && compute == LENS_COMPUTE_BF16 && fast_bf16())
+        return &cpu_kernel_avx512bf16;
+    if (dtype == LENS_I8 && compute == LENS_COMPUTE_INT8 && __builtin_cpu_supports("avx512vnni"))
+        return &cpu_kernel_avx512vnni;
+    return cpu_avx512_base_kernel(dtype, compute);
 }
 
 /* How a vector of int8 is reordered for a group: bytes within each quarter, then words over the whole vector. */
