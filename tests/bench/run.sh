@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs every CPU benchmark of a build and says where the figures went: run.sh [BUILD]
+# Runs every CPU benchmark of a build and says where the figures went: run.sh [BUILD] [--quick]
 #
+# --quick shows in two minutes that all of them run; its figures are too few to quote.
 # Needs about 20 GB under BUILD/bench for the packs it makes (kept for the next run) and ten minutes on a quiet
 # machine. LENS_BENCH_TREE names the concept tree; else the one of the real pack is taken where it lies beside the
 # repository, else one of the same shape is generated. Times are never judged here: the exit code says only whether
@@ -8,6 +9,7 @@
 set -u
 cd "$(dirname "$0")/../.."
 build=${1:-build}
+quick=${2:-}
 real_tree=../shared/data/first-light-tree.tsv
 if [ -z "${LENS_BENCH_TREE:-}" ] && [ -r "$real_tree" ]; then
     LENS_BENCH_TREE=$real_tree
@@ -24,12 +26,21 @@ bench() {
 
 began=$(date +%s)
 echo "tree: ${LENS_BENCH_TREE:-generated}; load: $(cut -d' ' -f1-3 /proc/loadavg) (figures mean little unless it is near 0)"
-bench read
-bench base --ms 150
-bench ipc
-bench allocs
-bench token
-bench import
+if [ "$quick" = --quick ]; then
+    bench read --rounds 3
+    bench base --quick --ms 30 --dtype bf16
+    bench ipc --count 20000
+    bench allocs --count 500
+    bench token --runs bf16:exact --rows 200
+    bench import --rounds 1
+else
+    bench read
+    bench base --ms 150
+    bench ipc
+    bench allocs
+    bench token
+    bench import
+fi
 printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
 if [ -n "$failed" ]; then
     echo "did not run to the end:$failed"

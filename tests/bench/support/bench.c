@@ -77,7 +77,7 @@ uint32_t bench_cpus(void)
     return allowed_count ? allowed_count : 1;
 }
 
-void bench_pin(uint32_t index)
+void bench_pin_thread(pid_t thread, uint32_t index)
 {
     uint32_t wanted = index % bench_cpus();
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
@@ -86,9 +86,20 @@ void bench_pin(uint32_t index)
         cpu_set_t one;
         CPU_ZERO(&one);
         CPU_SET(cpu, &one);
-        sched_setaffinity(0, sizeof one, &one);
+        sched_setaffinity(thread, sizeof one, &one);
         return;
     }
+}
+
+void bench_pin(uint32_t index)
+{
+    bench_pin_thread(0, index);
+}
+
+void bench_unpin(void)
+{
+    find_allowed();
+    sched_setaffinity(0, sizeof allowed, &allowed);
 }
 
 static int ascending(const void *a, const void *b)

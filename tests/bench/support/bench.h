@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 void bench_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
@@ -17,7 +18,9 @@ uint64_t bench_now_ns(void); /* CLOCK_MONOTONIC */
 
 /* Keeps the calling thread on the index-th processor it may use (modulo their number). */
 void bench_pin(uint32_t index);
-uint32_t bench_cpus(void); /* processors this process may use */
+void bench_pin_thread(pid_t thread, uint32_t index); /* of any process; 0 = the caller */
+void bench_unpin(void);                              /* the calling thread may run anywhere again */
+uint32_t bench_cpus(void);                           /* processors this process may use */
 
 static inline uint32_t bench_min(uint32_t a, uint32_t b)
 {

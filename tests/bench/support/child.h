@@ -14,8 +14,8 @@ struct bench_daemon {
     char directory[64], socket[80], log[4096];
 };
 
-/* Starts "../lensd" beside this program on a socket of its own with `pack` and further flags, on the second processor
- * alone when there is one, and waits until it says that it is ready. */
+/* Starts "../lensd" beside this program on a socket of its own with `pack` and further flags, waits until it says that
+ * it is ready, and keeps its engine thread on the second processor. */
 void bench_daemon_start(struct bench_daemon *daemon, const char *pack, const char *const *flags);
 void bench_daemon_stop(struct bench_daemon *daemon);
 

@@ -83,7 +83,7 @@ __attribute__((target("avx512f"))) static inline uint64_t total_avx512(const str
 {
     __m512i first = _mm512_add_epi64(_mm512_add_epi64(s->a, s->b), _mm512_add_epi64(s->c, s->d));
     __m512i second = _mm512_add_epi64(_mm512_add_epi64(t->a, t->b), _mm512_add_epi64(t->c, t->d));
-    return (uint64_t)_mm512_reduce_add_epi64(_mm512_add_epi64(first, second));
+    return (uint64_t)_mm512_reduce_or_epi64(_mm512_add_epi64(first, second));
 }
 
 __attribute__((target("avx512f"))) static inline void prefetch256(const unsigned char *at)
