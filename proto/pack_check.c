@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FINITE_BLOCK 256
+
 /* ---------------------------------------------------------------------------------------------------------- sizes */
 
 int pack_check_limits(const struct pack_shape *shape, struct lens_error *err)
@@ -189,12 +191,24 @@ int pack_key_index(const struct lens_pack *pack, uint32_t **out, struct lens_err
 
 /* -------------------------------------------------------------------------------------------------------- numbers */
 
+/* An exponent of all ones, and only that, carries into the top bit. A fixed number of rounds without a way out is what
+ * compilers turn into vector code. */
+static bool block_is_finite(const float *values)
+{
+    uint32_t carries = 0;
+    for (int i = 0; i < FINITE_BLOCK; i++)
+        carries |= (lens_f32_bits(values[i]) & 0x7f800000u) + 0x00800000u;
+    return carries >> 31 == 0;
+}
+
 size_t pack_first_not_finite(const float *values, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        if ((lens_f32_bits(values[i]) & 0x7f800000u) == 0x7f800000u)
-            return i;
-    return count;
+    size_t i = 0;
+    while (count - i >= FINITE_BLOCK && block_is_finite(values + i))
+        i += FINITE_BLOCK;
+    while (i < count && (lens_f32_bits(values[i]) & 0x7f800000u) != 0x7f800000u)
+        i++;
+    return i;
 }
 
 size_t pack_first_not_finite_bf16(const uint16_t *values, size_t count)

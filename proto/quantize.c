@@ -1,6 +1,8 @@
 /* See quantize.h. */
 #include "proto/quantize.h"
 
+#include "proto/dtype.h"
+
 #include <float.h>
 #include <math.h>
 
@@ -8,25 +10,35 @@
 #define LOG8_MIDDLE   128 /* the code of every weight of a row whose smallest and largest are the same */
 
 /* Half to even, for |x| < 2^22: adding 1.5*2^23 leaves no room for a fraction. */
-static float round_half_even(float x)
+static inline float round_half_even(float x)
 {
     const float shift = 12582912.0f;
-    float shifted = x + shift;
-    return shifted - shift;
+    return (x + shift) - shift;
+}
+
+/* Compared as integers, whose order is that of the magnitudes: compilers turn this into vector code. */
+static float largest_magnitude(const float *w, uint32_t n)
+{
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t magnitude = lens_f32_bits(w[i]) & 0x7fffffffu;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return lens_f32_from_bits(largest);
 }
 
 void lens_int8_encode(const float *w, uint32_t n, int8_t *codes, float *scale)
 {
-    float largest = 0;
-    for (uint32_t i = 0; i < n; i++)
-        largest = fabsf(w[i]) > largest ? fabsf(w[i]) : largest;
-    *scale = largest / 127.0f;
+    const float step = largest_magnitude(w, n) / 127.0f;
+    const float divisor = step > 0 ? step : 1; /* then all weights are 0, or too small for any code but 0 */
     for (uint32_t i = 0; i < n; i++) {
-        float code = *scale > 0 ? round_half_even(w[i] / *scale) : 0;
-        /* With a subnormal scale the quotient may pass 127. */
-        code = code > 127 ? 127 : code < -127 ? -127 : code;
-        codes[i] = (int8_t)code;
+        float code = round_half_even(w[i] / divisor);
+        /* With a subnormal step the quotient may pass 127. */
+        code = code < 127 ? code : 127;
+        code = code > -127 ? code : -127;
+        codes[i] = (int8_t)(int32_t)code;
     }
+    *scale = step;
 }
 
 static void log_range(const float *w, uint32_t n, float *log_min, float *log_max)
@@ -50,7 +62,8 @@ static uint8_t log_code(float magnitude, double log_min, double span)
         return 0;
     if (span <= 0)
         return LOG8_MIDDLE;
-    double code = nearbyint(255.0 - 254.0 * (log((double)magnitude) - log_min) / span);
+    const double shift = 6755399441055744.0; /* rounds as above, in f64 */
+    double code = (255.0 - 254.0 * (log((double)magnitude) - log_min) / span + shift) - shift;
     return (uint8_t)(code < 1 ? 1 : code > 255 ? 255 : code);
 }
 
