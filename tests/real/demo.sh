@@ -17,7 +17,7 @@ cleanup() {
     rm -rf "$work"
 }
 trap cleanup EXIT
-trap 'exit 1' INT TERM
+trap 'exit 1' INT TERM PIPE
 
 "$build/lensd" --socket "$work/lensd.sock" --pack "$pack" 2>"$work/log" &
 daemon=$!
