@@ -1,5 +1,6 @@
 /* Reading packs: every damaged or hostile file is refused with a sentence, and none can crash the reader. */
 #include "proto/pack.h"
+#include "proto/pack_tables.h"
 #include "proto/safetensors.h"
 #include "tests/unit/support/pack_files.h"
 
@@ -11,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <float.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -388,6 +390,26 @@ static void numbers_that_can_not_be_are_refused(void **state)
     expect_bad_entry(place, "role", 2, 1, "\x04", "role 4");
 }
 
+static void a_number_that_is_not_finite_is_found_wherever_it_stands(void **state)
+{
+    (void)state;
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    float values[700];
+    for (size_t i = 0; i < 700; i++)
+        values[i] = i % 2 ? -FLT_MAX : 0x1p-149f;
+    assert_int_equal(pack_first_not_finite(values, 700), 700);
+    assert_int_equal(pack_first_not_finite(values, 0), 0);
+    for (size_t at = 0; at < 700; at++) {
+        const float old = values[at];
+        values[at] = bad[at % 4];
+        values[699] = NAN;
+        assert_int_equal(pack_first_not_finite(values, 700), at);
+        assert_int_equal(pack_first_not_finite(values, at), at); /* it is outside */
+        values[699] = 1;
+        values[at] = old;
+    }
+}
+
 static void a_negative_scale_is_refused(void **state)
 {
     struct place *place = *state;
@@ -531,6 +553,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_cycle_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(names_that_can_not_be_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(numbers_that_can_not_be_are_refused, setup, teardown),
+        cmocka_unit_test(a_number_that_is_not_finite_is_found_wherever_it_stands),
         cmocka_unit_test_setup_teardown(a_negative_scale_is_refused, setup_int8, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_regular_file_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(ranges_of_w1_read_as_lens_by_lens, setup, teardown),
