@@ -59,8 +59,9 @@ int lensd_pool_create(struct lens_backend *backend, const struct lens_pack *pack
     pool->backend = backend;
     pool->slots = config->slots == 0 || config->slots > pack->lenses ? pack->lenses : config->slots;
     if (!allocate(pool)) {
+        lens_error_set(err, -ENOMEM, "no memory for the tables of a pool of %u slots", pool->slots);
         lensd_pool_destroy(pool);
-        return lens_error_set(err, -ENOMEM, "no memory for the tables of a pool of %u slots", pool->slots);
+        return -ENOMEM;
     }
     struct lens_model model;
     lens_model_of_pack(pack, &model);
