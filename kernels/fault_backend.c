@@ -111,7 +111,11 @@ static int parse_script(const char *script, struct fault_backend *backend, struc
         lines += *p == '\n';
     backend->rules = calloc(lines, sizeof *backend->rules);
     char *copy = strdup(script);
-    int r = backend->rules == NULL || copy == NULL ? lens_error_set(err, -ENOMEM, "no memory for a fault script") : 0;
+    if (backend->rules == NULL || copy == NULL) {
+        free(copy);
+        return lens_error_set(err, -ENOMEM, "no memory for a fault script");
+    }
+    int r = 0;
     char *rest = copy;
     for (unsigned number = 1; r == 0 && rest != NULL; number++) {
         char *line = strsep(&rest, "\n");

@@ -39,8 +39,9 @@ struct cpu_slab {
     const struct cpu_kernel *first, *second; /* layers 1 and 2 */
     struct cpu_matrix w1, w2;
     struct cpu_slot_layout layout;
-    uint8_t *slots; /* [config.slots] of layout.stride, huge pages */
-    size_t slots_bytes;
+    uint8_t *slots; /* [config.slots] of layout.stride, on huge pages inside `mapping` */
+    void *mapping;
+    size_t mapping_bytes;
     uint8_t *x; /* [max_batch_rows] of x_stride bytes in first->x_form, zero-padded */
     size_t x_stride;
     float *x_scale; /* [max_batch_rows] integer kernels */

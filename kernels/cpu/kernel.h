@@ -24,7 +24,7 @@
 #define CPU_ROW_CHUNK 64u
 
 /* f32 values a product may need as scratch: 32 steps of the widest panel. */
-#define CPU_WIDEN_FLOATS (64u * 128u)
+#define CPU_WIDEN_FLOATS (32u * 128u)
 
 #define CPU_MAX_LANES 16u
 #define CPU_MAX_PANEL 128u
@@ -105,6 +105,12 @@ static inline const struct cpu_kernel *cpu_exact_kernel(const struct cpu_variant
     return variant->kernel(dtype, LENS_COMPUTE_EXACT);
 }
 
+/* Elements of one 32-bit unit of weights. */
+static inline uint32_t cpu_depth(const struct cpu_kernel *kernel)
+{
+    return kernel->dtype == LENS_F32 ? 1 : kernel->dtype == LENS_BF16 ? 2 : 4;
+}
+
 /* A packed matrix's shape under a kernel. */
 struct cpu_matrix {
     uint32_t outputs, padded; /* as given, and up to whole vectors */
@@ -114,7 +120,7 @@ struct cpu_matrix {
 
 static inline struct cpu_matrix cpu_matrix_of(const struct cpu_kernel *kernel, uint32_t outputs, uint32_t dim)
 {
-    uint32_t depth = 4 / lens_dtype_bytes(kernel->dtype);
+    uint32_t depth = cpu_depth(kernel);
     struct cpu_matrix m = {.outputs = outputs, .dim = dim};
     m.padded = (outputs + kernel->lanes - 1) / kernel->lanes * kernel->lanes;
     m.units = (dim + depth - 1) / depth;

@@ -59,7 +59,7 @@ static inline __attribute__((always_inline)) size_t unit_bytes(enum kind kind)
 static inline __attribute__((always_inline)) vec weight(enum kind kind, const char *w, uint32_t k)
 {
     if (kind == KIND_F32)
-        return _mm256_loadu_ps((const float *)w);
+        return _mm256_loadu_ps((const float *)(const void *)w);
     if (kind == KIND_I8)
         return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(w + (size_t)k * 8))));
     __m256i pairs = load_words(w);
@@ -75,7 +75,7 @@ static inline __attribute__((always_inline)) void float_step(enum kind kind, uin
     for (uint32_t k = 0; k < depth; k++) {
         vec value[ROW_TILE];
         for (uint32_t r = 0; r < nr; r++)
-            value[r] = _mm256_set1_ps(((const float *)x[r])[(size_t)u * depth + k]);
+            value[r] = _mm256_set1_ps(((const float *)(const void *)x[r])[(size_t)u * depth + k]);
         for (uint32_t v = 0; v < nv; v++) {
             vec weights = weight(kind, w + v * sizeof(vec), k);
             if (nr > 1)
@@ -119,18 +119,18 @@ static inline __attribute__((always_inline)) void step(enum kind kind, uint32_t 
         float_step(kind, nv, nr, w, x, u, acc);
 }
 
-#include "kernels/cpu/tiles.h"
-#include "kernels/cpu/widen.h"
+#include "kernels/cpu/tiles.inc"
+#include "kernels/cpu/widen.inc"
 
 static void product_f32(const struct cpu_product *p)
 {
-    product_run(KIND_F32, p, BLOCK_STEPS);
+    product_run(KIND_F32, p);
 }
 
 static void product_bf16(const struct cpu_product *p)
 {
     if (p->n < WIDEN_BF16_ROWS)
-        product_run(KIND_BF16, p, BLOCK_STEPS);
+        product_run(KIND_BF16, p);
     else
         product_widened(KIND_BF16, p);
 }
@@ -138,14 +138,14 @@ static void product_bf16(const struct cpu_product *p)
 static void product_i8(const struct cpu_product *p)
 {
     if (p->n < WIDEN_I8_ROWS)
-        product_run(KIND_I8, p, BLOCK_STEPS);
+        product_run(KIND_I8, p);
     else
         product_widened(KIND_I8, p);
 }
 
 static void product_int8(const struct cpu_product *p)
 {
-    product_run(KIND_INT8, p, BLOCK_STEPS);
+    product_run(KIND_INT8, p);
 }
 
 enum { PANEL = PANEL_VECTORS * LANES };

@@ -2,7 +2,7 @@
  * sums in registers, and 8 loads of weights and 3 broadcasts for 24 multiplications.
  *
  * bf16 and int8 weights are widened in registers for few rows; for more, a block is widened once into scratch and
- * multiplied as f32 (widen.h). Widening is exact and the order of additions is the same: both give the same bits. */
+ * multiplied as f32 (widen.inc). Widening is exact and the order of additions is the same: both give the same bits. */
 #include "kernels/cpu/kernel.h"
 #include "kernels/cpu/tail.h"
 
@@ -66,7 +66,7 @@ static inline __attribute__((always_inline)) void float_step(enum kind kind, uin
     for (uint32_t k = 0; k < depth; k++) {
         vec value[ROW_TILE];
         for (uint32_t r = 0; r < nr; r++)
-            value[r] = _mm512_set1_ps(((const float *)x[r])[(size_t)u * depth + k]);
+            value[r] = _mm512_set1_ps(((const float *)(const void *)x[r])[(size_t)u * depth + k]);
         for (uint32_t v = 0; v < nv; v++) {
             vec weights = weight(kind, w + v * sizeof(vec), k);
             if (nr > 1)
@@ -110,18 +110,18 @@ static inline __attribute__((always_inline)) void step(enum kind kind, uint32_t 
         float_step(kind, nv, nr, w, x, u, acc);
 }
 
-#include "kernels/cpu/tiles.h"
-#include "kernels/cpu/widen.h"
+#include "kernels/cpu/tiles.inc"
+#include "kernels/cpu/widen.inc"
 
 static void product_f32(const struct cpu_product *p)
 {
-    product_run(KIND_F32, p, BLOCK_STEPS);
+    product_run(KIND_F32, p);
 }
 
 static void product_bf16(const struct cpu_product *p)
 {
     if (p->n < WIDEN_BF16_ROWS)
-        product_run(KIND_BF16, p, BLOCK_STEPS);
+        product_run(KIND_BF16, p);
     else
         product_widened(KIND_BF16, p);
 }
@@ -129,14 +129,14 @@ static void product_bf16(const struct cpu_product *p)
 static void product_i8(const struct cpu_product *p)
 {
     if (p->n < WIDEN_I8_ROWS)
-        product_run(KIND_I8, p, BLOCK_STEPS);
+        product_run(KIND_I8, p);
     else
         product_widened(KIND_I8, p);
 }
 
 static void product_int8(const struct cpu_product *p)
 {
-    product_run(KIND_INT8, p, BLOCK_STEPS);
+    product_run(KIND_INT8, p);
 }
 
 enum { PANEL = PANEL_VECTORS * LANES };

@@ -61,11 +61,11 @@ static inline __attribute__((always_inline)) void step(enum kind kind, uint32_t 
     }
 }
 
-#include "kernels/cpu/tiles.h"
+#include "kernels/cpu/tiles.inc"
 
 static void product(const struct cpu_product *p)
 {
-    product_run(KIND_BF16, p, 32);
+    product_run(KIND_BF16, p);
 }
 
 const struct cpu_kernel cpu_kernel_avx512bf16 = {LENS_BF16, CPU_X_BF16, false, LANES, PANEL_VECTORS *LANES, 2, product};

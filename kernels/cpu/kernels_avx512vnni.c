@@ -62,11 +62,11 @@ static inline __attribute__((always_inline)) void step(enum kind kind, uint32_t 
     }
 }
 
-#include "kernels/cpu/tiles.h"
+#include "kernels/cpu/tiles.inc"
 
 static void product(const struct cpu_product *p)
 {
-    product_run(KIND_INT8, p, 32);
+    product_run(KIND_INT8, p);
 }
 
 const struct cpu_kernel cpu_kernel_avx512vnni = {LENS_I8, CPU_X_U8, true, LANES, PANEL_VECTORS *LANES, 4, product};

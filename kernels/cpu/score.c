@@ -37,8 +37,8 @@ static void hidden_layer(const struct cpu_slab *slab, const uint8_t *slot, uint3
 {
     bool coded = slab->first->dtype == LENS_I8;
     struct cpu_hidden hidden = {
-        .scale = coded ? (const float *)(slot + slab->layout.scale) : NULL,
-        .bias = coded ? (const int32_t *)(slot + slab->layout.bias) : NULL,
+        .scale = coded ? (const void *)(slot + slab->layout.scale) : NULL,
+        .bias = coded ? (const void *)(slot + slab->layout.bias) : NULL,
         .b1 = slab->base.model.b1 + (size_t)lens * slab->w1.outputs,
         .outputs = slab->w1.outputs,
     };

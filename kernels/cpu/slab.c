@@ -46,34 +46,24 @@ static void prefault(uint8_t *memory, size_t bytes)
         touch[i] = 0;
 }
 
-/* `bytes` (a multiple of HUGE_PAGE) of zeroed memory on a huge page boundary, or NULL. */
-static uint8_t *map_huge(size_t bytes)
-{
-    uint8_t *wide =
-        mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (wide == MAP_FAILED)
-        return NULL;
-    size_t before = (HUGE_PAGE - (uintptr_t)wide % HUGE_PAGE) % HUGE_PAGE;
-    if (before > 0)
-        munmap(wide, before);
-    if (HUGE_PAGE - before > 0)
-        munmap(wide + before + bytes, HUGE_PAGE - before);
-    madvise(wide + before, bytes, MADV_HUGEPAGE);
-    prefault(wide + before, bytes);
-    return wide + before;
-}
-
 static int map_slots(struct cpu_slab *slab, struct lens_error *err)
 {
-    slab->slots_bytes = round_up(slab->layout.stride * slab->base.config.slots, HUGE_PAGE);
+    size_t bytes = round_up(slab->layout.stride * slab->base.config.slots, HUGE_PAGE);
     uint64_t available = cpu_memory_available();
-    if (available != 0 && slab->slots_bytes > available)
+    if (available != 0 && bytes > available)
         return lens_error_set(err, -ENOMEM, "%u slots need %zu MiB, and this machine has %llu MiB available",
-                              slab->base.config.slots, slab->slots_bytes >> 20, (unsigned long long)available >> 20);
-    slab->slots = map_huge(slab->slots_bytes);
-    if (slab->slots == NULL)
-        return lens_error_set(err, -ENOMEM, "could not map %zu MiB for %u slots", slab->slots_bytes >> 20,
-                              slab->base.config.slots);
+                              slab->base.config.slots, bytes >> 20, (unsigned long long)available >> 20);
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    /* one page more than needed, so that a huge page boundary lies inside */
+    /* cppcheck-suppress invalidFunctionArg ; anonymous memory has no descriptor */
+    uint8_t *mapping = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (mapping == MAP_FAILED)
+        return lens_error_set(err, -ENOMEM, "could not map %zu MiB for %u slots", bytes >> 20, slab->base.config.slots);
+    slab->mapping = mapping;
+    slab->mapping_bytes = bytes + HUGE_PAGE;
+    slab->slots = mapping + (HUGE_PAGE - (uintptr_t)mapping % HUGE_PAGE) % HUGE_PAGE;
+    madvise(slab->slots, bytes, MADV_HUGEPAGE);
+    prefault(slab->slots, bytes);
     return 0;
 }
 
@@ -118,8 +108,7 @@ static void lay_out(struct cpu_slab *slab)
     slab->layout.w2 = slab->layout.bias + tables;
     slab->layout.stride = round_up(slab->layout.w2 + slab->w2.bytes, 64);
 
-    uint32_t depth = 4 / lens_dtype_bytes(slab->first->dtype);
-    slab->x_stride = round_up((size_t)slab->w1.units * depth * cpu_x_bytes(slab->first->x_form), 64);
+    slab->x_stride = round_up((size_t)slab->w1.units * cpu_depth(slab->first) * cpu_x_bytes(slab->first->x_form), 64);
     slab->hidden_stride = (uint32_t)round_up(model->h1, 16);
     uint32_t units = slab->w1.units > slab->w2.units ? slab->w1.units : slab->w2.units;
     slab->row_stride = round_up((size_t)units * 4, 64) + 64; /* + 64: rows shouldn't share cache sets */
@@ -137,40 +126,40 @@ static void *zeroed(size_t n, size_t size)
     return memory;
 }
 
-static uint8_t *take(uint8_t **at, size_t bytes)
+/* The next `bytes` of a thread's memory; NULL while it is only being measured. */
+static void *take(uint8_t *memory, size_t *used, size_t bytes)
 {
-    uint8_t *memory = *at;
-    *at += round_up(bytes, 64);
-    return memory;
+    size_t at = *used;
+    *used += round_up(bytes, 64);
+    return memory != NULL ? memory + at : NULL;
 }
 
-/* Lays one thread's scratch out from `at`; returns its end (with at = NULL: its size). */
-static uint8_t *lay_scratch(const struct cpu_slab *slab, uint8_t *at, struct cpu_scratch *out)
+/* Lays one thread's scratch out in `memory`; returns its size. */
+static size_t lay_scratch(const struct cpu_slab *slab, uint8_t *memory, struct cpu_scratch *out)
 {
     const struct lens_model *model = &slab->base.model;
     size_t padded = slab->w1.padded > slab->w2.padded ? slab->w1.padded : slab->w2.padded;
-    size_t longest = model->dim > model->h1 ? model->dim : model->h1;
+    size_t longest = model->dim > model->h1 ? model->dim : model->h1, used = 0;
     uint32_t panel = slab->first->panel > slab->second->panel ? slab->first->panel : slab->second->panel;
-    out->acc = take(&at, CPU_ROW_CHUNK * padded * 4);
-    out->hidden = (float *)take(&at, (size_t)CPU_ROW_CHUNK * slab->hidden_stride * sizeof(float));
-    out->widen = (float *)take(&at, CPU_WIDEN_FLOATS * sizeof(float));
-    out->row = (float *)take(&at, longest * sizeof(float));
-    out->rows = take(&at, panel * slab->row_stride);
-    out->zeros = take(&at, slab->row_stride);
-    return at;
+    out->acc = take(memory, &used, CPU_ROW_CHUNK * padded * 4);
+    out->hidden = take(memory, &used, (size_t)CPU_ROW_CHUNK * slab->hidden_stride * sizeof(float));
+    out->widen = take(memory, &used, (size_t)CPU_WIDEN_FLOATS * sizeof(float));
+    out->row = take(memory, &used, longest * sizeof(float));
+    out->rows = take(memory, &used, panel * slab->row_stride);
+    out->zeros = take(memory, &used, slab->row_stride);
+    return used;
 }
 
 static int allocate_scratch(struct cpu_slab *slab)
 {
     struct cpu_scratch measure;
-    size_t each = (size_t)(lay_scratch(slab, NULL, &measure) - (uint8_t *)NULL);
+    size_t each = lay_scratch(slab, NULL, &measure);
     slab->scratch = calloc(slab->threads, sizeof *slab->scratch);
     slab->scratch_memory = zeroed(slab->threads, each);
     if (slab->scratch == NULL || slab->scratch_memory == NULL)
         return -ENOMEM;
-    uint8_t *at = slab->scratch_memory;
     for (uint32_t i = 0; i < slab->threads; i++)
-        at = lay_scratch(slab, at, &slab->scratch[i]);
+        lay_scratch(slab, (uint8_t *)slab->scratch_memory + each * i, &slab->scratch[i]);
     return 0;
 }
 
@@ -198,8 +187,8 @@ void cpu_slab_destroy(struct lens_slab *base)
         return;
     struct cpu_slab *slab = (struct cpu_slab *)base;
     lens_cascade_destroy(base);
-    if (slab->slots != NULL)
-        munmap(slab->slots, slab->slots_bytes);
+    if (slab->mapping != NULL)
+        munmap(slab->mapping, slab->mapping_bytes);
     free(slab->x);
     free(slab->x_scale);
     free(slab->staged);

@@ -115,8 +115,8 @@ static void write_w1(const struct cpu_slab *slab, const struct lens_slot_write *
 {
     const struct cpu_kernel *kernel = slab->first;
     uint8_t *slot = cpu_slot(slab, w->slot);
-    float *scales = (float *)(slot + slab->layout.scale);
-    int32_t *bias = (int32_t *)(slot + slab->layout.bias);
+    float *scales = (void *)(slot + slab->layout.scale);
+    int32_t *bias = (void *)(slot + slab->layout.bias);
     const void *rows[CPU_MAX_PANEL];
     for (uint32_t first = 0; first < slab->w1.padded; first += kernel->panel) {
         uint32_t width = panel_width(kernel, &slab->w1, first);

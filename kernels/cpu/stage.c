@@ -114,7 +114,7 @@ static float quantise(const float *x, uint32_t dim, enum cpu_x_form form, void *
 
 static void keep(struct cpu_slab *slab, uint32_t row, const float *x, uint32_t dim)
 {
-    uint8_t *out = slab->x + slab->x_stride * row;
+    void *out = slab->x + slab->x_stride * row;
     enum cpu_x_form form = slab->first->x_form;
     switch (form) {
     case CPU_X_F32:

@@ -15,7 +15,7 @@ static inline float tail_relu(float v)
     return 0.0f > v ? 0.0f : v;
 }
 
-static void tail_hidden(const struct cpu_hidden *hidden, bool integer, float *out)
+static inline void tail_hidden(const struct cpu_hidden *hidden, bool integer, float *out)
 {
     const float *b1 = hidden->b1, *scale = hidden->scale;
     if (integer) {
@@ -36,7 +36,7 @@ static void tail_hidden(const struct cpu_hidden *hidden, bool integer, float *ou
     }
 }
 
-static float tail_logit(const float *acc, const float *b2, const float *w3, float b3, uint32_t h2)
+static inline float tail_logit(const float *acc, const float *b2, const float *w3, float b3, uint32_t h2)
 {
     float sums[TAIL_SUMS] = {0};
     uint32_t whole = h2 / TAIL_SUMS * TAIL_SUMS;

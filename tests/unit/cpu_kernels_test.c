@@ -4,6 +4,7 @@
 #include "kernels/cpu/team.h"
 #include "tests/unit/support/conformance_rig.h"
 
+#include <emmintrin.h>
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -34,7 +35,7 @@ static void *room(size_t bytes)
 /* Where element (output, d) lies in a packed matrix, in bytes. */
 static size_t place(const struct cpu_kernel *k, const struct cpu_matrix *m, uint32_t output, uint32_t d)
 {
-    uint32_t bytes = lens_dtype_bytes(k->dtype), depth = 4 / bytes, part = d % depth, lane = output % k->lanes;
+    uint32_t depth = cpu_depth(k), bytes = 4 / depth, part = d % depth, lane = output % k->lanes;
     uint32_t panel = output / k->panel, left = m->padded - panel * k->panel;
     uint32_t width = left < k->panel ? left : k->panel;
     size_t unit = (size_t)panel * k->panel * m->units + (size_t)(d / depth) * width;
@@ -123,7 +124,7 @@ static void check_product(const struct cpu_kernel *kernel, uint32_t outputs, uin
 {
     struct product_case c = {.kernel = kernel, .matrix = cpu_matrix_of(kernel, outputs, dim), .n = n};
     const void *rows[CPU_ROW_CHUNK];
-    c.x_stride = (size_t)c.matrix.units * (4 / lens_dtype_bytes(kernel->dtype)) * cpu_x_bytes(kernel->x_form);
+    c.x_stride = (size_t)c.matrix.units * cpu_depth(kernel) * cpu_x_bytes(kernel->x_form);
     c.weights = room(c.matrix.bytes);
     c.x = room(c.x_stride * n);
     c.w = room((size_t)outputs * dim * sizeof(double));
@@ -236,7 +237,7 @@ static void check_pack(const struct cpu_variant *variant, uint32_t lanes, uint32
     for (uint32_t l = 0; l < lanes; l++)
         rows[l] = bytes + (size_t)l * (first + n) * 4;
     variant->pack(rows, first, n, group, out, stride);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    _mm_sfence();
     for (uint32_t u = 0; u < n; u++) {
         for (uint32_t lane = 0; lane < lanes; lane++) {
             for (uint32_t b = 0; b < 4; b++) {

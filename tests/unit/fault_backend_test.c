@@ -135,6 +135,7 @@ static void slab_create_fails_when_told_to(void **state)
     struct lens_slab *slab = NULL;
     struct lens_error err = {0};
     assert_int_equal(open_faulty("slab_create 1 enomem", 1, &backend, &err), 0);
+    assert_non_null(backend);
     assert_int_equal(backend->ops->slab_create(backend, &model->model, &config, &slab, &err), -ENOMEM);
     assert_null(slab);
     assert_non_null(strstr(err.text, "slab_create"));
