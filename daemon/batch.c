@@ -70,7 +70,7 @@ static void add_job(struct lensd_batch *batch, struct lensd_session *session, st
                     uint64_t pending, const struct lens_submit_descriptor *d)
 {
     uint32_t j = batch->run.n_jobs++;
-    batch->entries[j] = (struct lensd_batch_entry){session, sequence, pending, lensd_now_ns()};
+    batch->entries[j] = (struct lensd_batch_entry){session, sequence, pending};
     batch->deadlines[j] = d->deadline_ns;
     struct lens_row_out *rows = batch->rows + batch->n_rows;
     for (uint32_t i = 0; i < d->rows; i++) {
@@ -139,6 +139,7 @@ bool lensd_batch_assemble(struct lensd_batch *batch, struct lensd_session **sess
 {
     batch->run.n_jobs = 0;
     batch->n_rows = 0;
+    batch->picked_ns = lensd_now_ns();
     for (uint32_t i = 0; i < n; i++)
         sessions[i]->pending_scan = sessions[i]->pending_tail;
     bool progress = true;

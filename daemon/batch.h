@@ -11,7 +11,6 @@ struct lensd_batch_entry {
     struct lensd_session *session;
     struct lensd_sequence *sequence;
     uint64_t pending; /* its place in the session's pending queue */
-    uint64_t picked_ns;
 };
 
 struct lensd_batch {
@@ -22,6 +21,7 @@ struct lensd_batch {
     uint64_t *deadlines;               /* [max_rows] */
     struct lens_row_out *rows;         /* [max_rows] */
     uint32_t n_rows;
+    uint64_t picked_ns;                /* when its submissions stopped queueing */
     struct lens_detection *detections; /* [max_rows, LENS_MAX_TOP_K] */
     uint32_t *expanded;                /* [max_rows, LENSD_EXPANDED_MAX], touched as needed */
     uint32_t *misses;                  /* grows with the largest pack, between batches */

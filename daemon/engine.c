@@ -12,7 +12,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define IDLE_MS 1000 /* the heartbeat's period while nothing happens */
+#define IDLE_MS     1000 /* the heartbeat's period while nothing happens */
+#define CLOCK_TURNS 16   /* idle turns between two looks at the clock */
 
 /* Work of the loop thread (one at a time: only that thread makes calls) that must run between two batches. */
 struct call {
@@ -289,7 +290,8 @@ static bool catch_up(struct lensd_engine *engine)
 /* One round: calls, new descriptors, one batch. True when there was work. */
 static bool turn(struct lensd_engine *engine)
 {
-    atomic_fetch_add_explicit(&engine->heartbeat, 1, memory_order_relaxed);
+    uint64_t beat = atomic_load_explicit(&engine->heartbeat, memory_order_relaxed);
+    atomic_store_explicit(&engine->heartbeat, beat + 1, memory_order_relaxed);
     answer_call(engine);
     intake_all(engine);
     return run_one_batch(engine);
@@ -332,28 +334,35 @@ static bool drained(struct lensd_engine *engine, bool worked)
     return atomic_load(&engine->stopping) && (!worked || lensd_now_ns() >= atomic_load(&engine->stop_at_ns));
 }
 
+/* How long nothing has happened. Reading the clock costs as much as a turn, so it is read now and then. */
+struct idling {
+    uint64_t turns, since_ns;
+};
+
+static bool spun_long_enough(struct idling *idle, uint64_t spin_ns)
+{
+    if (idle->turns++ == 0)
+        idle->since_ns = lensd_now_ns();
+    return spin_ns == 0 || (idle->turns % CLOCK_TURNS == 0 && lensd_now_ns() - idle->since_ns >= spin_ns);
+}
+
 static void *engine_main(void *arg)
 {
     struct lensd_engine *engine = arg;
     uint64_t spin_ns = (uint64_t)engine->config.spin_us * 1000;
-    uint64_t last_work = lensd_now_ns();
+    struct idling idle = {0};
     for (;;) {
         bool worked = turn(engine);
         if (drained(engine, worked))
             break;
-        uint64_t now = lensd_now_ns();
-        if (worked) {
-            last_work = now;
-            continue;
-        }
-        if (catch_up(engine))
-            continue;
-        if (now - last_work < spin_ns) {
+        if (worked || catch_up(engine)) {
+            idle.turns = 0;
+        } else if (spun_long_enough(&idle, spin_ns)) {
+            sleep_until_work(engine);
+            idle.turns = 0;
+        } else {
             __builtin_ia32_pause();
-            continue;
         }
-        sleep_until_work(engine);
-        last_work = lensd_now_ns();
     }
     return NULL;
 }

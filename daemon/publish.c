@@ -81,7 +81,7 @@ static void publish_row(struct lensd_batch *batch, const struct lensd_batch_entr
     struct lens_result slot;
     bool room = lens_ring_server_reserve(&session->ring, &slot);
     uint32_t stored = out->n_expanded < out->expanded_capacity ? out->n_expanded : out->expanded_capacity;
-    uint64_t submitted = submitted_at(session, d, entry->picked_ns);
+    uint64_t submitted = submitted_at(session, d, batch->picked_ns);
     header.token_id = token_of(session, d, row);
     header.status = out->status;
     header.reason = out->reason;
@@ -96,7 +96,7 @@ static void publish_row(struct lensd_batch *batch, const struct lensd_batch_entr
     }
     uint64_t now = lensd_now_ns();
     header.timing = (struct lens_row_timing){
-        .queue = entry->picked_ns - submitted,
+        .queue = batch->picked_ns - submitted,
         .copy_in = timing->copy_in,
         .base = timing->base,
         .load = batch->load_ns,
@@ -105,15 +105,16 @@ static void publish_row(struct lensd_batch *batch, const struct lensd_batch_entr
         .copy_out = now - begin,
         .total = now - submitted,
     };
+    if (room) {
+        *slot.header = header;
+        lens_ring_server_publish(&session->ring);
+        session->wake = true;
+    } else {
+        count_drop(batch, session);
+    }
+    /* after publishing: the client needn't wait for our bookkeeping */
     lensd_statistics_add(session->statistics, &header);
     lensd_statistics_add(batch->statistics, &header);
-    if (!room) {
-        count_drop(batch, session);
-        return;
-    }
-    *slot.header = header;
-    lens_ring_server_publish(&session->ring);
-    session->wake = true;
 }
 
 /* The sequence goes on with what the job retained. */

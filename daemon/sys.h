@@ -25,7 +25,7 @@ int lensd_fallocate(int fd, off_t length);
 int lensd_add_seals(int fd, int seals);
 int lensd_mmap_shared(int fd, size_t length, void **out);
 int lensd_eventfd(unsigned initial, int flags);
-int lensd_accept(int fd);                     /* nonblocking, close on exec */
+int lensd_accept(int fd); /* nonblocking, close on exec */
 ssize_t lensd_recvmsg(int fd, struct msghdr *message, int flags);
 ssize_t lensd_sendmsg(int fd, const struct msghdr *message, int flags);
 
