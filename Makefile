@@ -53,6 +53,7 @@ BENCHES     := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/benc
 TEST_LIB    := $(call obj,$(wildcard tests/unit/support/*.c))
 BENCH_LIB   := $(call obj,$(wildcard tests/bench/support/*.c))
 
+$(BUILD)/obj/proto/quantize.o:           KOPT := $(if $(SAN),,-O3) -ffp-contract=off
 # Instruction sets are chosen at run time; only these files are compiled for them.
 $(BUILD)/obj/kernels/cpu/%_avx2.o:        ARCH := -mavx2 -mfma -mf16c
 $(BUILD)/obj/kernels/cpu/%_avx512.o:      ARCH := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c

@@ -57,7 +57,7 @@ static int call_engine(struct lensd_engine *engine, int (*run)(struct lensd_engi
 {
     struct call call = {.run = run, .arg = arg, .err = err};
     pthread_mutex_lock(&engine->lock);
-    engine->call = &call;
+    engine->call = &call; /* cppcheck-suppress autoVariables ; we wait below until it is done */
     atomic_store_explicit(&engine->has_call, true, memory_order_release);
     kick(engine);
     while (!call.done)
