@@ -139,11 +139,12 @@ unit: all tests ## run the unit tests of this build
 e2e: all ## run the end-to-end tests against this build
 	$(PYTHON) tests/run.py --build $(BUILD) e2e
 
+# Python's own safetensors library, for the test that opens our packs with it.
+TEST_VENV := build/test-venv/.ready
+
 check: check-deps $(TEST_VENV) ## everything CI runs: style, analysis, all tests plain, under ASan+UBSan and under TSan
 	@tests/check.sh
 
-# Python's own safetensors library, for the test that opens our packs with it.
-TEST_VENV := build/test-venv/.ready
 $(TEST_VENV): tests/e2e/requirements.txt | check-deps
 	$(PYTHON) -m venv build/test-venv
 	build/test-venv/bin/pip install -q -r $< || echo "no safetensors from PyPI: the test that opens packs with it will be skipped"
