@@ -34,16 +34,19 @@ uint64_t cpu_memory_available(void)
     return kilobytes * 1024;
 }
 
-/* Pages must be there before the first score: a first touch costs far more than a read. */
-static void prefault(uint8_t *memory, size_t bytes)
+/* Pages must be there before the first score: a first touch costs far more than a read. -ENOMEM when they can't be. */
+static int prefault(uint8_t *memory, size_t bytes)
 {
 #ifdef MADV_POPULATE_WRITE
     if (madvise(memory, bytes, MADV_POPULATE_WRITE) == 0)
-        return;
+        return 0;
+    if (errno != EINVAL) /* kernels before 5.14 don't know it */
+        return -ENOMEM;
 #endif
     volatile uint8_t *touch = memory;
     for (size_t i = 0; i < bytes; i += 4096)
         touch[i] = 0;
+    return 0;
 }
 
 static int map_slots(struct cpu_slab *slab, struct lens_error *err)
@@ -63,7 +66,9 @@ static int map_slots(struct cpu_slab *slab, struct lens_error *err)
     slab->mapping_bytes = bytes + HUGE_PAGE;
     slab->slots = mapping + (HUGE_PAGE - (uintptr_t)mapping % HUGE_PAGE) % HUGE_PAGE;
     madvise(slab->slots, bytes, MADV_HUGEPAGE);
-    prefault(slab->slots, bytes);
+    if (prefault(slab->slots, bytes) != 0)
+        return lens_error_set(err, -ENOMEM, "this machine has no %zu MiB for %u slots", bytes >> 20,
+                              slab->base.config.slots);
     return 0;
 }
 

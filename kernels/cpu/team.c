@@ -11,6 +11,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -125,6 +126,22 @@ void cpu_team_close(struct cpu_team *team)
     free(team);
 }
 
+/* Starts a worker that takes no signals: they belong to the program's own threads. */
+static int start_worker(struct worker *worker)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&worker->thread, NULL, worker_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0)
+        return rc;
+    char name[16];
+    snprintf(name, sizeof name, "lens-cpu-%u", worker->index % 1000);
+    pthread_setname_np(worker->thread, name);
+    return 0;
+}
+
 int cpu_team_open(uint32_t threads, struct cpu_team **out, struct lens_error *err)
 {
     *out = NULL;
@@ -137,15 +154,12 @@ int cpu_team_open(uint32_t threads, struct cpu_team **out, struct lens_error *er
         struct worker *worker = &team->workers[i];
         worker->team = team;
         worker->index = i + 1;
-        int rc = pthread_create(&worker->thread, NULL, worker_main, worker);
+        int rc = start_worker(worker);
         if (rc != 0) {
             cpu_team_close(team);
             return lens_error_set(err, -rc, "could not start worker thread %u of %u: %s", i + 1, threads - 1,
                                   strerror(rc));
         }
-        char name[16];
-        snprintf(name, sizeof name, "lens-cpu-%u", (i + 1) % 1000);
-        pthread_setname_np(worker->thread, name);
         team->started++;
     }
     *out = team;
