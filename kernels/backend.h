@@ -194,6 +194,13 @@ struct lens_slab {
     struct lens_cascade *cascade; /* NULL for backends with a run of their own */
 };
 
+/* Backends say through this where a lens is now (-1 = nowhere): the daemon's loop thread looks at slot_of meanwhile, to
+ * tell people, and nothing depends on which moment it sees. */
+static inline void lens_slab_place(struct lens_slab *slab, uint32_t lens, int32_t slot)
+{
+    __atomic_store_n(&slab->slot_of[lens], slot, __ATOMIC_RELAXED);
+}
+
 /* ---- the backends ----------------------------------------------------------------------------------------------- */
 
 struct lens_cpu_options {

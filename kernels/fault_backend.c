@@ -235,10 +235,10 @@ static void forget_slots(struct lens_slab *inner, const struct lens_slot_write *
     for (uint32_t i = 0; i < n; i++) {
         int32_t held = inner->lens_in[writes[i].slot], elsewhere = inner->slot_of[writes[i].lens];
         if (held >= 0)
-            inner->slot_of[held] = -1;
+            lens_slab_place(inner, (uint32_t)held, -1);
         if (elsewhere >= 0)
             inner->lens_in[elsewhere] = -1;
-        inner->slot_of[writes[i].lens] = -1;
+        lens_slab_place(inner, writes[i].lens, -1);
         inner->lens_in[writes[i].slot] = -1;
     }
 }

@@ -188,11 +188,11 @@ static int check_write(const struct lens_slab *slab, const struct lens_slot_writ
 static void unmap(struct lens_slab *slab, uint32_t slot, uint32_t lens)
 {
     if (slab->lens_in[slot] >= 0)
-        slab->slot_of[slab->lens_in[slot]] = -1;
+        lens_slab_place(slab, (uint32_t)slab->lens_in[slot], -1);
     slab->lens_in[slot] = -1;
     if (slab->slot_of[lens] >= 0)
-        slab->lens_in[slab->slot_of[lens]] = -1;
-    slab->slot_of[lens] = -1;
+        slab->lens_in[lens_slab_place(slab, (uint32_t)(lens]), -1);
+    lens_slab_place(slab, lens, -1);
 }
 
 static void unmap_all(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n)
@@ -213,7 +213,7 @@ static int map_all(struct lens_slab *slab, const struct lens_slot_write *writes,
         if (slab->lens_in[w->slot] >= 0 || slab->slot_of[w->lens] >= 0)
             return lens_error_set(err, -EINVAL, "slot %u or lens %u is written twice in one call", w->slot, w->lens);
         slab->lens_in[w->slot] = (int32_t)w->lens;
-        slab->slot_of[w->lens] = (int32_t)w->slot;
+        lens_slab_place(slab, w->lens, (int32_t)w->slot);
     }
     return 0;
 }
