@@ -191,7 +191,7 @@ static void unmap(struct lens_slab *slab, uint32_t slot, uint32_t lens)
         lens_slab_place(slab, (uint32_t)slab->lens_in[slot], -1);
     slab->lens_in[slot] = -1;
     if (slab->slot_of[lens] >= 0)
-        slab->lens_in[lens_slab_place(slab, (uint32_t)(lens]), -1);
+        slab->lens_in[slab->slot_of[lens]] = -1;
     lens_slab_place(slab, lens, -1);
 }
 
