@@ -1,7 +1,8 @@
 /* The .pt reader: what PyTorch writes is read exactly; anything else is refused by name, executed never, and cannot
- * crash it. Zips are put together here byte by byte, so that each lie can be told on its own. */
+ * crash it. Its files are put together byte by byte (pt_build.h). */
 #include "proto/import/pt_file.h"
 #include "tests/unit/support/pack_files.h"
+#include "tests/unit/support/pt_build.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,160 +23,15 @@
 #define BAD  "tests/fixtures/bad/"
 #define GOOD "tests/fixtures/hatcat-small/layer0/Matter.pt"
 
-/* ------------------------------------------------------------------------------------------------------ a tiny zip */
-
-struct bytes {
-    unsigned char data[1 << 16];
-    size_t length;
-};
-
-static void put(struct bytes *to, const void *data, size_t length)
-{
-    assert_true(to->length + length <= sizeof to->data);
-    if (length > 0)
-        memcpy(to->data + to->length, data, length);
-    to->length += length;
-}
-
-static void put_int(struct bytes *to, uint64_t value, int size)
-{
-    unsigned char little[8];
-    for (int i = 0; i < size; i++)
-        little[i] = (unsigned char)(value >> (8 * i));
-    put(to, little, (size_t)size);
-}
-
-static void put_text(struct bytes *to, const char *text)
-{
-    put(to, text, strlen(text));
-}
-
-static uint32_t crc_of(const unsigned char *data, size_t length)
-{
-    uint32_t crc = UINT32_MAX;
-    for (size_t i = 0; i < length; i++) {
-        crc ^= data[i];
-        for (int k = 0; k < 8; k++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-    }
-    return ~crc;
-}
-
-struct entry {
-    const char *name;
-    const void *data;
-    size_t length;
-    uint32_t claimed; /* size in the directory when not 0 */
-    uint32_t same_as; /* 1 + index of an entry whose bytes this one shares */
-    uint32_t flags, method;
-    bool bad_crc;
-};
-
-static void put_header(struct bytes *to, const struct entry *e, bool central, uint32_t offset)
-{
-    const uint32_t size = e->claimed != 0 ? e->claimed : (uint32_t)e->length;
-    put_int(to, central ? 0x02014b50 : 0x04034b50, 4);
-    if (central)
-        put_int(to, 20, 2);
-    put_int(to, 20, 2);
-    put_int(to, e->flags, 2);
-    put_int(to, e->method, 2);
-    put_int(to, 0x210000, 4);
-    put_int(to, crc_of(e->data, e->length) ^ (e->bad_crc ? 1 : 0), 4);
-    put_int(to, size, 4);
-    put_int(to, size, 4);
-    put_int(to, strlen(e->name), 2);
-    put_int(to, 0, 2);
-    if (central) {
-        put_int(to, 0, 6); /* comment, disk, internal attributes */
-        put_int(to, 0, 4);
-        put_int(to, offset, 4);
-    }
-    put_text(to, e->name);
-}
-
-static void zip_of(struct bytes *to, const struct entry *entries, size_t count)
-{
-    uint32_t offsets[16];
-    to->length = 0;
-    for (size_t i = 0; i < count; i++) {
-        offsets[i] = entries[i].same_as != 0 ? offsets[entries[i].same_as - 1] : (uint32_t)to->length;
-        if (entries[i].same_as != 0)
-            continue;
-        put_header(to, &entries[i], false, 0);
-        put(to, entries[i].data, entries[i].length);
-    }
-    const uint32_t directory = (uint32_t)to->length;
-    for (size_t i = 0; i < count; i++)
-        put_header(to, &entries[i], true, offsets[i]);
-    const uint32_t directory_bytes = (uint32_t)to->length - directory;
-    put_int(to, 0x06054b50, 4);
-    put_int(to, 0, 4);
-    put_int(to, count, 2);
-    put_int(to, count, 2);
-    put_int(to, directory_bytes, 4);
-    put_int(to, directory, 4);
-    put_int(to, 0, 2);
-}
-
-/* -------------------------------------------------------------------------------------------------------- a pickle */
-
-static void put_unicode(struct bytes *to, const char *text)
-{
-    put_text(to, "X");
-    put_int(to, strlen(text), 4);
-    put_text(to, text);
-}
-
-static void put_number(struct bytes *to, int32_t value)
-{
-    put_text(to, "J");
-    put_int(to, (uint32_t)value, 4);
-}
-
-static void put_numbers(struct bytes *to, const int32_t *values, int count)
-{
-    put_text(to, "(");
-    for (int i = 0; i < count; i++)
-        put_number(to, values[i]);
-    put_text(to, "t");
-}
-
-/* ('storage', torch.{type}, key, 'cpu', elements) as a persistent id */
-static void put_storage(struct bytes *to, const char *type, const char *key, int32_t elements)
-{
-    put_text(to, "(");
-    put_unicode(to, "storage");
-    put_text(to, "ctorch\n");
-    put_text(to, type);
-    put_text(to, "\n");
-    put_unicode(to, key);
-    put_unicode(to, "cpu");
-    put_number(to, elements);
-    put_text(to, "tQ");
-}
-
-static void put_tensor(struct bytes *to, const char *type, int32_t elements, int32_t offset, int dims,
-                       const int32_t *shape, const int32_t *stride)
-{
-    put_text(to, "ctorch._utils\n_rebuild_tensor_v2\n(");
-    put_storage(to, type, "0", elements);
-    put_number(to, offset);
-    put_numbers(to, shape, dims);
-    put_numbers(to, stride, dims);
-    put_text(to, "\x89"
-                 "ccollections\nOrderedDict\n)RtR");
-}
-
-static const struct entry no_entry = {0};
+static const struct pt_entry no_entry = {0};
 
 /* Writes a .pt of this pickle and of storage "0", and opens it. */
-static int open_pickle(const struct bytes *pickle, const void *storage, size_t storage_bytes, struct lens_pt_file **out,
-                       struct lens_error *err)
+static int open_pickle(const struct pt_bytes *pickle, const void *storage, size_t storage_bytes,
+                       struct lens_pt_file **out, struct lens_error *err)
 {
-    static struct bytes zip;
+    static struct pt_bytes zip;
     char path[] = "/tmp/lens-test-XXXXXX";
-    struct entry entries[] = {no_entry, no_entry};
+    struct pt_entry entries[] = {no_entry, no_entry};
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     entries[0].name = "a/data.pkl";
@@ -184,7 +40,7 @@ static int open_pickle(const struct bytes *pickle, const void *storage, size_t s
     entries[1].name = "a/data/0";
     entries[1].data = storage;
     entries[1].length = storage_bytes;
-    zip_of(&zip, entries, 2);
+    pt_zip_of(&zip, entries, 2);
     assert_int_equal(write(fd, zip.data, zip.length), zip.length);
     close(fd);
     int rc = lens_pt_open(path, out, err);
@@ -192,7 +48,7 @@ static int open_pickle(const struct bytes *pickle, const void *storage, size_t s
     return rc;
 }
 
-static void expect_refused_pickle(const struct bytes *pickle, const char *sentence)
+static void expect_refused_pickle(const struct pt_bytes *pickle, const char *sentence)
 {
     struct lens_pt_file *file = (struct lens_pt_file *)1;
     struct lens_error err = {0};
@@ -206,15 +62,15 @@ static void expect_refused_pickle(const struct bytes *pickle, const char *senten
 static void expect_values(const char *type, int32_t elements, const void *storage, size_t storage_bytes, int32_t offset,
                           int dims, const int32_t *shape, const int32_t *stride, const float *expected, size_t count)
 {
-    static struct bytes pickle;
+    static struct pt_bytes pickle;
     float out[32];
     struct lens_pt_file *file;
     struct lens_error err = {0};
     pickle.length = 0;
-    put_text(&pickle, "\x80\x02}");
-    put_unicode(&pickle, "w");
-    put_tensor(&pickle, type, elements, offset, dims, shape, stride);
-    put_text(&pickle, "s.");
+    pt_put_text(&pickle, "\x80\x02}");
+    pt_put_unicode(&pickle, "w");
+    pt_put_tensor(&pickle, type, elements, offset, dims, shape, stride);
+    pt_put_text(&pickle, "s.");
     if (open_pickle(&pickle, storage, storage_bytes, &file, &err) != 0)
         fail_msg("%s", err.text);
     const struct lens_pt_tensor *tensor = lens_pt_find(file, "w");
@@ -267,23 +123,23 @@ static void half_precision_is_read_exactly(void **state)
 static void a_bank_names_its_tensors_by_concept(void **state)
 {
     (void)state;
-    static struct bytes pickle;
+    static struct pt_bytes pickle;
     struct lens_pt_file *file;
     struct lens_error err = {0};
     const float storage[4] = {1, 2, 3, 4};
     float out[3] = {7, 7, 7};
     pickle.length = 0;
-    put_text(&pickle, "\x80\x02}q\x01(");
+    pt_put_text(&pickle, "\x80\x02}q\x01(");
     for (int i = 0; i < 2; i++) {
-        put_unicode(&pickle, i == 0 ? "First" : "Second");
-        put_text(&pickle, "}(");
-        put_unicode(&pickle, "0.weight");
-        put_tensor(&pickle, "FloatStorage", 4, 2 * i, 1, (int32_t[]){2}, (int32_t[]){1});
-        put_unicode(&pickle, "epoch"); /* not a tensor: passed over */
-        put_number(&pickle, 3);
-        put_text(&pickle, "u");
+        pt_put_unicode(&pickle, i == 0 ? "First" : "Second");
+        pt_put_text(&pickle, "}(");
+        pt_put_unicode(&pickle, "0.weight");
+        pt_put_tensor(&pickle, "FloatStorage", 4, 2 * i, 1, (int32_t[]){2}, (int32_t[]){1});
+        pt_put_unicode(&pickle, "epoch"); /* not a tensor: passed over */
+        pt_put_number(&pickle, 3);
+        pt_put_text(&pickle, "u");
     }
-    put_text(&pickle, "u.");
+    pt_put_text(&pickle, "u.");
     if (open_pickle(&pickle, storage, 16, &file, &err) != 0)
         fail_msg("%s", err.text);
     assert_int_equal(lens_pt_count(file), 2);
@@ -384,9 +240,9 @@ static void a_tensor_of_integers_is_refused_when_it_is_read(void **state)
 
 static void expect_refused_text(const char *pickle, size_t length, const char *sentence)
 {
-    static struct bytes bytes;
+    static struct pt_bytes bytes;
     bytes.length = 0;
-    put(&bytes, pickle, length);
+    pt_put(&bytes, pickle, length);
     expect_refused_pickle(&bytes, sentence);
 }
 
@@ -476,21 +332,21 @@ static void pickles_that_break_their_own_rules_are_refused(void **state)
 static void endless_pickles_are_stopped(void **state)
 {
     (void)state;
-    static struct bytes pickle;
+    static struct pt_bytes pickle;
     pickle.length = 0; /* 60,000 marks: a stack of that depth is fine, and no recursion */
-    put_text(&pickle, "\x80\x02");
+    pt_put_text(&pickle, "\x80\x02");
     for (int i = 0; i < 60000; i++)
-        put_text(&pickle, i % 2 ? "(" : "]");
-    put_text(&pickle, ".");
+        pt_put_text(&pickle, i % 2 ? "(" : "]");
+    pt_put_text(&pickle, ".");
     expect_refused_pickle(&pickle, "mark");
     pickle.length = 0; /* 7,000 references to one dict of 10,000 entries: 7*10^7 entries in 50 KB */
-    put(&pickle, PICKLE("\x80\x02X\x01\0\0\0kq\x02}q\x01("));
+    pt_put(&pickle, PICKLE("\x80\x02X\x01\0\0\0kq\x02}q\x01("));
     for (int i = 0; i < 10000; i++)
-        put_text(&pickle, "h\x02N");
-    put_text(&pickle, "u}(");
+        pt_put_text(&pickle, "h\x02N");
+    pt_put_text(&pickle, "u}(");
     for (int i = 0; i < 7000; i++)
-        put_text(&pickle, "h\x02h\x01");
-    put_text(&pickle, "u.");
+        pt_put_text(&pickle, "h\x02h\x01");
+    pt_put_text(&pickle, "u.");
     clock_t start = clock();
     expect_refused_pickle(&pickle, "dicts are too large");
     assert_true(clock() - start < 2 * CLOCKS_PER_SEC);
@@ -499,26 +355,26 @@ static void endless_pickles_are_stopped(void **state)
 static void two_tensors_of_one_name_are_refused(void **state)
 {
     (void)state;
-    static struct bytes pickle;
+    static struct pt_bytes pickle;
     pickle.length = 0;
-    put_text(&pickle, "\x80\x02}(");
+    pt_put_text(&pickle, "\x80\x02}(");
     for (int i = 0; i < 2; i++) {
-        put_unicode(&pickle, "w");
-        put_tensor(&pickle, "FloatStorage", 4, 0, 1, (int32_t[]){4}, (int32_t[]){1});
+        pt_put_unicode(&pickle, "w");
+        pt_put_tensor(&pickle, "FloatStorage", 4, 0, 1, (int32_t[]){4}, (int32_t[]){1});
     }
-    put_text(&pickle, "u.");
+    pt_put_text(&pickle, "u.");
     expect_refused_pickle(&pickle, "two tensors named w");
 }
 
 static void expect_refused_tensor(int32_t elements, int32_t offset, int dims, const int32_t *shape,
                                   const int32_t *stride, const char *sentence)
 {
-    static struct bytes pickle;
+    static struct pt_bytes pickle;
     pickle.length = 0;
-    put_text(&pickle, "\x80\x02}");
-    put_unicode(&pickle, "w");
-    put_tensor(&pickle, "FloatStorage", elements, offset, dims, shape, stride);
-    put_text(&pickle, "s.");
+    pt_put_text(&pickle, "\x80\x02}");
+    pt_put_unicode(&pickle, "w");
+    pt_put_tensor(&pickle, "FloatStorage", elements, offset, dims, shape, stride);
+    pt_put_text(&pickle, "s.");
     expect_refused_pickle(&pickle, sentence);
 }
 
@@ -543,12 +399,12 @@ static void tensors_that_reach_outside_their_storage_are_refused(void **state)
 
 /* --------------------------------------------------------------------------------------------------------- zip lies */
 
-static void expect_refused_zip(const struct entry *entries, size_t count, const char *sentence)
+static void expect_refused_zip(const struct pt_entry *entries, size_t count, const char *sentence)
 {
-    static struct bytes zip;
+    static struct pt_bytes zip;
     char path[] = "/tmp/lens-test-XXXXXX";
     close(mkstemp(path));
-    zip_of(&zip, entries, count);
+    pt_zip_of(&zip, entries, count);
     write_file(path, zip.data, zip.length);
     expect_refused_file(path, sentence);
     unlink(path);
@@ -558,9 +414,9 @@ static void zips_that_lie_are_refused(void **state)
 {
     (void)state;
     static unsigned char filler[4000];
-    const struct entry pickle = {.name = "a/data.pkl", .data = "\x80\x02}.", .length = 4};
-    const struct entry data = {.name = "a/data/0", .data = filler, .length = sizeof filler};
-    struct entry e[4] = {pickle, data, data, data};
+    const struct pt_entry pickle = {.name = "a/data.pkl", .data = "\x80\x02}.", .length = 4};
+    const struct pt_entry data = {.name = "a/data/0", .data = filler, .length = sizeof filler};
+    struct pt_entry e[4] = {pickle, data, data, data};
     e[1].claimed = 1 << 30;
     expect_refused_zip(e, 2, "");
     e[1] = data;
@@ -659,14 +515,14 @@ static void random_damage_never_crashes_the_reader(void **state)
 static void every_damaged_byte_of_a_pickle_is_survived(void **state)
 {
     (void)state;
-    static struct bytes pickle;
-    static struct bytes changed;
+    static struct pt_bytes pickle;
+    static struct pt_bytes changed;
     const float storage[4] = {1, 2, 3, 4};
     pickle.length = 0;
-    put_text(&pickle, "\x80\x02}(");
-    put_unicode(&pickle, "w");
-    put_tensor(&pickle, "FloatStorage", 4, 0, 1, (int32_t[]){4}, (int32_t[]){1});
-    put_text(&pickle, "u.");
+    pt_put_text(&pickle, "\x80\x02}(");
+    pt_put_unicode(&pickle, "w");
+    pt_put_tensor(&pickle, "FloatStorage", 4, 0, 1, (int32_t[]){4}, (int32_t[]){1});
+    pt_put_text(&pickle, "u.");
     unsigned refused = 0;
     for (size_t i = 0; i < pickle.length; i++) {
         for (unsigned value = 0; value < 256; value += 5) {
