@@ -5,11 +5,25 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/random.h>
+
+__extension__ typedef unsigned __int128 wide; /* ISO C has none */
+
+/* Names are the client's choice and every look-up is the engine's time: without a secret, names that all collide
+ * would make each one a walk over the whole table. */
+static void choose_key(struct lensd_sequences *table)
+{
+    if (getrandom(table->key, sizeof table->key, GRND_NONBLOCK) != (ssize_t)sizeof table->key) {
+        table->key[0] = lensd_now_ns();
+        table->key[1] = (uintptr_t)table->items;
+    }
+    table->key[1] |= 1;
+}
 
 static uint32_t home_of(const struct lensd_sequences *table, uint64_t name)
 {
-    uint64_t x = name * UINT64_C(0x9e3779b97f4a7c15);
-    return (uint32_t)(x >> 32) & (table->index_size - 1);
+    wide product = (wide)(name ^ table->key[0]) * table->key[1];
+    return (uint32_t)((uint64_t)(product >> 64) ^ (uint64_t)product) & (table->index_size - 1);
 }
 
 size_t lensd_sequences_storage(uint32_t capacity, uint32_t retained_capacity)
@@ -42,6 +56,7 @@ int lensd_sequences_init(struct lensd_sequences *table, uint32_t capacity, uint3
         lensd_sequences_free(table);
         return -ENOMEM;
     }
+    choose_key(table);
     for (uint32_t i = 0; i < capacity; i++)
         table->items[i].next_free = i + 1 < capacity ? i + 2 : 0;
     table->first_free = capacity > 0 ? 1 : 0;

@@ -24,6 +24,7 @@ struct lensd_sequences {
     uint32_t *index; /* open addressing: item + 1, 0 = empty */
     uint32_t *storage;
     uint32_t capacity, index_size, retained_capacity;
+    uint64_t key[2];       /* a secret that spreads names over the index */
     _Atomic uint32_t used; /* written by the engine's thread alone; any thread may read it */
     uint32_t first_free;   /* item + 1 */
 };
