@@ -44,8 +44,10 @@ struct lensd_session *lensd_attachments_find(const struct lensd_attachments *tab
 static void close_at(struct lensd_attachments *table, struct lensd_engine *engine, uint32_t at)
 {
     struct lensd_session *session = table->items[at].session;
-    if (engine != NULL)
+    if (engine != NULL) {
         lensd_engine_detach(engine, session);
+        lensd_session_discard_memory(session); /* not when the daemon ends: its last answers may still be read */
+    }
     session->binding.served->sessions--;
     table->memory_bytes -= session->memory_bytes;
     lensd_session_destroy(session);

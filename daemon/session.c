@@ -229,6 +229,12 @@ int lensd_session_create(const struct lensd_session_request *request, struct len
     return 0;
 }
 
+void lensd_session_discard_memory(const struct lensd_session *session)
+{
+    (void)fallocate(session->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                    (off_t)session->ring.layout.total_bytes);
+}
+
 void lensd_session_destroy(struct lensd_session *session)
 {
     if (session == NULL)

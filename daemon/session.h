@@ -45,6 +45,7 @@ struct lensd_session {
     uint64_t pending_head;                  /* taken so far */
     uint64_t pending_tail;                  /* released so far */
     uint64_t pending_scan;                  /* looked at while the running batch was put together */
+    uint32_t refused_rows;                  /* answered without running meanwhile */
     struct lensd_sequences sequences;
     struct lensd_statistics *statistics;
     unsigned char notice[128]; /* the ResultsReady packet, encoded once */
@@ -68,6 +69,9 @@ struct lensd_session_request {
  * Pins nothing yet: lensd_engine_attach does. On error nothing is left. */
 int lensd_session_create(const struct lensd_session_request *request, struct lensd_served_pack *served,
                          struct lensd_session **out, struct lens_error *err);
+/* Frees the pages of the shared memory, before destroy. The client may keep them alive (by its descriptor, its mapping,
+ * or a packet it never reads) when no quota counts them any more; what it writes from here on is charged to itself. */
+void lensd_session_discard_memory(const struct lensd_session *session);
 void lensd_session_destroy(struct lensd_session *session); /* after detach; NULL is fine */
 
 /* Base and pins of `session` in terms of `served`; the caller owns the binding until a swap takes it. */
