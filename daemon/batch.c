@@ -100,6 +100,17 @@ static void add_job(struct lensd_batch *batch, struct lensd_session *session, st
     };
 }
 
+/* Rows of one session refused for each batch at most: refusals cost the engine's time, not the client's. */
+#define REFUSED_ROWS_MAX LENS_MAX_ROWS
+
+static void refuse(struct lensd_batch *batch, struct lensd_session *session, uint64_t at, enum lens_row_reason reason)
+{
+    const struct lens_submit_descriptor *d = &session->pending[at];
+    lensd_publish_refusal(batch, session, d, reason);
+    session->pending_state[at] = LENSD_PENDING_DONE;
+    session->refused_rows += d->rows;
+}
+
 enum offer { OFFER_NOTHING, OFFER_TAKEN, OFFER_FULL };
 
 /* Offers the batch the session's oldest submission that may run now. */
@@ -107,19 +118,19 @@ static enum offer offer_one(struct lensd_batch *batch, struct lensd_session *ses
 {
     uint32_t slots = session->ring.layout.submit_slots;
     for (; session->pending_scan < session->pending_head; session->pending_scan++) {
+        if (session->refused_rows >= REFUSED_ROWS_MAX)
+            return OFFER_NOTHING;
         uint64_t at = session->pending_scan % slots;
         const struct lens_submit_descriptor *d = &session->pending[at];
         if (session->pending_state[at] == LENSD_PENDING_BAD) {
-            lensd_publish_refusal(batch, session, d, LENS_REASON_BAD_DESCRIPTOR);
-            session->pending_state[at] = LENSD_PENDING_DONE;
+            refuse(batch, session, at, LENS_REASON_BAD_DESCRIPTOR);
             continue;
         }
         if (session->pending_state[at] != LENSD_PENDING_READY)
             continue;
         struct lensd_sequence *sequence = lensd_sequences_get(&session->sequences, d->sequence);
         if (sequence == NULL) {
-            lensd_publish_refusal(batch, session, d, LENS_REASON_TOO_MANY_SEQUENCES);
-            session->pending_state[at] = LENSD_PENDING_DONE;
+            refuse(batch, session, at, LENS_REASON_TOO_MANY_SEQUENCES);
             continue;
         }
         if (sequence->busy)
@@ -140,8 +151,10 @@ bool lensd_batch_assemble(struct lensd_batch *batch, struct lensd_session **sess
     batch->run.n_jobs = 0;
     batch->n_rows = 0;
     batch->picked_ns = lensd_now_ns();
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         sessions[i]->pending_scan = sessions[i]->pending_tail;
+        sessions[i]->refused_rows = 0;
+    }
     bool progress = true;
     while (progress) {
         progress = false;

@@ -259,7 +259,7 @@ static void record_failure(struct lensd_engine *engine)
         engine->config.on_failure(engine->config.arg);
 }
 
-/* Runs one batch of the first session, in turn, that has work. True when there was any. */
+/* Runs one batch of the first session, in turn, that has work. True when there was any, or some is left. */
 static bool run_one_batch(struct lensd_engine *engine)
 {
     for (uint32_t i = 0; i < engine->n_sessions; i++) {
@@ -269,8 +269,11 @@ static bool run_one_batch(struct lensd_engine *engine)
             continue;
         struct lensd_served_pack *pack = session->binding.served;
         engine->next_session = first + 1;
-        if (!lensd_batch_assemble(&engine->batch, engine->sessions, engine->n_sessions, first, pack))
+        if (!lensd_batch_assemble(&engine->batch, engine->sessions, engine->n_sessions, first, pack)) {
+            if (session->pending_head != session->pending_tail)
+                return true; /* more refusals than one turn gives */
             continue;
+        }
         if (lensd_batch_execute(&engine->batch, pack) != 0)
             record_failure(engine);
         return true;

@@ -4,7 +4,6 @@
 
 #include "daemon/sys.h"
 
-#include <limits.h>
 #include <linux/futex.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -174,7 +173,8 @@ static void wake(struct lensd_session *session)
         return;
     if (how == LENS_CLIENT_ON_FUTEX) {
         struct lens_shm_header *header = (struct lens_shm_header *)session->ring.base;
-        syscall(SYS_futex, &header->result_futex, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        /* One: a session has one reader, and thousands of waiters would all be woken on the engine's time. */
+        syscall(SYS_futex, &header->result_futex, FUTEX_WAKE, 1, NULL, NULL, 0);
     } else if (session->notify_fd >= 0) {
         struct iovec part = {session->notice, session->notice_bytes};
         struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
