@@ -36,7 +36,10 @@ def some_rows(rows, dim=DIM):
 
 def on_a_terminal(*args, **env):
     """What lensctl writes when its stdout is a terminal."""
-    leader, follower = pty.openpty()
+    try:
+        leader, follower = pty.openpty()
+    except OSError as error:  # a container without /dev/pts
+        raise unittest.SkipTest(f"no terminal can be made here: {error}") from error
     changes = {"TERM": "xterm", **env}
     process = subprocess.Popen([str(BUILD / "lensctl"), *map(str, args)], stdin=subprocess.DEVNULL, stdout=follower,
                                stderr=subprocess.PIPE, env=clean_env(**changes))
