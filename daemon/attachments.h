@@ -17,7 +17,7 @@ struct lensd_attachment {
 struct lensd_attachments {
     struct lensd_attachment *items; /* the first n are in use, in the order they came */
     uint32_t n, capacity;
-    uint64_t memory_bytes; /* of all sessions' shared memory */
+    uint64_t memory_bytes; /* of all sessions' shared memory and retained sets */
 };
 
 int lensd_attachments_init(struct lensd_attachments *table, uint32_t capacity); /* -ENOMEM */

@@ -41,6 +41,12 @@ static int copy_pins(const uint32_t *pinned, uint32_t n, const struct lens_pack 
     return 0;
 }
 
+static uint32_t retained_by(const struct lens_cascade_options *options, const struct lens_pack *pack)
+{
+    uint32_t keep = (uint32_t)options->keep_top_k;
+    return options->keep_top_k < 0 || keep > pack->lenses ? pack->lenses : keep;
+}
+
 static int bind_to(const struct lens_cascade_options *options, const uint32_t *pinned, uint32_t n_pinned,
                    uint32_t max_sequences, struct lensd_served_pack *served, struct lensd_binding *out,
                    struct lens_error *err)
@@ -48,8 +54,7 @@ static int bind_to(const struct lens_cascade_options *options, const uint32_t *p
     const struct lens_pack *pack = served->pack;
     *out = (struct lensd_binding){.served = served, .n_pinned = n_pinned};
     out->n_base = count_base(pack, options->base_layers, NULL);
-    uint32_t keep = options->keep_top_k < 0 ? pack->lenses : (uint32_t)options->keep_top_k;
-    out->retained_capacity = keep < pack->lenses ? keep : pack->lenses;
+    out->retained_capacity = retained_by(options, pack);
     out->base = lensd_calloc(out->n_base + 1, sizeof *out->base);
     out->pinned = lensd_calloc(n_pinned + 1, sizeof *out->pinned);
     out->storage = lensd_calloc(lensd_sequences_storage(max_sequences, out->retained_capacity), sizeof *out->storage);
@@ -109,7 +114,6 @@ static int make_memory(struct lensd_session *session, const struct lens_ring_lay
                               (unsigned long long)layout->total_bytes, strerror(-r));
     for (uint64_t at = 0; at < layout->total_bytes; at += 4096)
         ((volatile unsigned char *)base)[at] = 0;
-    session->memory_bytes = layout->total_bytes;
     lens_ring_server_init(&session->ring, layout, base);
     return 0;
 }
@@ -163,14 +167,16 @@ static int check_request(const struct lensd_session_request *request, struct len
     return lens_options_check(&request->options, err);
 }
 
-/* The retained sets live in the daemon's heap: they count against the session's limit too. */
-static int check_retained(const struct lensd_session_request *request, const struct lensd_served_pack *served,
-                          uint64_t shared_bytes, struct lens_error *err)
+/* The retained sets live in the daemon's heap: they count against the limits too. */
+static uint64_t retained_bytes(const struct lensd_session_request *request, uint32_t keep)
 {
-    uint32_t keep = (uint32_t)request->options.keep_top_k;
-    if (request->options.keep_top_k < 0 || keep > served->pack->lenses)
-        keep = served->pack->lenses;
-    uint64_t bytes = lensd_sequences_storage(request->max_sequences, keep) * sizeof(uint32_t);
+    return lensd_sequences_storage(request->max_sequences, keep) * sizeof(uint32_t);
+}
+
+static int check_retained(const struct lensd_session_request *request, uint32_t keep, uint64_t shared_bytes,
+                          struct lens_error *err)
+{
+    uint64_t bytes = retained_bytes(request, keep);
     if (bytes <= request->memory_limit && shared_bytes <= request->memory_limit - bytes)
         return 0;
     return lens_error_set(err, -ENOSPC,
@@ -198,7 +204,8 @@ int lensd_session_create(const struct lensd_session_request *request, struct len
                               "ipc.session_memory",
                               layout.max_rows, layout.submit_slots, layout.result_slots, layout.expanded_capacity,
                               layout.dim, (unsigned long long)request->memory_limit);
-    r = check_retained(request, served, layout.total_bytes, err);
+    uint32_t keep = retained_by(&request->options, served->pack);
+    r = check_retained(request, keep, layout.total_bytes, err);
     if (r != 0)
         return r;
     struct lensd_session *session = lensd_calloc(1, sizeof *session);
@@ -212,6 +219,7 @@ int lensd_session_create(const struct lensd_session_request *request, struct len
     session->created_ns = lensd_now_ns();
     snprintf(session->label, sizeof session->label, "%s", request->label != NULL ? request->label : "");
     r = make_memory(session, &layout, err);
+    session->memory_bytes = layout.total_bytes + retained_bytes(request, keep);
     if (r == 0)
         r = make_queues(session, request, served, err);
     if (r == 0)

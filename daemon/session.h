@@ -34,7 +34,7 @@ struct lensd_session {
     uint32_t id;                       /* unique over the daemon's life, from 1 */
     uint32_t uid, pid;                 /* loop: of the peer */
     char label[64];                    /* loop */
-    uint64_t created_ns, memory_bytes; /* loop */
+    uint64_t created_ns, memory_bytes; /* loop; memory_bytes: shared memory and retained sets */
     int memfd, doorbell;               /* sent to the client */
     int notify_fd;                     /* the control socket, for ResultsReady packets; lent by the connection */
     struct lens_cascade_options options;
@@ -62,7 +62,7 @@ struct lensd_session_request {
     struct lens_cascade_options options;
     const uint32_t *pinned;
     uint32_t n_pinned;
-    uint64_t memory_limit; /* bytes of shared memory one session may have */
+    uint64_t memory_limit; /* bytes one session may have: shared memory and retained sets */
 };
 
 /* Creates memory (memfd, allocated in full, sealed against shrink, grow and further seals), doorbell, sequences.

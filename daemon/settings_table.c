@@ -295,7 +295,7 @@ const struct lensd_setting lensd_settings_table[] = {
      AT(ipc.session_memory),
      .live = true,
      .value_name = "BYTES",
-     .help = "Shared memory one session may have."},
+     .help = "Memory one session may have: shared, and what its sequences retain."},
     {.key = "ipc.total_memory",
      .type = LENSD_SETTING_SIZE,
      .fallback = "2G",
@@ -304,7 +304,7 @@ const struct lensd_setting lensd_settings_table[] = {
      AT(ipc.total_memory),
      .live = true,
      .value_name = "BYTES",
-     .help = "Shared memory all sessions together may have."},
+     .help = "Memory all sessions together may have: shared, and what their sequences retain."},
 
     {.key = "packs.directories",
      .type = LENSD_SETTING_TEXT,
