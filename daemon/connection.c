@@ -6,9 +6,11 @@
 #include "daemon/sys.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -240,11 +242,20 @@ void lensd_connection_send(struct lensd_connection *c, struct lens_msg *msg, con
         c->doomed = true;
         return;
     }
+    c->with_descriptors += n_fds > 0;
     int r = send_packet(c->fd, service->packet_out, (size_t)n, fds, n_fds);
     if (r == -EAGAIN || r == -ENOBUFS)
         keep_unsent(c, service->packet_out, (uint32_t)n, fds, n_fds);
     else if (r != 0)
         c->doomed = true;
+}
+
+bool lensd_connection_takes_descriptors(struct lensd_connection *c)
+{
+    int unread = 0;
+    if (ioctl(c->fd, SIOCOUTQ, &unread) == 0 && unread == 0)
+        c->with_descriptors = 0;
+    return c->with_descriptors < LENSD_UNREAD_ATTACHED;
 }
 
 void lensd_connection_fault(struct lensd_connection *c, enum lens_fault fault, const char *format, ...)

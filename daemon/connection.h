@@ -16,6 +16,7 @@ struct lensd_service;
 #define LENSD_REQUESTS_PER_TURN 8u
 #define LENSD_HELLO_TIMEOUT_NS  UINT64_C(5000000000)
 #define LENSD_UNREAD_TIMEOUT_NS UINT64_C(10000000000)
+#define LENSD_UNREAD_ATTACHED   2u
 
 struct lensd_connection {
     struct lensd_connection *next, *previous;
@@ -30,6 +31,7 @@ struct lensd_connection {
     bool busy;    /* a worker does its request; cleared by lensd_connection_resume */
     bool doomed;  /* to be closed as soon as nobody uses it */
     uint64_t request_id;
+    uint32_t with_descriptors; /* packets that carry some, since all was last seen read */
 
     /* An answer the client had no room for. */
     unsigned char *unsent;
@@ -48,6 +50,10 @@ void lensd_connection_close(struct lensd_connection *connection);
 /* Sends `msg` with the request's id (notices: id 0), `fds` beside it. Dooms the connection when that can't be. Pages
  * that don't fit a packet are cut to fewer rows. */
 void lensd_connection_send(struct lensd_connection *connection, struct lens_msg *msg, const int *fds, uint32_t n_fds);
+
+/* Whether it may be sent another packet with descriptors. Those that nobody reads count against the daemon's own limit
+ * of open files, so that a few connections of hoarders would keep everyone else from attaching. */
+bool lensd_connection_takes_descriptors(struct lensd_connection *connection);
 
 /* Sends LENS_MSG_ERROR. */
 void lensd_connection_fault(struct lensd_connection *connection, enum lens_fault fault, const char *format, ...)

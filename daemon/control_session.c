@@ -145,6 +145,11 @@ void lensd_control_attach(struct lensd_service *service, struct lensd_connection
                                service->sessions.capacity);
         return;
     }
+    if (!lensd_connection_takes_descriptors(c)) {
+        lensd_connection_fault(c, LENS_FAULT_NO_SPACE, "%u answers to attach wait unread on this connection: read them",
+                               LENSD_UNREAD_ATTACHED);
+        return;
+    }
     int r = make_session(service, c, attach, served, &session, &err);
     if (r != 0) {
         lensd_connection_fault(c, lensd_control_fault_of(r), "%s", err.text);

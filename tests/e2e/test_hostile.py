@@ -414,6 +414,17 @@ class Packets(Hostile):
         for peer in peers:
             peer.close()
 
+    def test_descriptors_are_not_hoarded_unread(self):
+        peer = Peer(self.daemon)
+        for _ in range(5):
+            peer.socket.send(packet(evil.ATTACH, b"", b"", 1, 2, 2, 1, 1))
+        eventually(lambda: self.sessions() == 3)
+        time.sleep(0.3)
+        kinds = [kind_of(peer.receive())[0] for _ in range(5)]
+        self.assertEqual(kinds, [evil.ATTACHED] * 2 + [evil.ERROR] * 3)
+        self.assertEqual(kind_of(peer.ask(evil.ATTACH, b"", b"", 1, 2, 2, 1, 1))[0], evil.ATTACHED)
+        peer.close()
+
     def test_who_never_reads_its_answers_is_dropped(self):
         peer = Peer(self.daemon)
         peer.socket.setblocking(False)
@@ -459,6 +470,21 @@ class SuddenEnds(Hostile):
             self.check_good(5)
         for child in children:
             end_child(child)
+
+
+class Quotas(Hostile):
+    args = ("--ipc-total-memory", "64M", "--ipc-session-memory", "32M")
+
+    def test_retained_sets_count_against_the_memory_of_all(self):
+        """Small shared memory, and 30 MB each for what 55,000 sequences may retain of 70 lenses."""
+        keep_all = (1 << 11, (evil.OPTION_FIELDS, [None] * 11 + [-1, None, None]))
+        sessions = []
+        with self.assertRaises(ConnectionRefusedError):
+            for _ in range(4):
+                sessions.append(Evil(self.daemon, (1, 2, 2, 4, 55000), keep_all))
+        self.assertEqual(len(sessions), 2)
+        for session in sessions:
+            session.close()
 
 
 class OtherUsers(Hostile):
