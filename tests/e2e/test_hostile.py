@@ -541,7 +541,8 @@ class BadPacks(Hostile):
         (folder / "folder.lens").mkdir()
         os.mkfifo(folder / "fifo.lens")
         peer = Peer(self.daemon)
-        for path in ("link.lens", f"../{elsewhere.parent.name}/elsewhere.lens", str(elsewhere), "/dev/zero", "zero.lens",
+        for path in ("link.lens", f"../{elsewhere.parent.name}/elsewhere.lens", str(elsewhere), "/dev/zero",
+                     "zero.lens",
                      "/proc/self/mem", "/proc/self/fd/0", "/etc/passwd", "../../../etc/passwd", "loop.lens", ".", "..",
                      "", "/", "empty.lens", "folder.lens", "fifo.lens", "x" * 3900, "../" * 1200 + "etc/passwd"):
             answer = peer.ask(evil.LOAD, path.encode(), b"odd")
