@@ -113,6 +113,12 @@ static void refuse(struct lensd_batch *batch, struct lensd_session *session, uin
 
 enum offer { OFFER_NOTHING, OFFER_TAKEN, OFFER_FULL };
 
+/* The rows were read where the pack's lenses look. */
+static bool tap_fits(const struct lensd_session *session, const struct lens_submit_descriptor *d)
+{
+    return d->tap == 0 || d->tap == session->binding.served->tap;
+}
+
 /* Offers the batch the session's oldest submission that may run now. */
 static enum offer offer_one(struct lensd_batch *batch, struct lensd_session *session)
 {
@@ -122,27 +128,61 @@ static enum offer offer_one(struct lensd_batch *batch, struct lensd_session *ses
             return OFFER_NOTHING;
         uint64_t at = session->pending_scan % slots;
         const struct lens_submit_descriptor *d = &session->pending[at];
-        if (session->pending_state[at] == LENSD_PENDING_BAD) {
+        bool ready = session->pending_state[at] == LENSD_PENDING_READY;
+        if (session->pending_state[at] == LENSD_PENDING_BAD || (ready && !tap_fits(session, d))) {
             refuse(batch, session, at, LENS_REASON_BAD_DESCRIPTOR);
             continue;
         }
-        if (session->pending_state[at] != LENSD_PENDING_READY)
+        if (!ready)
             continue;
         struct lensd_sequence *sequence = lensd_sequences_get(&session->sequences, d->sequence);
-        if (sequence == NULL) {
+        if (sequence == NULL && !session->place_to_come) {
             refuse(batch, session, at, LENS_REASON_TOO_MANY_SEQUENCES);
             continue;
         }
-        if (sequence->busy)
-            continue;
-        if (d->rows > batch->max_rows - batch->n_rows)
+        if (sequence != NULL && !sequence->busy && d->rows > batch->max_rows - batch->n_rows)
             return OFFER_FULL;
+        session->place_to_come = session->place_to_come || (d->flags & LENS_SUBMIT_LAST) != 0;
+        if (sequence == NULL || sequence->busy)
+            continue;
         add_job(batch, session, sequence, session->pending_scan, d);
         session->pending_state[at] = LENSD_PENDING_RUNNING;
         session->pending_scan++;
         return OFFER_TAKEN;
     }
     return OFFER_NOTHING;
+}
+
+/* One submission of each session in turn, until nobody has any or the batch is full. Returns whose turn is next. */
+static uint32_t fill(struct lensd_batch *batch, struct lensd_session **sessions, uint32_t n, uint32_t start,
+                     const struct lensd_served_pack *pack)
+{
+    bool progress = true;
+    while (progress) {
+        progress = false;
+        for (uint32_t i = 0; i < n; i++) {
+            struct lensd_session *session = sessions[(start + i) % n];
+            if (session->binding.served != pack)
+                continue;
+            enum offer offer = offer_one(batch, session);
+            if (offer == OFFER_FULL)
+                return start + i;
+            progress = progress || offer == OFFER_TAKEN;
+        }
+    }
+    return start + 1;
+}
+
+/* Sessions of other packs that were passed over come before `turn`. */
+static uint32_t turn_of_others(struct lensd_session **sessions, uint32_t n, uint32_t start,
+                               const struct lensd_served_pack *pack, uint32_t turn)
+{
+    for (uint32_t i = 1; i < n; i++) {
+        const struct lensd_session *session = sessions[(start + i) % n];
+        if (session->binding.served != pack && session->pending_head != session->pending_tail)
+            return start + i;
+    }
+    return turn;
 }
 
 bool lensd_batch_assemble(struct lensd_batch *batch, struct lensd_session **sessions, uint32_t n, uint32_t start,
@@ -154,20 +194,10 @@ bool lensd_batch_assemble(struct lensd_batch *batch, struct lensd_session **sess
     for (uint32_t i = 0; i < n; i++) {
         sessions[i]->pending_scan = sessions[i]->pending_tail;
         sessions[i]->refused_rows = 0;
+        sessions[i]->place_to_come = false;
     }
-    bool progress = true;
-    while (progress) {
-        progress = false;
-        for (uint32_t i = 0; i < n; i++) {
-            struct lensd_session *session = sessions[(start + i) % n];
-            if (session->binding.served != pack)
-                continue;
-            enum offer offer = offer_one(batch, session);
-            if (offer == OFFER_FULL) /* the next batch begins after the last one served */
-                return batch->run.n_jobs > 0;
-            progress = progress || offer == OFFER_TAKEN;
-        }
-    }
+    uint32_t turn = fill(batch, sessions, n, start, pack);
+    batch->next_start = turn_of_others(sessions, n, start, pack, turn) % n;
     for (uint32_t i = 0; i < n; i++)
         lensd_publish_release(sessions[i]);
     return batch->run.n_jobs > 0;

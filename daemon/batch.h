@@ -21,6 +21,7 @@ struct lensd_batch {
     uint64_t *deadlines;               /* [max_rows] */
     struct lens_row_out *rows;         /* [max_rows] */
     uint32_t n_rows;
+    uint32_t next_start;               /* the session whose turn is first in the next batch */
     uint64_t picked_ns;                /* when its submissions stopped queueing */
     struct lens_detection *detections; /* [max_rows, LENS_MAX_TOP_K] */
     uint32_t *expanded;                /* [max_rows, LENSD_EXPANDED_MAX], touched as needed */
@@ -41,7 +42,7 @@ int lensd_batch_reserve(struct lensd_batch *batch, uint32_t lenses);
 /* Copies new descriptors of a session into its pending queue. False when its ring is forged. */
 bool lensd_batch_intake(struct lensd_session *session);
 
-/* Fills the batch with submissions of `pack`'s sessions: one of each session in turn, oldest first, starting after
+/* Fills the batch with submissions of `pack`'s sessions: one of each session in turn, oldest first, starting with
  * sessions[start]. Refused submissions are answered at once. True when there is something to run. */
 bool lensd_batch_assemble(struct lensd_batch *batch, struct lensd_session **sessions, uint32_t n, uint32_t start,
                           const struct lensd_served_pack *pack);

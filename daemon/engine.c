@@ -268,8 +268,9 @@ static bool run_one_batch(struct lensd_engine *engine)
         if (session->pending_head == session->pending_tail)
             continue;
         struct lensd_served_pack *pack = session->binding.served;
-        engine->next_session = first + 1;
-        if (!lensd_batch_assemble(&engine->batch, engine->sessions, engine->n_sessions, first, pack)) {
+        bool any = lensd_batch_assemble(&engine->batch, engine->sessions, engine->n_sessions, first, pack);
+        engine->next_session = engine->batch.next_start;
+        if (!any) {
             if (session->pending_head != session->pending_tail)
                 return true; /* more refusals than one turn gives */
             continue;
@@ -281,13 +282,14 @@ static bool run_one_batch(struct lensd_engine *engine)
     return false;
 }
 
-/* Loads what skipped rows went without; true while there is more to load. */
+/* Loads what skipped rows went without, at most one wave that leaves some; true while there is more to load. */
 static bool catch_up(struct lensd_engine *engine)
 {
-    uint32_t left = 0;
-    for (uint32_t i = 0; i < engine->n_sessions; i++)
-        left += lensd_pool_catch_up(engine->sessions[i]->binding.served->pool);
-    return left > 0;
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        if (lensd_pool_catch_up(engine->sessions[i]->binding.served->pool) > 0)
+            return true;
+    }
+    return false;
 }
 
 /* One round: calls, new descriptors, one batch. True when there was work. */

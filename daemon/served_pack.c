@@ -4,6 +4,7 @@
 #include "daemon/sys.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The file's name without its folders and its last suffix. */
@@ -31,6 +32,14 @@ static int name_it(struct lensd_served_pack *served, const char *path, const cha
     return 0;
 }
 
+static uint16_t tap_of(const struct lens_pack *pack)
+{
+    char *end;
+    const char *text = pack->meta.tap_layer;
+    unsigned long tap = strtoul(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && tap <= UINT16_MAX ? (uint16_t)tap : 0;
+}
+
 int lensd_served_pack_open(const char *path, const char *name, struct lens_backend *backend,
                            const struct lensd_pool_config *config, uint32_t generation, bool verify,
                            struct lensd_served_pack **out, struct lens_error *err)
@@ -43,6 +52,8 @@ int lensd_served_pack_open(const char *path, const char *name, struct lens_backe
     int r = name_it(served, path, name, err);
     if (r == 0)
         r = lens_pack_open(path, &served->pack, err);
+    if (r == 0)
+        served->tap = tap_of(served->pack);
     if (r == 0 && verify)
         r = lens_pack_verify(served->pack, NULL, NULL, err);
     if (r == 0)

@@ -92,7 +92,8 @@ static struct lensd_session_request request_of(const struct lens_cascade_options
     };
 }
 
-static void open_client(struct world *w, const struct lensd_session_request *request, struct client *c)
+/* A client whose session the engine doesn't serve yet. */
+static void make_client(struct world *w, const struct lensd_session_request *request, struct client *c)
 {
     struct lens_error err = {0};
     memset(c, 0, sizeof *c);
@@ -101,8 +102,19 @@ static void open_client(struct world *w, const struct lensd_session_request *req
     const struct lens_ring_layout *layout = &c->session->ring.layout;
     c->ends = calloc(layout->submit_slots, sizeof *c->ends);
     assert_int_equal(lens_ring_client_init(&c->ring, layout, c->session->ring.base, layout->total_bytes, c->ends), 0);
+}
+
+static void attach(struct world *w, struct client *c)
+{
+    struct lens_error err = {0};
     if (lensd_engine_attach(w->engine, c->session, &err) != 0)
         fail_msg("%s", err.text);
+}
+
+static void open_client(struct world *w, const struct lensd_session_request *request, struct client *c)
+{
+    make_client(w, request, c);
+    attach(w, c);
 }
 
 static void close_client(struct world *w, struct client *c)
@@ -329,6 +341,62 @@ static void more_sequences_than_asked_for_are_refused_with_the_reason(void **sta
     assert_int_equal(submit(&c, 2, row, 1, LENS_SUBMIT_LAST), 0);
     assert_int_equal(next_result(&c).header->status, LENS_ROW_COMPLETE);
     lens_ring_client_release(&c.ring);
+    close_client(w, &c);
+    close_world(w);
+}
+
+/* The place of a sequence that ends is there for the next one, whether or not both are in the queue already. */
+static void a_new_sequence_waits_for_the_place_of_one_that_ends(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL);
+    struct client c;
+    struct lens_cascade_options options;
+    float row[DIM];
+    unsigned seed = 2;
+    lens_options_default(&options);
+    struct lensd_session_request request = request_of(&options, 1);
+    make_client(w, &request, &c);
+    random_rows(row, DIM, &seed);
+    for (uint64_t sequence = 1; sequence <= 4; sequence++) {
+        assert_int_equal(submit(&c, sequence, row, 1, 0), 0);
+        assert_int_equal(submit(&c, sequence, row, 1, sequence < 4 ? LENS_SUBMIT_LAST : 0), 0);
+    }
+    assert_int_equal(submit(&c, 5, row, 1, 0), 0);
+    attach(w, &c);
+    for (int i = 0; i < 9; i++) {
+        /* the fifth is refused: nothing before it ends the fourth */
+        struct lens_result r = next_result(&c);
+        bool refused = r.header->sequence == 5;
+        assert_int_equal(r.header->status, refused ? LENS_ROW_INVALID_INPUT : LENS_ROW_COMPLETE);
+        assert_int_equal(r.header->reason, refused ? LENS_REASON_TOO_MANY_SEQUENCES : 0);
+        lens_ring_client_release(&c.ring);
+    }
+    close_client(w, &c);
+    close_world(w);
+}
+
+static void rows_of_another_tap_are_refused(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL);
+    struct client c;
+    struct lens_submit_descriptor d;
+    void *place;
+    const uint16_t taps[] = {0, 17, 16};
+    w->served.tap = 17;
+    default_client(w, &c);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(lens_ring_client_acquire(&c.ring, 1, LENS_F32, false, &d, &place, NULL), 0);
+        d.tap = taps[i];
+        (void)lens_ring_client_submit(&c.ring, &d);
+        uint64_t one = 1;
+        assert_int_equal(write(c.session->doorbell, &one, sizeof one), sizeof one);
+        struct lens_result r = next_result(&c);
+        assert_int_equal(r.header->status, i < 2 ? LENS_ROW_COMPLETE : LENS_ROW_INVALID_INPUT);
+        assert_int_equal(r.header->reason, i < 2 ? 0 : LENS_REASON_BAD_DESCRIPTOR);
+        lens_ring_client_release(&c.ring);
+    }
     close_client(w, &c);
     close_world(w);
 }
@@ -572,6 +640,8 @@ int main(void)
         cmocka_unit_test(two_clients_at_once_each_get_what_they_get_alone),
         cmocka_unit_test(a_row_with_nan_is_invalid_and_its_neighbours_are_not),
         cmocka_unit_test(more_sequences_than_asked_for_are_refused_with_the_reason),
+        cmocka_unit_test(a_new_sequence_waits_for_the_place_of_one_that_ends),
+        cmocka_unit_test(rows_of_another_tap_are_refused),
         cmocka_unit_test(a_descriptor_that_breaks_the_rules_is_answered_and_counted),
         cmocka_unit_test(a_forged_index_breaks_only_its_own_session),
         cmocka_unit_test(a_client_that_never_reads_loses_results_and_they_are_counted),
