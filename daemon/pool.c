@@ -1,4 +1,4 @@
-/* See pool.h. Slots, pins and the miss path; eviction is by least recent use (kernels keep slab->last_used). */
+/* See pool.h. Slots, pins and the miss path; eviction is by least recent use (kernels set slab->last_used when they score, we when we load). */
 #include "daemon/pool.h"
 
 #include "daemon/sys.h"
@@ -190,6 +190,8 @@ static int load_wave(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n
             recount_resident(pool);
             return r;
         }
+        for (uint32_t i = 0; i < run; i++) /* wanted now: not the next wave's victims before they were of any use */
+            pool->slab->last_used[lenses[at + i]] = pool->slab->clock;
         at += run;
     }
     atomic_fetch_add_explicit(&pool->loads, count, memory_order_relaxed);

@@ -189,7 +189,7 @@ struct lens_slab {
     struct lens_slab_config config;
     int32_t *slot_of;    /* [N]: slot of a resident lens, else -1. Read by the caller, written by the backend */
     int32_t *lens_in;    /* [slots]: lens in the slot, else -1 */
-    uint64_t *last_used; /* [N]: value of `clock` when the lens was last scored; for eviction policies */
+    uint64_t *last_used; /* [N]: `clock` when the lens was last scored or brought in; for eviction policies */
     uint64_t clock;      /* counts batches */
     struct lens_cascade *cascade; /* NULL for backends with a run of their own */
 };

@@ -225,7 +225,8 @@ static bool still_waited_for(struct lens_cascade *c, struct lens_score_item *ite
         }
         lens_row_marks(c, r)[item->lens] = LENS_MARK_MISSING;
         c->rows[r].out->counts.missing++;
-        c->rows[r].out->status = LENS_ROW_PARTIAL;
+        if (!c->rows[r].invalid)
+            c->rows[r].out->status = LENS_ROW_PARTIAL;
     }
     item->n = kept;
     return kept > 0;
