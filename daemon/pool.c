@@ -1,4 +1,5 @@
-/* See pool.h. Slots, pins and the miss path; eviction is by least recent use (kernels set slab->last_used when they score, we when we load). */
+/* See pool.h. Slots, pins and the miss path; eviction is by least recent use (slab->last_used: kernels set it when they
+ * score, we when we load). */
 #include "daemon/pool.h"
 
 #include "daemon/sys.h"
