@@ -113,10 +113,11 @@ static void refuse(struct lensd_batch *batch, struct lensd_session *session, uin
 
 enum offer { OFFER_NOTHING, OFFER_TAKEN, OFFER_FULL };
 
-/* The rows were read where the pack's lenses look. */
+/* False when the rows were read elsewhere than where the pack's lenses look. */
 static bool tap_fits(const struct lensd_session *session, const struct lens_submit_descriptor *d)
 {
-    return d->tap == 0 || d->tap == session->binding.served->tap;
+    int32_t tap = session->binding.served->tap;
+    return d->tap == 0 || tap < 0 || d->tap == tap;
 }
 
 /* Offers the batch the session's oldest submission that may run now. */

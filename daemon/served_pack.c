@@ -32,12 +32,12 @@ static int name_it(struct lensd_served_pack *served, const char *path, const cha
     return 0;
 }
 
-static uint16_t tap_of(const struct lens_pack *pack)
+static int32_t tap_of(const struct lens_pack *pack)
 {
     char *end;
     const char *text = pack->meta.tap_layer;
     unsigned long tap = strtoul(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && tap <= UINT16_MAX ? (uint16_t)tap : 0;
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && tap <= UINT16_MAX ? (int32_t)tap : -1;
 }
 
 int lensd_served_pack_open(const char *path, const char *name, struct lens_backend *backend,

@@ -10,7 +10,7 @@ struct lensd_served_pack {
     char name[64]; /* as clients ask for it: the file's stem unless named otherwise */
     struct lens_pack *pack;
     struct lensd_pool *pool;
-    uint16_t tap;        /* the transformer block that meta.tap_layer names; 0 = none that is a number */
+    int32_t tap;         /* the transformer block that meta.tap_layer names; -1 = it names none */
     uint32_t generation; /* counts loads and swaps over the daemon's life, from 1 */
     uint32_t sessions;   /* attached now; the loop thread's */
 };

@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define KEY_MAX 264u /* a name of at most 255 bytes, ":255" and the terminator */
+
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3; older kernels answer EINVAL */
 #endif
@@ -71,14 +73,27 @@ static int bind_to(const struct lens_cascade_options *options, const uint32_t *p
     return 0;
 }
 
+/* The session's pins in another pack: ids mean something else there, the keys are the same. */
+static uint32_t carry_pins(const struct lensd_binding *from, const struct lens_pack *to, uint32_t *out)
+{
+    char key[KEY_MAX];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < from->n_pinned; i++) {
+        lens_pack_key(from->served->pack, from->pinned[i], key, sizeof key);
+        n += lens_pack_find(to, key, &out[n]) == 0;
+    }
+    return n;
+}
+
 int lensd_binding_create(const struct lensd_session *session, struct lensd_served_pack *served,
                          struct lensd_binding *out, struct lens_error *err)
 {
     if (served->pack->dim != session->ring.layout.dim)
         return lens_error_set(err, -EINVAL, "session %u sends rows of %u elements; pack %s needs %u", session->id,
                               session->ring.layout.dim, served->name, served->pack->dim);
-    return bind_to(&session->options, session->binding.pinned, session->binding.n_pinned, session->sequences.capacity,
-                   served, out, err);
+    uint32_t pinned[LENS_MAX_PINNED];
+    uint32_t n_pinned = carry_pins(&session->binding, served->pack, pinned);
+    return bind_to(&session->options, pinned, n_pinned, session->sequences.capacity, served, out, err);
 }
 
 void lensd_binding_destroy(struct lensd_binding *binding)
@@ -158,6 +173,9 @@ static int make_queues(struct lensd_session *session, const struct lensd_session
 
 static int check_request(const struct lensd_session_request *request, struct lens_error *err)
 {
+    if (request->n_pinned > LENS_MAX_PINNED)
+        return lens_error_set(err, -EINVAL, "%u lenses may be pinned at most, found %u", LENS_MAX_PINNED,
+                              request->n_pinned);
     if (request->max_sequences < 1 || request->max_sequences > LENSD_SEQUENCES_MAX)
         return lens_error_set(err, -EINVAL, "max_sequences must be between 1 and %u, found %u", LENSD_SEQUENCES_MAX,
                               request->max_sequences);

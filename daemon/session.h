@@ -75,7 +75,8 @@ int lensd_session_create(const struct lensd_session_request *request, struct len
 void lensd_session_discard_memory(const struct lensd_session *session);
 void lensd_session_destroy(struct lensd_session *session); /* after detach; NULL is fine */
 
-/* Base and pins of `session` in terms of `served`; the caller owns the binding until a swap takes it. */
+/* Base and pins of `session` in terms of `served`: pins by key, without those that `served` lacks. The caller owns the
+ * binding until a swap takes it. */
 int lensd_binding_create(const struct lensd_session *session, struct lensd_served_pack *served,
                          struct lensd_binding *out, struct lens_error *err);
 void lensd_binding_destroy(struct lensd_binding *binding);

@@ -73,7 +73,7 @@ struct lens_session_params {
     int8_t miss;                                         /* 0 wait, 1 deadline, 2 skip */
     const uint8_t *base_layers;                          /* n_base_layers of them; NULL = default */
     uint32_t n_base_layers;
-    const uint32_t *pinned; /* lens ids always scored; lent for the call */
+    const uint32_t *pinned; /* lens ids always scored (after a swap: the lenses of the same keys); lent for the call */
     uint32_t n_pinned;
     uint32_t spin_us;  /* lens_session_wait polls so long before it sleeps; 0 = sleep at once */
     const char *label; /* shown by lensctl sessions; NULL = the process name */

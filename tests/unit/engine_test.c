@@ -634,6 +634,36 @@ static void a_swap_moves_sessions_between_two_rows_and_says_so(void **state)
     close_world(w);
 }
 
+/* Ids mean something else in another pack: what is pinned is the concept. */
+static void a_swap_keeps_what_is_pinned_by_its_key(void **state)
+{
+    (void)state;
+    struct world *w = open_world(0, 50, NULL);
+    struct client c;
+    struct lens_cascade_options options;
+    struct lensd_served_pack next = {.name = "next", .generation = 2};
+    struct lensd_binding binding;
+    struct lens_error err = {0};
+    uint32_t pinned[2], liquid;
+    next.pack = import_for_test("tests/fixtures/hatcat-flat", LENS_F32);
+    assert_int_equal(lens_pack_find(w->served.pack, "Echo:1", &pinned[0]), 0); /* the next pack hasn't got it */
+    assert_int_equal(lens_pack_find(w->served.pack, "Liquid:1", &pinned[1]), 0);
+    assert_int_equal(lens_pack_find(next.pack, "Liquid:1", &liquid), 0);
+    assert_int_not_equal(liquid, pinned[1]);
+    lens_options_default(&options);
+    struct lensd_session_request request = request_of(&options, 2);
+    request.pinned = pinned;
+    request.n_pinned = 2;
+    open_client(w, &request, &c);
+    assert_int_equal(lensd_binding_create(c.session, &next, &binding, &err), 0);
+    assert_int_equal(binding.n_pinned, 1);
+    assert_int_equal(binding.pinned[0], liquid);
+    lensd_binding_destroy(&binding);
+    close_client(w, &c);
+    lens_pack_close(next.pack);
+    close_world(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -651,6 +681,7 @@ int main(void)
         cmocka_unit_test(base_and_pins_that_leave_no_free_slot_are_refused),
         cmocka_unit_test(a_sleeping_client_is_woken_and_a_sleeping_daemon_hears_the_doorbell),
         cmocka_unit_test(a_swap_moves_sessions_between_two_rows_and_says_so),
+        cmocka_unit_test(a_swap_keeps_what_is_pinned_by_its_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
