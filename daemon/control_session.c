@@ -17,23 +17,8 @@
 static struct lens_cascade_options merge_options(const struct lens_attach *attach,
                                                  const struct lens_cascade_options *defaults)
 {
-    const struct lens_cascade_options *theirs = &attach->options;
     struct lens_cascade_options o = *defaults;
-    uint32_t set = attach->options_set;
-    o.base_layers = (set & LENS_OPT_BASE) != 0 ? theirs->base_layers : o.base_layers;
-    o.expand = (set & LENS_OPT_EXPAND) != 0 ? theirs->expand : o.expand;
-    o.report = (set & LENS_OPT_REPORT) != 0 ? theirs->report : o.report;
-    o.rank = (set & LENS_OPT_RANK) != 0 ? theirs->rank : o.rank;
-    o.uncalibrated = (set & LENS_OPT_UNCALIBRATED) != 0 ? theirs->uncalibrated : o.uncalibrated;
-    o.miss = (set & LENS_OPT_MISS) != 0 ? theirs->miss : o.miss;
-    o.load_threshold = (set & LENS_OPT_LOAD_THRESHOLD) != 0 ? theirs->load_threshold : o.load_threshold;
-    o.unload_threshold = (set & LENS_OPT_UNLOAD_THRESHOLD) != 0 ? theirs->unload_threshold : o.unload_threshold;
-    o.suppress_at = (set & LENS_OPT_SUPPRESS_AT) != 0 ? theirs->suppress_at : o.suppress_at;
-    o.suppress_parents = (set & LENS_OPT_SUPPRESS_PARENTS) != 0 ? theirs->suppress_parents : o.suppress_parents;
-    o.top_k = (set & LENS_OPT_TOP_K) != 0 ? theirs->top_k : o.top_k;
-    o.keep_top_k = (set & LENS_OPT_KEEP_TOP_K) != 0 ? theirs->keep_top_k : o.keep_top_k;
-    o.max_depth = (set & LENS_OPT_MAX_DEPTH) != 0 ? theirs->max_depth : o.max_depth;
-    o.max_scored = (set & LENS_OPT_MAX_SCORED) != 0 ? theirs->max_scored : o.max_scored;
+    lens_options_overlay(&o, &attach->options, attach->options_set);
     return o;
 }
 

@@ -58,6 +58,9 @@ static int fetch(struct lens_session *session, uint32_t id, struct lens_client_e
     const struct lens_concept_page *page = &m->u.concept_page;
     if (m->type != LENS_MSG_CONCEPT_PAGE)
         return lens_fail(err, -EPROTO, "lensd answered %s to concepts", lens_msg_name(m->type));
+    if (page->generation != session->concepts.generation && session->held)
+        return lens_fail(err, -ESTALE, "the answer is of generation %u of pack %s; lensd knows the names of %u alone",
+                         session->generation, session->pack, page->generation);
     if (page->generation != session->concepts.generation) {
         lens_concepts_clear(&session->concepts);
         session->concepts.generation = session->generation = page->generation;

@@ -166,7 +166,8 @@ uint64_t lens_session_dropped(const struct lens_session *session); /* acquires r
 uint64_t lens_session_lost(const struct lens_session *session);    /* submissions without answer by reconnections */
 
 /* "Name:layer" of a lens of the session's pack; fetched from the daemon once, then cached. Owned by the session, valid
- * until it closes, reattaches or its pack is swapped. NULL on error. */
+ * until it closes, reattaches or its pack is swapped. NULL on error; -ESTALE: the answer that you hold is older than a
+ * swap, and its ids mean other lenses now. */
 const char *lens_session_concept(struct lens_session *session, uint32_t id, struct lens_client_error *err);
 
 /* Sentence for a reason of INVALID_INPUT. */

@@ -193,8 +193,10 @@ static int number_lenses(struct ordering *o)
     for (uint32_t i = n; i > 0; i--) { /* backwards, so that each list is ascending */
         uint32_t concept = o->sorted[i - 1];
         int32_t parent = o->primary[concept];
-        next[concept] = parent >= 0 ? first[parent] : NO_LENS;
-        if (parent >= 0)
+        next[concept] = NO_LENS;
+        if (parent < 0)
+            continue;
+        next[concept] = first[parent];
         first[parent] = concept;
     }
     for (uint32_t i = 0; i < n; i++)

@@ -70,9 +70,10 @@ int hatcat_tree_intern_name(struct hatcat_tree *tree, const char *name, size_t l
     if (hatcat_tree_find(tree, key, concept))
         return 0;
     int rc = add_concept(tree, key, (uint32_t)length, layer, err);
-    if (rc == 0)
+    if (rc != 0)
+        return rc;
     *concept = tree->count - 1;
-    return rc;
+    return 0;
 }
 
 int hatcat_tree_intern(struct hatcat_tree *tree, const char *key, uint32_t *concept, struct lens_error *err)

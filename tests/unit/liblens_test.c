@@ -505,6 +505,24 @@ static void names_of_a_swapped_pack_replace_the_old(void **state)
     rig_close(&rig);
 }
 
+static void ids_of_an_answer_older_than_a_swap_get_no_name_of_the_new_pack(void **state)
+{
+    struct rig rig;
+    struct lens_answer a;
+    struct lens_client_error err = {0};
+    (void)state;
+    rig_open(&rig, NULL);
+    assert_int_equal(rig_send(&rig, 3, 1), 0);
+    assert_int_equal(lens_session_wait(rig.session, 5000000, &a), 0);
+    assert_int_equal(a.generation, 1);
+    rig.daemon.generation = 2; /* swapped after it answered */
+    assert_null(lens_session_concept(rig.session, 5, &err));
+    assert_int_equal(err.code, -ESTALE);
+    lens_session_release(rig.session);
+    assert_string_equal(lens_session_concept(rig.session, 5, &err), "Lens5.2:2");
+    rig_close(&rig);
+}
+
 static void every_reason_has_a_sentence(void **state)
 {
     (void)state;
@@ -541,6 +559,7 @@ int main(void)
         cmocka_unit_test(arming_one_session_never_swallows_the_wake_of_another),
         cmocka_unit_test(names_are_fetched_once_and_kept),
         cmocka_unit_test(names_of_a_swapped_pack_replace_the_old),
+        cmocka_unit_test(ids_of_an_answer_older_than_a_swap_get_no_name_of_the_new_pack),
         cmocka_unit_test(every_reason_has_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
