@@ -170,15 +170,16 @@ static void recount_resident(struct lensd_pool *pool)
     atomic_store_explicit(&pool->resident, resident, memory_order_relaxed);
 }
 
-/* Brings the first lenses of the ascending list `lenses` into slots: as many as there are victims ranked. Neighbours
- * are read at once. Returns how many came in, or an error. */
-static int load_wave(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n, struct lens_error *err)
+/* Brings the first lenses of the ascending list `lenses` into slots: as many as there are victims ranked, but no more
+ * than one read's after `until_ns` (0 = never). Neighbours are read at once. Returns how many came in, or an error. */
+static int load_wave(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n, uint64_t until_ns,
+                     struct lens_error *err)
 {
     const struct lens_pack *pack = pool->pack;
     rank_victims(pool, n);
     uint32_t count = n < pool->n_victims ? n : pool->n_victims;
     uint32_t at = 0;
-    while (at < count) {
+    while (at < count && (at == 0 || until_ns == 0 || lensd_now_ns() < until_ns)) {
         uint32_t run = 1;
         while (run < pool->staging_lenses && at + run < count && lenses[at + run] == lenses[at] + run)
             run++;
@@ -195,10 +196,10 @@ static int load_wave(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n
             pool->slab->last_used[lenses[at + i]] = pool->slab->clock;
         at += run;
     }
-    atomic_fetch_add_explicit(&pool->loads, count, memory_order_relaxed);
-    atomic_fetch_add_explicit(&pool->load_bytes, count * (pack->w1_lens_bytes + pack->w1_sign_bytes),
+    atomic_fetch_add_explicit(&pool->loads, at, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->load_bytes, at * (pack->w1_lens_bytes + pack->w1_sign_bytes),
                               memory_order_relaxed);
-    return (int)count;
+    return (int)at;
 }
 
 int lensd_pool_preload(struct lensd_pool *pool, lens_progress_fn progress, void *arg, struct lens_error *err)
@@ -207,7 +208,7 @@ int lensd_pool_preload(struct lensd_pool *pool, lens_progress_fn progress, void 
         uint32_t n = pool->slots - first < pool->staging_lenses ? pool->slots - first : pool->staging_lenses;
         for (uint32_t i = 0; i < n; i++)
             pool->wave[i] = first + i;
-        int r = load_wave(pool, pool->wave, n, err);
+        int r = load_wave(pool, pool->wave, n, 0, err);
         if (r < 0)
             return r;
         first += n;
@@ -268,6 +269,19 @@ static bool give_up_where_due(struct lens_batch *batch, const uint64_t *deadline
     return again;
 }
 
+/* The first deadline that somebody still waits for; 0 = none. */
+static uint64_t next_deadline(const struct lens_batch *batch, const uint64_t *deadlines_ns)
+{
+    uint64_t first = 0;
+    for (uint32_t j = 0; j < batch->n_jobs; j++) {
+        const struct lens_job *job = &batch->jobs[j];
+        bool waits = job->options->miss == LENS_MISS_DEADLINE && !job->give_up && deadlines_ns[j] != 0;
+        if (waits && (first == 0 || deadlines_ns[j] < first))
+            first = deadlines_ns[j];
+    }
+    return first;
+}
+
 int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, const uint64_t *deadlines_ns, uint64_t *load_ns,
                    uint32_t *loaded, struct lens_error *err)
 {
@@ -282,7 +296,7 @@ int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, const uint
             continue;
         }
         uint64_t begin = lensd_now_ns();
-        r = load_wave(pool, batch->misses, batch->n_misses, err);
+        r = load_wave(pool, batch->misses, batch->n_misses, next_deadline(batch, deadlines_ns), err);
         *load_ns += lensd_now_ns() - begin;
         if (r < 0)
             return r;
@@ -306,7 +320,7 @@ uint32_t lensd_pool_catch_up(struct lensd_pool *pool)
         }
     }
     if (n > 0)
-        (void)load_wave(pool, pool->wave, n, NULL); /* nobody waits for these; a real miss will say what is wrong */
+        (void)load_wave(pool, pool->wave, n, 0, NULL); /* nobody waits for these; a real miss will say what is wrong */
     return pool->n_behind;
 }
 

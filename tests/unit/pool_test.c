@@ -41,9 +41,9 @@ static void close_fixture(struct fixture *f)
     f->backend->ops->close(f->backend);
 }
 
-/* One row of the fixture's states that wants lenses [first, first + n) and no children. */
-static int run_lenses(struct fixture *f, uint32_t first, uint32_t n, enum lens_miss miss, uint64_t deadline,
-                      struct lens_row_out *out, struct lens_error *err)
+/* One row of the fixture's states that wants n lenses from `first` on, `step` apart, and no children. */
+static int run_lenses(struct fixture *f, uint32_t first, uint32_t n, uint32_t step, enum lens_miss miss,
+                      uint64_t deadline, struct lens_row_out *out, struct lens_error *err)
 {
     struct expected e;
     static struct lens_detection detections[LENS_MAX_TOP_K];
@@ -54,7 +54,7 @@ static int run_lenses(struct fixture *f, uint32_t first, uint32_t n, enum lens_m
     e.options.base_layers = UINT64_MAX;
     e.options.max_depth = 0;
     for (uint32_t i = 0; i < n; i++)
-        base[i] = first + i;
+        base[i] = first + i * step;
     *out = (struct lens_row_out){.expanded = expanded, .expanded_capacity = 70, .detections = detections};
     struct lens_job job = {.rows = e.states,
                            .dtype = e.dtype,
@@ -75,7 +75,7 @@ static int run_lenses(struct fixture *f, uint32_t first, uint32_t n, enum lens_m
 static int run_row(struct fixture *f, enum lens_miss miss, uint64_t deadline, struct lens_row_out *out,
                    struct lens_error *err)
 {
-    return run_lenses(f, 0, 70, miss, deadline, out, err);
+    return run_lenses(f, 0, 70, 1, miss, deadline, out, err);
 }
 
 static void pins_are_counted_and_always_leave_a_slot_to_work_with(void **state)
@@ -143,14 +143,30 @@ static void what_is_loaded_behind_stays_until_it_is_wanted(void **state)
     struct lens_error err = {0};
     struct lens_row_out out;
     open_fixture(&f, 30, NULL);
-    assert_int_equal(run_lenses(&f, 0, 30, LENS_MISS_WAIT, 0, &out, &err), 0);
+    assert_int_equal(run_lenses(&f, 0, 30, 1, LENS_MISS_WAIT, 0, &out, &err), 0);
     for (uint32_t first = 30; first < 50; first += 10) {
-        assert_int_equal(run_lenses(&f, first, 10, LENS_MISS_SKIP, 0, &out, &err), 0);
+        assert_int_equal(run_lenses(&f, first, 10, 1, LENS_MISS_SKIP, 0, &out, &err), 0);
         assert_int_equal(out.counts.missing, 10);
         assert_int_equal(lensd_pool_catch_up(f.pool), 0);
     }
-    assert_int_equal(run_lenses(&f, 30, 20, LENS_MISS_SKIP, 0, &out, &err), 0);
+    assert_int_equal(run_lenses(&f, 30, 20, 1, LENS_MISS_SKIP, 0, &out, &err), 0);
     assert_int_equal(out.status, LENS_ROW_COMPLETE);
+    close_fixture(&f);
+}
+
+/* Loading stops when the deadline comes, however much is wanted. */
+static void a_deadline_that_comes_while_loading_is_kept(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct lens_error err = {0};
+    struct lens_row_out out;
+    open_fixture(&f, 0, "slot_write * slow:40\n");
+    uint64_t deadline = lensd_now_ns() + 10000000;
+    assert_int_equal(run_lenses(&f, 0, 35, 2, LENS_MISS_DEADLINE, deadline, &out, &err), 0); /* no neighbours */
+    assert_int_equal(out.status, LENS_ROW_PARTIAL);
+    assert_true(out.counts.cold <= 1);
+    assert_int_equal(out.counts.missing, 35 - out.counts.cold);
     close_fixture(&f);
 }
 
@@ -241,6 +257,7 @@ int main(void)
         cmocka_unit_test(pinned_lenses_stay_while_others_come_and_go),
         cmocka_unit_test(a_passed_deadline_gives_partial_with_the_number_missing),
         cmocka_unit_test(what_is_loaded_behind_stays_until_it_is_wanted),
+        cmocka_unit_test(a_deadline_that_comes_while_loading_is_kept),
         cmocka_unit_test(a_deadline_far_away_waits),
         cmocka_unit_test(a_failed_slot_write_is_an_error_and_the_next_row_is_whole),
         cmocka_unit_test(a_pack_file_cut_short_while_served_is_an_error_not_a_crash),
