@@ -198,7 +198,8 @@ bool lensd_batch_assemble(struct lensd_batch *batch, struct lensd_session **sess
         sessions[i]->place_to_come = false;
     }
     uint32_t turn = fill(batch, sessions, n, start, pack);
-    batch->next_start = turn_of_others(sessions, n, start, pack, turn) % n;
+    uint32_t next = turn_of_others(sessions, n, start, pack, turn); /* below 2n */
+    batch->next_start = next < n ? next : next - n;
     for (uint32_t i = 0; i < n; i++)
         lensd_publish_release(sessions[i]);
     return batch->run.n_jobs > 0;
