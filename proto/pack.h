@@ -88,7 +88,8 @@ int lens_pack_read_w1(const struct lens_pack *pack, uint32_t first, uint32_t cou
 /* Called now and then during long work with what is done and the whole, in `unit`s; may be NULL. */
 typedef void (*lens_progress_fn)(void *arg, const char *what, uint64_t done, uint64_t total);
 
-/* Recomputes every checksum, streaming. Names the first lens (or "tables") that differs. -EBADMSG then. */
+/* Recomputes every checksum, and looks for weights that are not finite, streaming. Names the first lens (or "tables")
+ * that differs. -EBADMSG then. */
 int lens_pack_verify(const struct lens_pack *pack, lens_progress_fn progress, void *arg, struct lens_error *err);
 
 /* Recomputes one lens's checksum from bytes in memory; true when it holds. */

@@ -30,14 +30,38 @@ bool lens_pack_lens_intact(const struct lens_pack *pack, uint32_t lens, const vo
     return pack_lens_checksum(pack, lens, w1, sign, w2) == (uint64_t)pack->checksum[lens];
 }
 
+/* Codes are finite by construction; so are f32 and bf16 from our writer, but not from everybody's. */
+static bool weights_are_finite(const struct lens_pack *pack, const void *w1)
+{
+    size_t n = (size_t)pack->h1 * pack->dim;
+    bool finite = true;
+    if (pack->w1_dtype == LENS_F32) {
+        const uint32_t *bits = w1;
+        for (size_t i = 0; i < n; i++)
+            finite &= (bits[i] & 0x7f800000u) != 0x7f800000u;
+    } else if (pack->w1_dtype == LENS_BF16) {
+        const uint16_t *bits = w1;
+        for (size_t i = 0; i < n; i++)
+            finite &= (bits[i] & 0x7f80u) != 0x7f80u;
+    }
+    return finite;
+}
+
 static int verify_lens(const struct lens_pack *pack, uint32_t lens, char *buffer, struct lens_error *err)
 {
     char key[PACK_MAX_NAME + 5];
     char *sign = buffer + pack->w1_lens_bytes;
     int rc = lens_pack_read_w1(pack, lens, 1, buffer, sign, err);
-    if (rc != 0 || lens_pack_lens_intact(pack, lens, buffer, sign))
+    if (rc != 0)
         return rc;
     lens_pack_key(pack, lens, key, sizeof key);
+    if (!weights_are_finite(pack, buffer))
+        return lens_error_set(err, -EBADMSG,
+                              "pack %s: the weights of lens %u (%s) hold NaN or infinity, which would spoil every row "
+                              "it scores: make the pack anew from sound weights",
+                              pack->path, lens, key);
+    if (lens_pack_lens_intact(pack, lens, buffer, sign))
+        return 0;
     return lens_error_set(err, -EBADMSG,
                           "pack %s: the weights of lens %u (%s) don't match their checksum; the file was damaged after "
                           "it was written: import it again",

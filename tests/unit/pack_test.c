@@ -536,6 +536,35 @@ static void keys_are_found_with_and_without_layer(void **state)
     lens_pack_close(pack);
 }
 
+static int setup_f32(void **state)
+{
+    return setup_dtype(state, LENS_F32);
+}
+
+static int setup_bf16(void **state)
+{
+    return setup_dtype(state, LENS_BF16);
+}
+
+static void weights_that_are_not_finite_fail_verification_though_their_checksum_holds(void **state)
+{
+    struct place *place = *state;
+    struct lens_pack *pack = NULL;
+    struct lens_error err = {0};
+    static unsigned char w1[SMALL_H1 * SMALL_DIM * 4];
+    static const uint16_t nan_bits[2] = {0x7fc0, 0x7fc0}; /* a NaN in either dtype */
+    assert_int_equal(lens_pack_open(place->file, &pack, &err), 0);
+    int fd = open(place->file, O_WRONLY);
+    assert_int_equal(pwrite(fd, nan_bits, sizeof nan_bits, (off_t)(pack->w1_offset + 2 * pack->w1_lens_bytes + 20)), 4);
+    close(fd);
+    assert_int_equal(lens_pack_read_w1(pack, 2, 1, w1, NULL, &err), 0);
+    const char *w2 = (const char *)pack->w2 + 2 * (size_t)SMALL_H2 * SMALL_H1 * lens_dtype_bytes(pack->w2_dtype);
+    pack->checksum[2] = (int64_t)pack_lens_checksum(pack, 2, w1, NULL, w2);
+    assert_int_equal(lens_pack_verify(pack, NULL, NULL, &err), -EBADMSG);
+    assert_non_null(strstr(err.text, "NaN"));
+    lens_pack_close(pack);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -544,6 +573,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(random_damage_never_crashes_the_reader, setup, teardown),
         cmocka_unit_test_setup_teardown(a_header_without_padding_opens_just_as_well, setup, teardown),
         cmocka_unit_test_setup_teardown(each_table_must_be_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(weights_that_are_not_finite_fail_verification_though_their_checksum_holds,
+                                        setup_f32, teardown),
+        cmocka_unit_test_setup_teardown(weights_that_are_not_finite_fail_verification_though_their_checksum_holds,
+                                        setup_bf16, teardown),
         cmocka_unit_test_setup_teardown(each_table_must_have_its_own_dtype_and_shape, setup, teardown),
         cmocka_unit_test_setup_teardown(metadata_must_say_what_this_version_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tensor_that_does_not_belong_is_refused, setup, teardown),
