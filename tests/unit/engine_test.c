@@ -1,7 +1,7 @@
 /* The engine over real rings, in one process: batching never changes an answer, clients can't hurt each other, and
  * everything that goes wrong is answered. */
-#include "daemon/engine.h"
 #include "daemon/sys.h"
+#include "tests/unit/support/engine_world.h"
 #include "tests/unit/support/expected.h"
 
 #include <setjmp.h>
@@ -22,146 +22,6 @@
 #include <unistd.h>
 
 #define SMALL "tests/fixtures/hatcat-small"
-
-struct world {
-    struct lens_backend *backend;
-    struct lensd_served_pack served;
-    struct lensd_engine *engine;
-    _Atomic int broken, failed;
-};
-
-static void count_broken(void *arg)
-{
-    ((struct world *)arg)->broken++;
-}
-
-static void count_failed(void *arg)
-{
-    ((struct world *)arg)->failed++;
-}
-
-static struct world *open_world(uint32_t slots, uint32_t spin_us, const char *fault_script)
-{
-    struct world *w = calloc(1, sizeof *w);
-    struct lens_error err = {0};
-    struct lens_cpu_options cpu = {.threads = 1, .variant = "auto"};
-    struct lensd_pool_config pool = {.slots = slots, .max_batch_rows = 128};
-    struct lensd_engine_config engine = {.spin_us = spin_us,
-                                         .max_batch_rows = 128,
-                                         .max_sessions = 4,
-                                         .on_broken = count_broken,
-                                         .on_failure = count_failed,
-                                         .arg = w};
-    assert_int_equal(lens_cpu_open(&cpu, &w->backend, &err), 0);
-    if (fault_script != NULL)
-        assert_int_equal(lens_fault_open(w->backend, fault_script, &w->backend, &err), 0);
-    w->served.pack = import_for_test(SMALL, LENS_F32);
-    w->served.generation = 1;
-    snprintf(w->served.name, sizeof w->served.name, "small");
-    assert_int_equal(lensd_pool_create(w->backend, w->served.pack, &pool, &w->served.pool, &err), 0);
-    assert_int_equal(lensd_engine_start(&engine, &w->engine, &err), 0);
-    return w;
-}
-
-static void close_world(struct world *w)
-{
-    lensd_engine_stop(w->engine, 1000);
-    lensd_pool_destroy(w->served.pool);
-    lens_pack_close(w->served.pack);
-    w->backend->ops->close(w->backend);
-    free(w);
-}
-
-/* A client without a socket: the ring over the session's own mapping. */
-struct client {
-    struct lensd_session *session;
-    struct lens_ring_client ring;
-    uint64_t *ends;
-    uint32_t serial;
-};
-
-static struct lensd_session_request request_of(const struct lens_cascade_options *options, uint32_t max_sequences)
-{
-    return (struct lensd_session_request){
-        .id = 1,
-        .label = "test",
-        .layout = {.max_rows = 64, .submit_slots = 16, .result_slots = 1024, .expanded_capacity = 70},
-        .max_sequences = max_sequences,
-        .options = *options,
-        .memory_limit = 64 << 20,
-    };
-}
-
-/* A client whose session the engine doesn't serve yet. */
-static void make_client(struct world *w, const struct lensd_session_request *request, struct client *c)
-{
-    struct lens_error err = {0};
-    memset(c, 0, sizeof *c);
-    if (lensd_session_create(request, &w->served, &c->session, &err) != 0)
-        fail_msg("%s", err.text);
-    const struct lens_ring_layout *layout = &c->session->ring.layout;
-    c->ends = calloc(layout->submit_slots, sizeof *c->ends);
-    assert_int_equal(lens_ring_client_init(&c->ring, layout, c->session->ring.base, layout->total_bytes, c->ends), 0);
-}
-
-static void attach(struct world *w, struct client *c)
-{
-    struct lens_error err = {0};
-    if (lensd_engine_attach(w->engine, c->session, &err) != 0)
-        fail_msg("%s", err.text);
-}
-
-static void open_client(struct world *w, const struct lensd_session_request *request, struct client *c)
-{
-    make_client(w, request, c);
-    attach(w, c);
-}
-
-static void close_client(struct world *w, struct client *c)
-{
-    lensd_engine_detach(w->engine, c->session);
-    lensd_session_destroy(c->session);
-    free(c->ends);
-}
-
-static int submit(struct client *c, uint64_t sequence, const float *rows, uint32_t n, uint32_t flags)
-{
-    struct lens_submit_descriptor d;
-    void *place;
-    uint32_t dim = c->ring.layout.dim;
-    int r = lens_ring_client_acquire(&c->ring, n, LENS_F32, false, &d, &place, NULL);
-    if (r != 0)
-        return r;
-    memcpy(place, rows, (size_t)n * dim * sizeof *rows);
-    d.sequence = sequence;
-    d.serial = c->serial++;
-    d.flags |= flags;
-    d.submitted_ns = lensd_now_ns();
-    if (lens_ring_client_submit(&c->ring, &d)) {
-        uint64_t one = 1;
-        assert_int_equal(write(c->session->doorbell, &one, sizeof one), sizeof one);
-    }
-    return 0;
-}
-
-/* Waits at most ten seconds for the next result. */
-static struct lens_result next_result(struct client *c)
-{
-    struct lens_result result;
-    uint64_t give_up = lensd_now_ns() + UINT64_C(10000000000);
-    while (!lens_ring_client_peek(&c->ring, &result)) {
-        if (lensd_now_ns() > give_up)
-            fail_msg("no result within ten seconds");
-        sched_yield();
-    }
-    return result;
-}
-
-static void random_rows(float *rows, size_t n, unsigned *seed)
-{
-    for (size_t i = 0; i < n; i++)
-        rows[i] = (float)rand_r(seed) / (float)RAND_MAX * 4.0f - 2.0f;
-}
 
 /* ---- two clients ------------------------------------------------------------------------------------------------ */
 
@@ -194,7 +54,7 @@ static uint64_t digest_of(const struct lens_result *r)
     return mix(hash, r->detections, h->detections * sizeof *r->detections);
 }
 
-static void collect(struct client *c, struct script *s, const uint32_t *first_row, uint32_t *received)
+static void collect(struct ring_client *c, struct script *s, const uint32_t *first_row, uint32_t *received)
 {
     struct lens_result r;
     while (lens_ring_client_peek(&c->ring, &r)) {
@@ -204,7 +64,7 @@ static void collect(struct client *c, struct script *s, const uint32_t *first_ro
     }
 }
 
-static void play(struct client *c, struct script *s)
+static void play(struct ring_client *c, struct script *s)
 {
     static _Thread_local float rows[64 * DIM];
     unsigned seed = s->seed;
@@ -217,7 +77,7 @@ static void play(struct client *c, struct script *s)
         random_rows(rows, (size_t)n * DIM, &seed);
         first_row[i] = s->rows;
         s->rows += n;
-        while (submit(c, sequence, rows, n, flags) == -EAGAIN)
+        while (submit_rows(c, sequence, rows, n, flags) == -EAGAIN)
             collect(c, s, first_row, &received);
     }
     uint64_t give_up = lensd_now_ns() + UINT64_C(60000000000);
@@ -227,7 +87,7 @@ static void play(struct client *c, struct script *s)
 }
 
 struct player {
-    struct client client;
+    struct ring_client client;
     struct script *script;
 };
 
@@ -239,21 +99,21 @@ static void *play_one(void *arg)
 }
 
 /* Attaching and detaching are the loop thread's, here the test's; playing is each client's own. */
-static void play_all(struct world *w, struct script *scripts, uint32_t n)
+static void play_all(struct engine_world *w, struct script *scripts, uint32_t n)
 {
     struct player players[2];
     pthread_t threads[2];
     for (uint32_t i = 0; i < n; i++) {
-        struct lensd_session_request request = request_of(&scripts[i].options, SEQUENCES);
+        struct lensd_session_request request = session_request_of(&scripts[i].options, SEQUENCES);
         players[i].script = &scripts[i];
-        open_client(w, &request, &players[i].client);
+        open_ring_client(w, &request, &players[i].client);
     }
     for (uint32_t i = 0; i < n; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, play_one, &players[i]), 0);
     for (uint32_t i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
     for (uint32_t i = 0; i < n; i++)
-        close_client(w, &players[i].client);
+        close_ring_client(w, &players[i].client);
 }
 
 static void two_clients_at_once_each_get_what_they_get_alone(void **state)
@@ -274,11 +134,11 @@ static void two_clients_at_once_each_get_what_they_get_alone(void **state)
     alone[1].options.keep_top_k = 5;
     memcpy(together, alone, sizeof alone);
     for (unsigned i = 0; i < 2; i++) {
-        struct world *w = open_world(0, 50, NULL);
+        struct engine_world *w = open_world(0, 50, NULL);
         play_all(w, &alone[i], 1);
         close_world(w);
     }
-    struct world *w = open_world(40, 50, NULL); /* and with fewer slots than lenses */
+    struct engine_world *w = open_world(40, 50, NULL); /* and with fewer slots than lenses */
     play_all(w, together, 2);
     close_world(w);
     for (unsigned i = 0; i < 2; i++) {
@@ -290,25 +150,25 @@ static void two_clients_at_once_each_get_what_they_get_alone(void **state)
 
 /* ---- what goes wrong -------------------------------------------------------------------------------------------- */
 
-static void default_client(struct world *w, struct client *c)
+static void default_client(struct engine_world *w, struct ring_client *c)
 {
     struct lens_cascade_options options;
     lens_options_default(&options);
-    struct lensd_session_request request = request_of(&options, 2);
-    open_client(w, &request, c);
+    struct lensd_session_request request = session_request_of(&options, 2);
+    open_ring_client(w, &request, c);
 }
 
 static void a_row_with_nan_is_invalid_and_its_neighbours_are_not(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL);
-    struct client c;
+    struct engine_world *w = open_world(0, 50, NULL);
+    struct ring_client c;
     float rows[3 * DIM];
     unsigned seed = 1;
     default_client(w, &c);
     random_rows(rows, 3 * DIM, &seed);
     rows[DIM + 7] = NAN;
-    assert_int_equal(submit(&c, 1, rows, 3, 0), 0);
+    assert_int_equal(submit_rows(&c, 1, rows, 3, 0), 0);
     for (uint32_t i = 0; i < 3; i++) {
         struct lens_result r = next_result(&c);
         assert_int_equal(r.header->row, i);
@@ -317,31 +177,31 @@ static void a_row_with_nan_is_invalid_and_its_neighbours_are_not(void **state)
         assert_int_equal(r.header->detections, i == 1 ? 0 : 10);
         lens_ring_client_release(&c.ring);
     }
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
 static void more_sequences_than_asked_for_are_refused_with_the_reason(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL);
-    struct client c;
+    struct engine_world *w = open_world(0, 50, NULL);
+    struct ring_client c;
     float row[DIM];
     unsigned seed = 2;
     default_client(w, &c);
     random_rows(row, DIM, &seed);
     for (uint64_t sequence = 0; sequence < 3; sequence++) {
-        assert_int_equal(submit(&c, sequence, row, 1, 0), 0);
+        assert_int_equal(submit_rows(&c, sequence, row, 1, 0), 0);
         struct lens_result r = next_result(&c);
         assert_int_equal(r.header->status, sequence < 2 ? LENS_ROW_COMPLETE : LENS_ROW_INVALID_INPUT);
         assert_int_equal(r.header->reason, sequence < 2 ? 0 : LENS_REASON_TOO_MANY_SEQUENCES);
         lens_ring_client_release(&c.ring);
     }
     lensd_engine_end_sequence(w->engine, c.session, 0);
-    assert_int_equal(submit(&c, 2, row, 1, LENS_SUBMIT_LAST), 0);
+    assert_int_equal(submit_rows(&c, 2, row, 1, LENS_SUBMIT_LAST), 0);
     assert_int_equal(next_result(&c).header->status, LENS_ROW_COMPLETE);
     lens_ring_client_release(&c.ring);
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
@@ -349,21 +209,21 @@ static void more_sequences_than_asked_for_are_refused_with_the_reason(void **sta
 static void a_new_sequence_waits_for_the_place_of_one_that_ends(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL);
-    struct client c;
+    struct engine_world *w = open_world(0, 50, NULL);
+    struct ring_client c;
     struct lens_cascade_options options;
     float row[DIM];
     unsigned seed = 2;
     lens_options_default(&options);
-    struct lensd_session_request request = request_of(&options, 1);
-    make_client(w, &request, &c);
+    struct lensd_session_request request = session_request_of(&options, 1);
+    make_ring_client(w, &request, &c);
     random_rows(row, DIM, &seed);
     for (uint64_t sequence = 1; sequence <= 4; sequence++) {
-        assert_int_equal(submit(&c, sequence, row, 1, 0), 0);
-        assert_int_equal(submit(&c, sequence, row, 1, sequence < 4 ? LENS_SUBMIT_LAST : 0), 0);
+        assert_int_equal(submit_rows(&c, sequence, row, 1, 0), 0);
+        assert_int_equal(submit_rows(&c, sequence, row, 1, sequence < 4 ? LENS_SUBMIT_LAST : 0), 0);
     }
-    assert_int_equal(submit(&c, 5, row, 1, 0), 0);
-    attach(w, &c);
+    assert_int_equal(submit_rows(&c, 5, row, 1, 0), 0);
+    attach_client(w, &c);
     for (int i = 0; i < 9; i++) {
         /* the fifth is refused: nothing before it ends the fourth */
         struct lens_result r = next_result(&c);
@@ -372,15 +232,15 @@ static void a_new_sequence_waits_for_the_place_of_one_that_ends(void **state)
         assert_int_equal(r.header->reason, refused ? LENS_REASON_TOO_MANY_SEQUENCES : 0);
         lens_ring_client_release(&c.ring);
     }
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
 static void rows_of_another_tap_are_refused(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL);
-    struct client c;
+    struct engine_world *w = open_world(0, 50, NULL);
+    struct ring_client c;
     struct lens_submit_descriptor d;
     void *place;
     const uint16_t taps[] = {0, 17, 16};
@@ -397,15 +257,15 @@ static void rows_of_another_tap_are_refused(void **state)
         assert_int_equal(r.header->reason, i < 2 ? 0 : LENS_REASON_BAD_DESCRIPTOR);
         lens_ring_client_release(&c.ring);
     }
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
 static void a_descriptor_that_breaks_the_rules_is_answered_and_counted(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL);
-    struct client c;
+    struct engine_world *w = open_world(0, 50, NULL);
+    struct ring_client c;
     struct lens_submit_descriptor d;
     void *place;
     default_client(w, &c);
@@ -419,15 +279,15 @@ static void a_descriptor_that_breaks_the_rules_is_answered_and_counted(void **st
     assert_int_equal(r.header->reason, LENS_REASON_BAD_DESCRIPTOR);
     lens_ring_client_release(&c.ring);
     assert_int_equal(c.session->statistics->invalid_rows, 1);
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
 static void a_forged_index_breaks_only_its_own_session(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL);
-    struct client evil, good;
+    struct engine_world *w = open_world(0, 50, NULL);
+    struct ring_client evil, good;
     float row[DIM];
     unsigned seed = 3;
     default_client(w, &evil);
@@ -438,34 +298,34 @@ static void a_forged_index_breaks_only_its_own_session(void **state)
     assert_int_equal(write(evil.session->doorbell, &one, sizeof one), sizeof one);
     random_rows(row, DIM, &seed);
     for (int i = 0; i < 20; i++) {
-        assert_int_equal(submit(&good, 1, row, 1, 0), 0);
+        assert_int_equal(submit_rows(&good, 1, row, 1, 0), 0);
         assert_int_equal(next_result(&good).header->status, LENS_ROW_COMPLETE);
         lens_ring_client_release(&good.ring);
     }
     assert_int_equal(w->broken, 1);
     assert_true(atomic_load(&evil.session->broken));
     assert_false(atomic_load(&good.session->broken));
-    close_client(w, &evil);
-    close_client(w, &good);
+    close_ring_client(w, &evil);
+    close_ring_client(w, &good);
     close_world(w);
 }
 
 static void a_client_that_never_reads_loses_results_and_they_are_counted(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL);
-    struct client c;
+    struct engine_world *w = open_world(0, 50, NULL);
+    struct ring_client c;
     struct lens_cascade_options options;
     float rows[64 * DIM];
     unsigned seed = 4;
     lens_options_default(&options);
-    struct lensd_session_request request = request_of(&options, 2);
+    struct lensd_session_request request = session_request_of(&options, 2);
     request.layout.result_slots = 64;
-    open_client(w, &request, &c);
+    open_ring_client(w, &request, &c);
     random_rows(rows, 64 * DIM, &seed);
     for (int i = 0; i < 3; i++) {
         c.ring.results_owed = 0; /* a client that ignores its credit */
-        while (submit(&c, 1, rows, 64, 0) == -EAGAIN)
+        while (submit_rows(&c, 1, rows, 64, 0) == -EAGAIN)
             c.ring.results_owed = 0;
     }
     uint64_t give_up = lensd_now_ns() + UINT64_C(10000000000);
@@ -473,43 +333,43 @@ static void a_client_that_never_reads_loses_results_and_they_are_counted(void **
         sched_yield();
     assert_int_equal(lens_ring_client_dropped(&c.ring), 128);
     assert_int_equal(__atomic_load_n(&c.session->statistics->dropped_rows, __ATOMIC_RELAXED), 128);
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
 static void a_full_submit_ring_is_eagain(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, "run * slow:50");
-    struct client c;
+    struct engine_world *w = open_world(0, 50, "run * slow:50");
+    struct ring_client c;
     float row[DIM];
     unsigned seed = 5;
     int sent = 0;
     default_client(w, &c);
     random_rows(row, DIM, &seed);
-    while (sent < 1000 && submit(&c, 1, row, 1, 0) == 0)
+    while (sent < 1000 && submit_rows(&c, 1, row, 1, 0) == 0)
         sent++;
     assert_in_range(sent, 16, 40); /* the ring's 16 slots, and what a few turns took meanwhile */
     for (int i = 0; i < sent; i++) {
         assert_int_equal(next_result(&c).header->status, LENS_ROW_COMPLETE);
         lens_ring_client_release(&c.ring);
     }
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
 static void a_failing_backend_answers_degraded_and_recovers(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, "run 2 eio");
-    struct client c;
+    struct engine_world *w = open_world(0, 50, "run 2 eio");
+    struct ring_client c;
     assert_int_equal(lensd_pool_preload(w->served.pool, NULL, NULL, NULL), 0); /* one run a row from now on */
     float row[DIM];
     unsigned seed = 6;
     default_client(w, &c);
     random_rows(row, DIM, &seed);
     for (int i = 1; i <= 3; i++) {
-        assert_int_equal(submit(&c, 1, row, 1, 0), 0);
+        assert_int_equal(submit_rows(&c, 1, row, 1, 0), 0);
         struct lens_result r = next_result(&c);
         assert_int_equal(r.header->status, i == 2 ? LENS_ROW_PARTIAL : LENS_ROW_COMPLETE);
         assert_int_equal(r.header->flags, i == 2 ? LENS_ROW_DEGRADED : 0);
@@ -520,24 +380,24 @@ static void a_failing_backend_answers_degraded_and_recovers(void **state)
     assert_int_equal(lensd_engine_failure(w->engine, &last), 1);
     assert_int_equal(last.code, -EIO);
     assert_int_equal(w->failed, 1);
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
 static void skip_answers_partial_now_and_loads_behind(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL); /* room for all, none loaded yet */
-    struct client c;
+    struct engine_world *w = open_world(0, 50, NULL); /* room for all, none loaded yet */
+    struct ring_client c;
     struct lens_cascade_options options;
     float row[DIM];
     unsigned seed = 7;
     lens_options_default(&options);
     options.miss = LENS_MISS_SKIP;
-    struct lensd_session_request request = request_of(&options, 2);
-    open_client(w, &request, &c);
+    struct lensd_session_request request = session_request_of(&options, 2);
+    open_ring_client(w, &request, &c);
     random_rows(row, DIM, &seed);
-    assert_int_equal(submit(&c, 1, row, 1, 0), 0);
+    assert_int_equal(submit_rows(&c, 1, row, 1, 0), 0);
     struct lens_result r = next_result(&c);
     assert_int_equal(r.header->status, LENS_ROW_PARTIAL);
     assert_int_equal(r.header->counts.scored, 0);
@@ -546,24 +406,24 @@ static void skip_answers_partial_now_and_loads_behind(void **state)
     uint8_t status = LENS_ROW_PARTIAL;
     for (int i = 0; i < 200 && status == LENS_ROW_PARTIAL; i++) {
         usleep(1000);
-        assert_int_equal(submit(&c, 1, row, 1, LENS_SUBMIT_RESET), 0);
+        assert_int_equal(submit_rows(&c, 1, row, 1, LENS_SUBMIT_RESET), 0);
         status = next_result(&c).header->status;
         lens_ring_client_release(&c.ring);
     }
     assert_int_equal(status, LENS_ROW_COMPLETE);
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
 static void base_and_pins_that_leave_no_free_slot_are_refused(void **state)
 {
     (void)state;
-    struct world *w = open_world(10, 50, NULL);
+    struct engine_world *w = open_world(10, 50, NULL);
     struct lens_cascade_options options;
     struct lensd_session *session;
     struct lens_error err = {0};
     lens_options_default(&options);
-    struct lensd_session_request request = request_of(&options, 2);
+    struct lensd_session_request request = session_request_of(&options, 2);
     assert_int_equal(lensd_session_create(&request, &w->served, &session, &err), 0);
     assert_int_equal(lensd_engine_attach(w->engine, session, &err), -ENOSPC);
     assert_non_null(strstr(err.text, "pool.slots"));
@@ -574,8 +434,8 @@ static void base_and_pins_that_leave_no_free_slot_are_refused(void **state)
 static void a_sleeping_client_is_woken_and_a_sleeping_daemon_hears_the_doorbell(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 0, NULL); /* the engine sleeps at once */
-    struct client c;
+    struct engine_world *w = open_world(0, 0, NULL); /* the engine sleeps at once */
+    struct ring_client c;
     float row[DIM];
     unsigned seed = 8;
     default_client(w, &c);
@@ -585,7 +445,7 @@ static void a_sleeping_client_is_woken_and_a_sleeping_daemon_hears_the_doorbell(
         struct timespec limit = {5, 0};
         uint32_t value;
         usleep(i % 5 == 0 ? 2000 : 0);
-        assert_int_equal(submit(&c, 1, row, 1, 0), 0);
+        assert_int_equal(submit_rows(&c, 1, row, 1, 0), 0);
         uint32_t *word = lens_ring_client_set_sleeping(&c.ring, LENS_CLIENT_ON_FUTEX, &value);
         while (!lens_ring_client_peek(&c.ring, &r)) {
             long woken = syscall(SYS_futex, word, FUTEX_WAIT, value, &limit, NULL, 0);
@@ -596,15 +456,15 @@ static void a_sleeping_client_is_woken_and_a_sleeping_daemon_hears_the_doorbell(
         assert_int_equal(r.header->status, LENS_ROW_COMPLETE);
         lens_ring_client_release(&c.ring);
     }
-    close_client(w, &c);
+    close_ring_client(w, &c);
     close_world(w);
 }
 
 static void a_swap_moves_sessions_between_two_rows_and_says_so(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL);
-    struct client c;
+    struct engine_world *w = open_world(0, 50, NULL);
+    struct ring_client c;
     struct lens_error err = {0};
     struct lensd_served_pack next = {.name = "next", .generation = 2};
     struct lensd_pool_config config = {.max_batch_rows = 128};
@@ -616,7 +476,7 @@ static void a_swap_moves_sessions_between_two_rows_and_says_so(void **state)
     default_client(w, &c);
     random_rows(row, DIM, &seed);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(submit(&c, 1, row, 1, 0), 0);
+        assert_int_equal(submit_rows(&c, 1, row, 1, 0), 0);
         struct lens_result r = next_result(&c);
         assert_int_equal(r.header->pack_generation, i == 0 ? 1 : 2);
         assert_int_equal(r.header->flags, i == 1 ? LENS_ROW_STALE : 0);
@@ -628,7 +488,7 @@ static void a_swap_moves_sessions_between_two_rows_and_says_so(void **state)
         assert_ptr_equal(binding.served, &w->served); /* the old one, for us to destroy */
         lensd_binding_destroy(&binding);
     }
-    close_client(w, &c);
+    close_ring_client(w, &c);
     lensd_pool_destroy(next.pool);
     lens_pack_close(next.pack);
     close_world(w);
@@ -638,8 +498,8 @@ static void a_swap_moves_sessions_between_two_rows_and_says_so(void **state)
 static void a_swap_keeps_what_is_pinned_by_its_key(void **state)
 {
     (void)state;
-    struct world *w = open_world(0, 50, NULL);
-    struct client c;
+    struct engine_world *w = open_world(0, 50, NULL);
+    struct ring_client c;
     struct lens_cascade_options options;
     struct lensd_served_pack next = {.name = "next", .generation = 2};
     struct lensd_binding binding;
@@ -651,15 +511,15 @@ static void a_swap_keeps_what_is_pinned_by_its_key(void **state)
     assert_int_equal(lens_pack_find(next.pack, "Liquid:1", &liquid), 0);
     assert_int_not_equal(liquid, pinned[1]);
     lens_options_default(&options);
-    struct lensd_session_request request = request_of(&options, 2);
+    struct lensd_session_request request = session_request_of(&options, 2);
     request.pinned = pinned;
     request.n_pinned = 2;
-    open_client(w, &request, &c);
+    open_ring_client(w, &request, &c);
     assert_int_equal(lensd_binding_create(c.session, &next, &binding, &err), 0);
     assert_int_equal(binding.n_pinned, 1);
     assert_int_equal(binding.pinned[0], liquid);
     lensd_binding_destroy(&binding);
-    close_client(w, &c);
+    close_ring_client(w, &c);
     lens_pack_close(next.pack);
     close_world(w);
 }

@@ -1,0 +1,144 @@
+/* See engine_world.h. */
+#include "tests/unit/support/engine_world.h"
+
+#include "daemon/sys.h"
+#include "tests/unit/support/expected.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SMALL "tests/fixtures/hatcat-small"
+
+static void count_broken(void *arg)
+{
+    ((struct engine_world *)arg)->broken++;
+}
+
+static void count_failed(void *arg)
+{
+    ((struct engine_world *)arg)->failed++;
+}
+
+struct engine_world *open_world(uint32_t slots, uint32_t spin_us, const char *fault_script)
+{
+    struct engine_world *w = calloc(1, sizeof *w);
+    struct lens_error err = {0};
+    struct lens_cpu_options cpu = {.threads = 1, .variant = "auto"};
+    struct lensd_pool_config pool = {.slots = slots, .max_batch_rows = 128};
+    struct lensd_engine_config engine = {.spin_us = spin_us,
+                                         .max_batch_rows = 128,
+                                         .max_sessions = 4,
+                                         .on_broken = count_broken,
+                                         .on_failure = count_failed,
+                                         .arg = w};
+    assert_int_equal(lens_cpu_open(&cpu, &w->backend, &err), 0);
+    if (fault_script != NULL)
+        assert_int_equal(lens_fault_open(w->backend, fault_script, &w->backend, &err), 0);
+    w->served.pack = import_for_test(SMALL, LENS_F32);
+    w->served.generation = 1;
+    snprintf(w->served.name, sizeof w->served.name, "small");
+    assert_int_equal(lensd_pool_create(w->backend, w->served.pack, &pool, &w->served.pool, &err), 0);
+    assert_int_equal(lensd_engine_start(&engine, &w->engine, &err), 0);
+    return w;
+}
+
+void close_world(struct engine_world *w)
+{
+    lensd_engine_stop(w->engine, 1000);
+    lensd_pool_destroy(w->served.pool);
+    lens_pack_close(w->served.pack);
+    w->backend->ops->close(w->backend);
+    free(w);
+}
+
+struct lensd_session_request session_request_of(const struct lens_cascade_options *options, uint32_t max_sequences)
+{
+    return (struct lensd_session_request){
+        .id = 1,
+        .label = "test",
+        .layout = {.max_rows = 64, .submit_slots = 16, .result_slots = 1024, .expanded_capacity = 70},
+        .max_sequences = max_sequences,
+        .options = *options,
+        .memory_limit = 64 << 20,
+    };
+}
+
+/* A client whose session the engine doesn't serve yet. */
+void make_ring_client(struct engine_world *w, const struct lensd_session_request *request, struct ring_client *c)
+{
+    struct lens_error err = {0};
+    memset(c, 0, sizeof *c);
+    if (lensd_session_create(request, &w->served, &c->session, &err) != 0)
+        fail_msg("%s", err.text);
+    const struct lens_ring_layout *layout = &c->session->ring.layout;
+    c->ends = calloc(layout->submit_slots, sizeof *c->ends);
+    assert_int_equal(lens_ring_client_init(&c->ring, layout, c->session->ring.base, layout->total_bytes, c->ends), 0);
+}
+
+void attach_client(struct engine_world *w, struct ring_client *c)
+{
+    struct lens_error err = {0};
+    if (lensd_engine_attach(w->engine, c->session, &err) != 0)
+        fail_msg("%s", err.text);
+}
+
+void open_ring_client(struct engine_world *w, const struct lensd_session_request *request, struct ring_client *c)
+{
+    make_ring_client(w, request, c);
+    attach_client(w, c);
+}
+
+void close_ring_client(struct engine_world *w, struct ring_client *c)
+{
+    lensd_engine_detach(w->engine, c->session);
+    lensd_session_destroy(c->session);
+    free(c->ends);
+}
+
+int submit_rows(struct ring_client *c, uint64_t sequence, const float *rows, uint32_t n, uint32_t flags)
+{
+    struct lens_submit_descriptor d;
+    void *place;
+    uint32_t dim = c->ring.layout.dim;
+    int r = lens_ring_client_acquire(&c->ring, n, LENS_F32, false, &d, &place, NULL);
+    if (r != 0)
+        return r;
+    memcpy(place, rows, (size_t)n * dim * sizeof *rows);
+    d.sequence = sequence;
+    d.serial = c->serial++;
+    d.flags |= flags;
+    d.submitted_ns = lensd_now_ns();
+    if (lens_ring_client_submit(&c->ring, &d)) {
+        uint64_t one = 1;
+        assert_int_equal(write(c->session->doorbell, &one, sizeof one), sizeof one);
+    }
+    return 0;
+}
+
+/* Waits at most ten seconds for the next result. */
+struct lens_result next_result(struct ring_client *c)
+{
+    struct lens_result result;
+    uint64_t give_up = lensd_now_ns() + UINT64_C(10000000000);
+    while (!lens_ring_client_peek(&c->ring, &result)) {
+        if (lensd_now_ns() > give_up)
+            fail_msg("no result within ten seconds");
+        sched_yield();
+    }
+    return result;
+}
+
+void random_rows(float *rows, size_t n, unsigned *seed)
+{
+    for (size_t i = 0; i < n; i++)
+        rows[i] = (float)rand_r(seed) / (float)RAND_MAX * 4.0f - 2.0f;
+}

@@ -1,0 +1,39 @@
+/* An engine with its pack in this process, and clients that talk to it through the rings alone (no socket). Test
+ * support: fails the test when anything can't be made. */
+#ifndef LENS_TEST_ENGINE_WORLD_H
+#define LENS_TEST_ENGINE_WORLD_H
+
+#include "daemon/engine.h"
+
+struct engine_world {
+    struct lens_backend *backend;
+    struct lensd_served_pack served;
+    struct lensd_engine *engine;
+    _Atomic int broken, failed;
+};
+
+/* A client without a socket: the ring over the session's own mapping. */
+struct ring_client {
+    struct lensd_session *session;
+    struct lens_ring_client ring;
+    uint64_t *ends;
+    uint32_t serial;
+};
+
+/* An engine over tests/fixtures/hatcat-small in `slots` slots (0 = all), none loaded yet; fault_script may be NULL. */
+struct engine_world *open_world(uint32_t slots, uint32_t spin_us, const char *fault_script);
+void close_world(struct engine_world *w);
+/* 64 rows, 16 submissions, 1,024 results. */
+struct lensd_session_request session_request_of(const struct lens_cascade_options *options, uint32_t max_sequences);
+/* A client whose session the engine doesn't serve yet. */
+void make_ring_client(struct engine_world *w, const struct lensd_session_request *request, struct ring_client *c);
+void attach_client(struct engine_world *w, struct ring_client *c);
+void open_ring_client(struct engine_world *w, const struct lensd_session_request *request, struct ring_client *c);
+void close_ring_client(struct engine_world *w, struct ring_client *c);
+/* Copies n rows in and publishes them; rings the doorbell when the engine sleeps. -EAGAIN when the ring is full. */
+int submit_rows(struct ring_client *c, uint64_t sequence, const float *rows, uint32_t n, uint32_t flags);
+/* Waits at most ten seconds for the next result. */
+struct lens_result next_result(struct ring_client *c);
+void random_rows(float *rows, size_t n, unsigned *seed);
+
+#endif
