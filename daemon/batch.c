@@ -239,6 +239,6 @@ int lensd_batch_execute(struct lensd_batch *batch, struct lensd_served_pack *pac
     int r = run(batch, pack);
     if (r < 0)
         mark_failed(batch);
-    lensd_publish_batch(batch, pack);
+    lensd_publish_batch(batch);
     return r < 0 ? r : 0;
 }

@@ -153,9 +153,8 @@ static void count_batch(struct lensd_statistics *statistics, uint32_t rows)
     __atomic_store_n(&statistics->batch_rows, statistics->batch_rows + rows, __ATOMIC_RELAXED);
 }
 
-void lensd_publish_batch(struct lensd_batch *batch, const struct lensd_served_pack *pack)
+void lensd_publish_batch(struct lensd_batch *batch)
 {
-    (void)pack;
     uint64_t begin = lensd_now_ns();
     count_batch(batch->statistics, batch->n_rows);
     for (uint32_t j = 0; j < batch->run.n_jobs; j++) {

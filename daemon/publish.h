@@ -5,7 +5,7 @@
 #include "daemon/batch.h"
 
 /* Publishes every row of a finished batch in order, keeps the retained sets, ends sequences, wakes sleeping clients. */
-void lensd_publish_batch(struct lensd_batch *batch, const struct lensd_served_pack *pack);
+void lensd_publish_batch(struct lensd_batch *batch);
 
 /* Answers every row of a submission that is not run, with INVALID_INPUT and `reason`. */
 void lensd_publish_refusal(struct lensd_batch *batch, struct lensd_session *session,
