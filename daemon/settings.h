@@ -64,10 +64,14 @@ struct lensd_settings {
         int dtype;   /* 0 = the pack's own, else 1 + index of f32, bf16, int8: see lensd_settings_pool_dtype */
         int compute; /* enum lens_compute */
         uint64_t device_memory;
+        bool preload;
     } pool;
     struct {
-        int policy;
+        int policy; /* enum lensd_cache_kind */
+        const char *quotas;
         uint64_t host_memory;
+        bool prefetch, verify_loads;
+        uint32_t load_threads;
     } cache;
     struct lens_cascade_options cascade;
     struct {

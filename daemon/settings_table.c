@@ -10,7 +10,7 @@
 /* Indexed by enum lens_compute, lensd_settings.pool.dtype, .cache.policy, enum lensd_cpu_variant. */
 static const char *const compute_names[] = {"exact", "bf16", "int8", NULL};
 static const char *const dtype_names[] = {"pack", "f32", "bf16", "int8", NULL};
-static const char *const policy_names[] = {"lru", "hatcat", "sieve", "s3fifo", NULL};
+static const char *const policy_names[] = {"lru", "hatcat", "sieve", "s3fifo", NULL}; /* lensd_cache_policy_names */
 static const char *const variant_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
 
 static_assert(LENS_COMPUTE_EXACT == 0 && LENS_COMPUTE_BF16 == 1 && LENS_COMPUTE_INT8 == 2, "compute_names");
@@ -53,23 +53,55 @@ const struct lensd_setting lensd_settings_table[] = {
      .value_name = "BYTES",
      .help = "Bound on the memory of all slots; 0 = none. Other values are not available in this version: use "
              "pool.slots."},
+    {.key = "pool.preload",
+     .type = LENSD_SETTING_BOOL,
+     .fallback = "on",
+     AT(pool.preload),
+     .live = true,
+     .value_name = "on|off",
+     .help = "Fill the slots (and cache.host_memory) before a pack is served; off = rows load what they want."},
     {.key = "cache.policy",
      .type = LENSD_SETTING_CHOICE,
      .fallback = "lru",
      .choices = policy_names,
      AT(cache.policy),
-     .only = true,
      .value_name = "NAME",
-     .help = "Which lens leaves when slots run out. hatcat, sieve and s3fifo are not available in this version."},
+     .help = "Which lens leaves when slots run out."},
+    {.key = "cache.quotas",
+     .type = LENSD_SETTING_TEXT,
+     .fallback = "",
+     .max = 1024,
+     AT(cache.quotas),
+     .value_name = "L:SHARE[,..]",
+     .help = "Shares of the slots that layers may hold while others want room, e.g. 2:0.25,3:0.4; empty = none."},
     {.key = "cache.host_memory",
      .type = LENSD_SETTING_SIZE,
      .fallback = "0",
      .max = 1024 * GIB,
      AT(cache.host_memory),
-     .only = true,
      .value_name = "BYTES",
-     .help = "Memory for encoded lenses between slots and file; 0 = the kernel's page cache alone. Other values are "
-             "not available in this version."},
+     .help = "Memory for lenses as stored, between slots and file, per pack; 0 = the kernel's page cache alone."},
+    {.key = "cache.prefetch",
+     .type = LENSD_SETTING_BOOL,
+     .fallback = "off",
+     AT(cache.prefetch),
+     .value_name = "on|off",
+     .help =
+         "Load ahead what a sequence's next row will probably want. Changes no answer, only when lenses are loaded."},
+    {.key = "cache.load_threads",
+     .type = LENSD_SETTING_COUNT,
+     .fallback = "2",
+     .min = 1,
+     .max = 64,
+     AT(cache.load_threads),
+     .value_name = "N",
+     .help = "Threads that read lenses and decode them into slots, per pack."},
+    {.key = "cache.verify_loads",
+     .type = LENSD_SETTING_BOOL,
+     .fallback = "off",
+     AT(cache.verify_loads),
+     .value_name = "on|off",
+     .help = "Check a lens's checksum each time it is read from the file."},
 
     {.key = "cascade.base_layers",
      .type = LENSD_SETTING_LAYERS,
