@@ -44,6 +44,7 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROTO_OBJ   := $(call obj,$(wildcard proto/*.c)) $(BUILD)/obj/proto/codec.o
 IMPORT_OBJ  := $(call obj,$(wildcard proto/import/*.c))
 KERNELS_OBJ := $(call obj,$(wildcard kernels/*.c kernels/cpu/*.c))
+CACHE_OBJ   := $(call obj,$(wildcard daemon/cache/*.c))
 DAEMON_OBJ  := $(call obj,$(filter-out daemon/main.c,$(wildcard daemon/*.c)))
 LIBLENS_OBJ := $(call obj,$(wildcard client/liblens/*.c) proto/ring.c proto/lens_error.c proto/options.c proto/dtype.c) \
                $(BUILD)/obj/proto/codec.o
@@ -100,6 +101,7 @@ endef
 $(eval $(call archive,$(BUILD)/libproto.a,$(PROTO_OBJ)))
 $(eval $(call archive,$(BUILD)/libimport.a,$(IMPORT_OBJ)))
 $(eval $(call archive,$(BUILD)/libkernels.a,$(KERNELS_OBJ)))
+$(eval $(call archive,$(BUILD)/libcache.a,$(CACHE_OBJ)))
 $(eval $(call archive,$(BUILD)/libdaemon.a,$(DAEMON_OBJ)))
 $(eval $(call archive,$(BUILD)/liblens.a,$(LIBLENS_OBJ)))
 $(eval $(call archive,$(BUILD)/libtest.a,$(TEST_LIB)))
@@ -108,11 +110,11 @@ $(eval $(call archive,$(BUILD)/libbench.a,$(BENCH_LIB)))
 DAEMON_LIBS := -luv -linih -lsystemd -ljansson -lxxhash $(JEMALLOC) -lm -pthread
 CTL_LIBS    := -lzip -ljansson -lxxhash -lm -pthread
 
-$(BUILD)/lensd: $(BUILD)/obj/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libkernels.a $(BUILD)/libproto.a
+$(BUILD)/lensd: $(BUILD)/obj/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libcache.a $(BUILD)/libkernels.a $(BUILD)/libproto.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
-$(BUILD)/lensctl: $(CTL_OBJ) $(BUILD)/liblens.a $(BUILD)/libimport.a $(BUILD)/libproto.a
+$(BUILD)/lensctl: $(CTL_OBJ) $(BUILD)/liblens.a $(BUILD)/libcache.a $(BUILD)/libimport.a $(BUILD)/libproto.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CTL_LIBS)
 
@@ -122,7 +124,8 @@ $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 		-o $@ $(LIBLENS_OBJ)
 	@ln -sf liblens.so $(BUILD)/liblens.so.0
 
-TEST_LIBS = $(BUILD)/libtest.a $(BUILD)/libdaemon.a $(BUILD)/libimport.a $(BUILD)/libkernels.a $(BUILD)/liblens.a $(BUILD)/libproto.a
+TEST_LIBS = $(BUILD)/libtest.a $(BUILD)/libdaemon.a $(BUILD)/libcache.a $(BUILD)/libimport.a $(BUILD)/libkernels.a \
+            $(BUILD)/liblens.a $(BUILD)/libproto.a
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

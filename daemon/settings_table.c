@@ -2,15 +2,15 @@
  * --help, `lensctl config` and the check of config/lensd.conf all come from here. */
 #include "daemon/settings.h"
 
+#include "daemon/cache/policy.h"
 #include "daemon/log.h"
 #include "kernels/backend.h"
 
 #include <assert.h>
 
-/* Indexed by enum lens_compute, lensd_settings.pool.dtype, .cache.policy, enum lensd_cpu_variant. */
+/* Indexed by enum lens_compute, lensd_settings.pool.dtype, enum lensd_cpu_variant. */
 static const char *const compute_names[] = {"exact", "bf16", "int8", NULL};
 static const char *const dtype_names[] = {"pack", "f32", "bf16", "int8", NULL};
-static const char *const policy_names[] = {"lru", "hatcat", "sieve", "s3fifo", NULL}; /* lensd_cache_policy_names */
 static const char *const variant_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
 
 static_assert(LENS_COMPUTE_EXACT == 0 && LENS_COMPUTE_BF16 == 1 && LENS_COMPUTE_INT8 == 2, "compute_names");
@@ -63,7 +63,7 @@ const struct lensd_setting lensd_settings_table[] = {
     {.key = "cache.policy",
      .type = LENSD_SETTING_CHOICE,
      .fallback = "lru",
-     .choices = policy_names,
+     .choices = lensd_cache_policy_names,
      AT(cache.policy),
      .value_name = "NAME",
      .help = "Which lens leaves when slots run out."},

@@ -45,10 +45,11 @@ void lensd_cache_policy_destroy(struct lensd_cache_policy *policy); /* NULL is f
 /* The capacity changes as lenses are pinned and unpinned. */
 void lensd_cache_policy_resize(struct lensd_cache_policy *policy, uint32_t capacity);
 
-/* `lens`, not held so far, came in; `wanted`: a row asked for it (a prefetched lens is not wanted yet). */
+/* `lens`, not held so far (else nothing happens), came in. `wanted`: a row asked for it, and this is that row's use: no
+ * `use` follows for the same step. A prefetched lens is not wanted yet; its first `use` counts as its arrival. */
 void lensd_cache_policy_insert(struct lensd_cache_policy *policy, uint32_t lens, bool wanted);
 
-/* A row used `lens`, which is held. Once a batch step at most. */
+/* A row used `lens`, which is held (else nothing happens). Once a batch step at most. */
 void lensd_cache_policy_use(struct lensd_cache_policy *policy, uint32_t lens);
 
 /* `lens` is no longer the policy's business: it was pinned, or lost. Not held: nothing happens. */
