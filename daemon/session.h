@@ -5,6 +5,7 @@
 #ifndef LENSD_SESSION_H
 #define LENSD_SESSION_H
 
+#include "daemon/content.h"
 #include "daemon/sequences.h"
 #include "daemon/served_pack.h"
 #include "daemon/statistics.h"
@@ -26,6 +27,8 @@ struct lensd_binding {
     uint32_t n_pinned;
     uint32_t *storage; /* for the sequences' retained sets, in the size this pack needs; NULL once they took it */
     uint32_t retained_capacity;
+    uint64_t *allowed, *reported;  /* what the session's lists mean in this pack: bitmaps, NULL = all (content.h) */
+    char note[LENSD_CONTENT_NOTE]; /* what of the session's lists and pins this pack lacks, "" = nothing */
 };
 
 enum lensd_pending { LENSD_PENDING_READY, LENSD_PENDING_BAD, LENSD_PENDING_RUNNING, LENSD_PENDING_DONE };
