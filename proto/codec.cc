@@ -77,6 +77,10 @@ Body write_body(Writer &w, const lens_msg &m)
         return write_load(w, m.u.load, fbs::CreateUnload);
     case LENS_MSG_SHUTDOWN:
         return table(w, [&] { return fbs::CreateShutdown(w.b); });
+    case LENS_MSG_TRACE:
+        return write_pack_ref(w, m.u.pack_ref, fbs::CreateTrace);
+    case LENS_MSG_PRELOAD:
+        return write_pack_ref(w, m.u.pack_ref, fbs::CreatePreload);
     case LENS_MSG_HELLO_OK:
         return write(w, m.u.hello_ok);
     case LENS_MSG_ATTACHED:
@@ -99,6 +103,8 @@ Body write_body(Writer &w, const lens_msg &m)
         return write(w, m.u.setting_page);
     case LENS_MSG_ERROR:
         return write(w, m.u.fault);
+    case LENS_MSG_TRACING:
+        return write(w, m.u.tracing);
     case LENS_MSG_RESULTS_READY:
         return table(w, [&] { return fbs::CreateResultsReady(w.b, m.u.results_ready.session); });
     case LENS_MSG_GOODBYE:
@@ -160,6 +166,10 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_Swap(), out.u.load);
     case LENS_MSG_UNLOAD:
         return read(r, *m.body_as_Unload(), out.u.load);
+    case LENS_MSG_TRACE:
+        return read(r, *m.body_as_Trace(), out.u.pack_ref);
+    case LENS_MSG_PRELOAD:
+        return read(r, *m.body_as_Preload(), out.u.pack_ref);
     case LENS_MSG_HELLO_OK:
         return read(r, *m.body_as_HelloOk(), out.u.hello_ok);
     case LENS_MSG_ATTACHED:
@@ -182,6 +192,8 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_SettingPage(), out.u.setting_page);
     case LENS_MSG_ERROR:
         return read(r, *m.body_as_Error(), out.u.fault);
+    case LENS_MSG_TRACING:
+        return read(r, *m.body_as_Tracing(), out.u.tracing);
     case LENS_MSG_RESULTS_READY:
         return read(r, *m.body_as_ResultsReady(), out.u.results_ready);
     case LENS_MSG_GOODBYE:
@@ -254,6 +266,10 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "unload";
     case LENS_MSG_SHUTDOWN:
         return "shutdown";
+    case LENS_MSG_TRACE:
+        return "trace";
+    case LENS_MSG_PRELOAD:
+        return "preload";
     case LENS_MSG_HELLO_OK:
         return "hello-ok";
     case LENS_MSG_ATTACHED:
@@ -276,6 +292,8 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "setting-page";
     case LENS_MSG_ERROR:
         return "error";
+    case LENS_MSG_TRACING:
+        return "tracing";
     case LENS_MSG_RESULTS_READY:
         return "results-ready";
     case LENS_MSG_GOODBYE:

@@ -28,6 +28,8 @@ extern "C" {
 #define LENS_ANSWER_MAX       32768u /* bytes of a daemon's packet */
 #define LENS_PAGE_ROWS        64u    /* rows of one page of a list */
 #define LENS_MAX_PINNED       256u   /* pinned ids in one attach */
+#define LENS_MAX_PATTERNS     64u    /* patterns in each of an attach's three lists */
+#define LENS_PATTERN_MAX      255u   /* bytes of one; an empty one is refused */
 #define LENS_PATH_DEPTH       16u
 #define LENS_STAGES           8u /* queue, copy_in, base, load, expand, select, copy_out, total */
 
@@ -53,10 +55,12 @@ enum lens_msg_type {
     LENS_MSG_SESSIONS = 10,
     LENS_MSG_CONFIG = 11,
     LENS_MSG_SUBSCRIBE = 12,
-    LENS_MSG_LOAD = 13, /* operators only, like the next three */
+    LENS_MSG_LOAD = 13, /* operators only, like the next five */
     LENS_MSG_SWAP = 14,
     LENS_MSG_UNLOAD = 15,
     LENS_MSG_SHUTDOWN = 16,
+    LENS_MSG_TRACE = 17,
+    LENS_MSG_PRELOAD = 18,
     LENS_MSG_HELLO_OK = 64,
     LENS_MSG_ATTACHED = 65, /* carries two descriptors: memory, doorbell */
     LENS_MSG_DONE = 66,
@@ -68,6 +72,7 @@ enum lens_msg_type {
     LENS_MSG_SESSION_PAGE = 72,
     LENS_MSG_SETTING_PAGE = 73,
     LENS_MSG_ERROR = 74,
+    LENS_MSG_TRACING = 76,        /* carries one descriptor: the trace ring's memory */
     LENS_MSG_RESULTS_READY = 128, /* for clients that poll a descriptor; request id 0 */
     LENS_MSG_GOODBYE = 129,       /* the daemon ends or the session was closed; says why */
 };
@@ -127,6 +132,9 @@ struct lens_attach {
     struct lens_cascade_options options; /* those not set are ignored, and decode as lens_options_default */
     uint32_t pinned[LENS_MAX_PINNED];
     uint32_t n_pinned;
+    /* Patterns of "Name:layer" (fnmatch). All three lists together must fit LENS_REQUEST_MAX. */
+    struct lens_text include[LENS_MAX_PATTERNS], exclude[LENS_MAX_PATTERNS], filter[LENS_MAX_PATTERNS];
+    uint32_t n_include, n_exclude, n_filter;
 };
 struct lens_attached {
     uint32_t session, generation, lenses;
@@ -151,6 +159,13 @@ struct lens_status {
     uint64_t slot_hits, slot_misses, load_bytes;
     struct lens_text degraded; /* "" = full service */
     uint64_t p50_ns, p99_ns;   /* total, since start */
+    /* Lenses, of all packs: evicted; brought ahead of any row; of those the ones a row wanted in time, the ones evicted
+     * unwanted, the ones wanted while on their way; brought into slots in all; after the row was answered without. */
+    uint64_t evictions, prefetch_issued, prefetch_used, prefetch_wasted, prefetch_late, loads, loads_behind;
+    uint64_t host_hits, cold; /* loads from host memory, from the pack file */
+    uint64_t host_bytes;      /* host memory that holds lenses */
+    struct lens_text policy;  /* of the first pack */
+    struct lens_text loading; /* "" = nothing; else how far, like "real-tree: 3120 of 7947 lenses" */
 };
 struct lens_page {  /* PACKS, SESSIONS, CONFIG: request for one page */
     uint32_t first; /* row to start at */
@@ -159,6 +174,9 @@ struct lens_pack_row {
     struct lens_text name, path, model_id, tap_layer, tap_point, dtype, slab_dtype, compute;
     uint32_t lenses, dim, h1, h2, generation, sessions, slots, resident;
     uint64_t file_bytes;
+    struct lens_text policy;            /* which lens leaves its slot when another needs it */
+    uint64_t lens_bytes, slot_bytes;    /* of one lens in the file, of one slot */
+    uint32_t host_resident, host_slots; /* lenses that are, and may be, in host memory */
 };
 struct lens_pack_page {
     uint32_t first, total, count;
@@ -235,6 +253,14 @@ struct lens_load { /* LOAD and SWAP: path of a pack file; UNLOAD: name of a load
     struct lens_text pack;
     struct lens_text name; /* SWAP: loaded pack to replace, "" = the first; LOAD: name to give, "" = file stem */
 };
+struct lens_pack_ref {     /* TRACE, PRELOAD */
+    struct lens_text pack; /* "" = first */
+};
+struct lens_tracing {
+    uint32_t generation, lenses; /* of the pack */
+    uint64_t bytes;              /* of the memory */
+    struct lens_text pack;
+};
 struct lens_done {
     struct lens_text text;
     uint32_t generation; /* of the pack concerned, 0 = none */
@@ -271,7 +297,9 @@ struct lens_msg {
         struct lens_session_page session_page;
         struct lens_setting_page setting_page;
         struct lens_subscribe subscribe;
-        struct lens_load load; /* LOAD, SWAP, UNLOAD */
+        struct lens_load load;         /* LOAD, SWAP, UNLOAD */
+        struct lens_pack_ref pack_ref; /* TRACE, PRELOAD */
+        struct lens_tracing tracing;
         struct lens_done done;
         struct lens_fault_answer fault;
         struct lens_goodbye goodbye;

@@ -99,6 +99,19 @@ static void read(Reader &r, const fbs::HelloOk &t, lens_hello_ok &o)
     o.start_time_ns = t.start_time_ns();
 }
 
+// Patterns, each of 1 to LENS_PATTERN_MAX bytes.
+template <typename V> static uint32_t read_patterns(Reader &r, const V *patterns, lens_text *out, const char *name)
+{
+    uint32_t n = r.count(patterns, LENS_MAX_PATTERNS, name);
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = r.text(patterns->Get(i), name);
+        if ((out[i].length == 0 || out[i].length > LENS_PATTERN_MAX) && r.code == 0)
+            r.code = lens_error_set(r.err, -EBADMSG, "%s: a pattern has 1 to %u bytes, found %u", name,
+                                    LENS_PATTERN_MAX, out[i].length);
+    }
+    return n;
+}
+
 static void read(Reader &r, const fbs::Attach &t, lens_attach &o)
 {
     o.pack = r.text(t.pack(), "pack");
@@ -115,6 +128,9 @@ static void read(Reader &r, const fbs::Attach &t, lens_attach &o)
     o.n_pinned = r.count(t.pinned(), LENS_MAX_PINNED, "pinned");
     for (uint32_t i = 0; i < o.n_pinned; i++)
         o.pinned[i] = t.pinned()->Get(i);
+    o.n_include = read_patterns(r, t.include(), o.include, "include");
+    o.n_exclude = read_patterns(r, t.exclude(), o.exclude, "exclude");
+    o.n_filter = read_patterns(r, t.filter(), o.filter, "filter");
 }
 
 static void read(Reader &r, const fbs::Attached &t, lens_attached &o)
@@ -194,6 +210,20 @@ template <typename T> static void read(Reader &r, const T &t, lens_load &o)
     o.name = r.text(t.name(), "name");
 }
 
+// Trace, Preload.
+template <typename T> static void read(Reader &r, const T &t, lens_pack_ref &o)
+{
+    o.pack = r.text(t.pack(), "pack");
+}
+
+static void read(Reader &r, const fbs::Tracing &t, lens_tracing &o)
+{
+    o.generation = t.generation();
+    o.lenses = t.lenses();
+    o.bytes = t.bytes();
+    o.pack = r.text(t.pack(), "pack");
+}
+
 static void read(Reader &r, const fbs::Done &t, lens_done &o)
 {
     o.text = r.text(t.text(), "text");
@@ -242,6 +272,18 @@ static void read(Reader &r, const fbs::StatusIs &t, lens_status &o)
     o.degraded = r.text(t.degraded(), "degraded");
     o.p50_ns = t.p50_ns();
     o.p99_ns = t.p99_ns();
+    o.evictions = t.evictions();
+    o.prefetch_issued = t.prefetch_issued();
+    o.prefetch_used = t.prefetch_used();
+    o.prefetch_wasted = t.prefetch_wasted();
+    o.prefetch_late = t.prefetch_late();
+    o.loads = t.loads();
+    o.loads_behind = t.loads_behind();
+    o.host_hits = t.host_hits();
+    o.cold = t.cold();
+    o.host_bytes = t.host_bytes();
+    o.policy = r.text(t.policy(), "policy");
+    o.loading = r.text(t.loading(), "loading");
 }
 
 static void read(Reader &r, const fbs::PackRow &t, lens_pack_row &o)
@@ -263,6 +305,11 @@ static void read(Reader &r, const fbs::PackRow &t, lens_pack_row &o)
     o.slots = t.slots();
     o.resident = t.resident();
     o.file_bytes = t.file_bytes();
+    o.policy = r.text(t.policy(), "policy");
+    o.lens_bytes = t.lens_bytes();
+    o.slot_bytes = t.slot_bytes();
+    o.host_resident = t.host_resident();
+    o.host_slots = t.host_slots();
 }
 
 static void read(Reader &r, const fbs::ConceptRow &t, lens_concept_row &o)

@@ -11,7 +11,7 @@
 
 #include <cerrno>
 
-// More than any table takes with its vtable and the builder's notes about its fields (StatusIs: 26 fields).
+// More than any table takes with its vtable and the builder's notes about its fields (StatusIs: 39 fields).
 constexpr size_t kTableRoom = 1024;
 
 // Lends one buffer to the builder, once.
@@ -162,6 +162,15 @@ static Body write(Writer &w, const lens_hello_ok &m)
         w, [&] { return fbs::CreateHelloOk(w.b, m.protocol_version, version, role, m.daemon_pid, m.start_time_ns); });
 }
 
+static List<Text> write_patterns(Writer &w, const lens_text *patterns, uint32_t n)
+{
+    for (uint32_t i = 0; i < n && i < LENS_MAX_PATTERNS; i++) {
+        if (patterns[i].length == 0 || patterns[i].length > LENS_PATTERN_MAX)
+            w.fail(-EINVAL);
+    }
+    return w.texts(patterns, n, LENS_MAX_PATTERNS);
+}
+
 static Body write(Writer &w, const lens_attach &m)
 {
     if ((m.options_set & ~static_cast<uint32_t>(LENS_OPT_ALL)) != 0)
@@ -169,10 +178,14 @@ static Body write(Writer &w, const lens_attach &m)
     Text pack = w.text(m.pack);
     Text label = w.text(m.label);
     List<uint32_t> pinned = w.list(m.pinned, m.n_pinned, LENS_MAX_PINNED);
+    List<Text> include = write_patterns(w, m.include, m.n_include);
+    List<Text> exclude = write_patterns(w, m.exclude, m.n_exclude);
+    List<Text> filter = write_patterns(w, m.filter, m.n_filter);
     auto options = write_options(w, m.options, m.options_set);
     return table(w, [&] {
         return fbs::CreateAttach(w.b, pack, label, m.max_rows, m.submit_slots, m.result_slots, m.expanded_capacity,
-                                 m.max_sequences, static_cast<fbs::OptionBits>(m.options_set), options, pinned);
+                                 m.max_sequences, static_cast<fbs::OptionBits>(m.options_set), options, pinned, include,
+                                 exclude, filter);
     });
 }
 
@@ -235,6 +248,19 @@ template <typename Create> static Body write_load(Writer &w, const lens_load &m,
     return table(w, [&] { return create(w.b, pack, name); });
 }
 
+// Trace, Preload.
+template <typename Create> static Body write_pack_ref(Writer &w, const lens_pack_ref &m, Create create)
+{
+    Text pack = w.text(m.pack);
+    return table(w, [&] { return create(w.b, pack); });
+}
+
+static Body write(Writer &w, const lens_tracing &m)
+{
+    Text pack = w.text(m.pack);
+    return table(w, [&] { return fbs::CreateTracing(w.b, m.generation, m.lenses, m.bytes, pack); });
+}
+
 static Body write(Writer &w, const lens_done &m)
 {
     Text text = w.text(m.text);
@@ -264,11 +290,15 @@ static Body write(Writer &w, const lens_status &m)
     Text variant = w.text(m.variant);
     Text reason = w.text(m.reason);
     Text degraded = w.text(m.degraded);
+    Text policy = w.text(m.policy);
+    Text loading = w.text(m.loading);
     return table(w, [&] {
         return fbs::CreateStatusIs(w.b, version, backend, device, variant, reason, m.pid, m.uptime_ns, m.start_time_ns,
                                    m.threads, m.packs, m.sessions, m.rows, m.dropped_rows, m.invalid_rows,
                                    m.lenses_scored, m.heap_bytes, m.slab_bytes, m.slots, m.resident, m.host_resident,
-                                   m.slot_hits, m.slot_misses, m.load_bytes, degraded, m.p50_ns, m.p99_ns);
+                                   m.slot_hits, m.slot_misses, m.load_bytes, degraded, m.p50_ns, m.p99_ns, m.evictions,
+                                   m.prefetch_issued, m.prefetch_used, m.prefetch_wasted, m.prefetch_late, m.loads,
+                                   m.loads_behind, m.host_hits, m.cold, m.host_bytes, policy, loading);
     });
 }
 
@@ -282,10 +312,12 @@ static flat::Offset<fbs::PackRow> write_row(Writer &w, const lens_pack_row &m)
     Text dtype = w.text(m.dtype);
     Text slab_dtype = w.text(m.slab_dtype);
     Text compute = w.text(m.compute);
+    Text policy = w.text(m.policy);
     if (!w.room(0))
         return 0;
     return fbs::CreatePackRow(w.b, name, path, model_id, tap_layer, tap_point, dtype, slab_dtype, compute, m.lenses,
-                              m.dim, m.h1, m.h2, m.generation, m.sessions, m.slots, m.resident, m.file_bytes);
+                              m.dim, m.h1, m.h2, m.generation, m.sessions, m.slots, m.resident, m.file_bytes, policy,
+                              m.lens_bytes, m.slot_bytes, m.host_resident, m.host_slots);
 }
 
 static flat::Offset<fbs::ConceptRow> write_row(Writer &w, const lens_concept_row &m)

@@ -24,7 +24,7 @@ static void compare(unsigned char *at, const struct shape *shape, const struct f
     struct lens_text a, b;
     (void)n;
     (void)context;
-    if (f->kind != TEXT) {
+    if (!is_text(f->kind)) {
         assert_memory_equal(at, other, width_of(shape, f));
         return;
     }
@@ -269,7 +269,8 @@ static void values_out_of_their_bounds_are_not_sent(void **state)
     (void)state;
     memset(&given, 0, sizeof given);
     assert_int_equal(encoded((enum lens_msg_type)0), -EINVAL);
-    assert_int_equal(encoded((enum lens_msg_type)17), -EINVAL);
+    assert_int_equal(encoded((enum lens_msg_type)19), -EINVAL);
+    assert_int_equal(encoded((enum lens_msg_type)75), -EINVAL);
     assert_int_equal(encoded((enum lens_msg_type)999), -EINVAL);
     given.u.hello_ok.role = 2;
     assert_int_equal(encoded(LENS_MSG_HELLO_OK), -EINVAL);
@@ -281,6 +282,11 @@ static void values_out_of_their_bounds_are_not_sent(void **state)
     given.u.attach.n_pinned = LENS_MAX_PINNED + 1;
     assert_int_equal(encoded(LENS_MSG_ATTACH), -EINVAL);
     given.u.attach.n_pinned = 0;
+    given.u.attach.n_filter = 1;
+    assert_int_equal(encoded(LENS_MSG_ATTACH), -EINVAL); /* an empty pattern */
+    given.u.attach.n_filter = LENS_MAX_PATTERNS + 1;
+    assert_int_equal(encoded(LENS_MSG_ATTACH), -EINVAL);
+    given.u.attach.n_filter = 0;
     given.u.attach.options_set = 1u << 14;
     assert_int_equal(encoded(LENS_MSG_ATTACH), -EINVAL);
     given.u.attach.options_set = LENS_OPT_EXPAND;
@@ -463,6 +469,67 @@ static void a_list_over_its_bound_is_refused(void **state)
     assert_non_null(strstr(err.text, "pinned may have 256 entries, found 257"));
 }
 
+static struct lens_text *patterns_of(struct lens_attach *attach, int list, uint32_t **n)
+{
+    uint32_t *const counts[] = {&attach->n_include, &attach->n_exclude, &attach->n_filter};
+    struct lens_text *const lists[] = {attach->include, attach->exclude, attach->filter};
+    *n = counts[list];
+    return lists[list];
+}
+
+static void full_lists_of_patterns_survive(void **state)
+{
+    static char text[LENS_PATTERN_MAX];
+    uint32_t *n_given, *n_got;
+    (void)state;
+    memset(text, '*', sizeof text);
+    for (int list = 0; list < 3; list++) {
+        memset(&given, 0, sizeof given);
+        struct lens_text *patterns = patterns_of(&given.u.attach, list, &n_given);
+        *n_given = LENS_MAX_PATTERNS;
+        for (uint32_t i = 0; i < LENS_MAX_PATTERNS; i++)
+            patterns[i] = (struct lens_text){text, i == 7 ? LENS_PATTERN_MAX : 1 + i % 40};
+        int n = encoded(LENS_MSG_ATTACH);
+        assert_true(n > 0 && n <= (int)LENS_REQUEST_MAX);
+        assert_int_equal(decode_exact(packet, (size_t)n, LENS_REQUEST_MAX, &got, NULL), 0);
+        const struct lens_text *back = patterns_of(&got.u.attach, list, &n_got);
+        assert_int_equal(got.u.attach.n_include + got.u.attach.n_exclude + got.u.attach.n_filter, LENS_MAX_PATTERNS);
+        assert_int_equal(*n_got, LENS_MAX_PATTERNS);
+        for (uint32_t i = 0; i < LENS_MAX_PATTERNS; i++) {
+            assert_int_equal(back[i].length, patterns[i].length);
+            assert_memory_equal(back[i].data, text, back[i].length);
+        }
+    }
+}
+
+static void patterns_out_of_their_bounds_are_refused(void **state)
+{
+    static const char *const names[] = {"include", "exclude", "filter"};
+    static const uint32_t bad[] = {0, LENS_PATTERN_MAX + 1};
+    static char text[LENS_PATTERN_MAX + 1];
+    uint32_t *n_given;
+    (void)state;
+    memset(text, '*', sizeof text);
+    for (int list = 0; list < 3; list++) {
+        for (size_t k = 0; k < COUNT_OF(bad); k++) {
+            struct lens_error err = {0};
+            memset(&given, 0, sizeof given);
+            patterns_of(&given.u.attach, list, &n_given)[0] = (struct lens_text){text, LENS_PATTERN_MAX - 1};
+            *n_given = 1;
+            given.u.attach.label = (struct lens_text){text, 256}; /* comes next; its length begins with a zero byte */
+            int n = encoded(LENS_MSG_ATTACH);
+            assert_true(n > 0);
+            unsigned char *at = find_u32(n, LENS_PATTERN_MAX - 1);
+            memcpy(at, &bad[k], sizeof bad[k]);
+            memset(at + 4, '*', bad[k]);
+            at[4 + bad[k]] = 0; /* a string must end with one */
+            assert_int_equal(decode_exact(packet, (size_t)n, LENS_REQUEST_MAX, &got, &err), -EBADMSG);
+            assert_non_null(strstr(err.text, names[list]));
+            assert_non_null(strstr(err.text, "1 to 255 bytes"));
+        }
+    }
+}
+
 static void options_out_of_their_bounds_are_refused(void **state)
 {
     static const float bad[] = {1.5f, -0.1f, NAN, INFINITY};
@@ -528,6 +595,8 @@ int main(void)
         cmocka_unit_test(random_bytes_are_refused_without_harm),
         cmocka_unit_test(texts_must_be_utf8_without_nul),
         cmocka_unit_test(a_list_over_its_bound_is_refused),
+        cmocka_unit_test(full_lists_of_patterns_survive),
+        cmocka_unit_test(patterns_out_of_their_bounds_are_refused),
         cmocka_unit_test(options_out_of_their_bounds_are_refused),
         cmocka_unit_test(shared_strings_do_not_multiply_the_work),
     };

@@ -14,6 +14,7 @@
         offsetof(struct type, name), kind, count                                                                       \
     }
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+#define N_PATTERNS  20 /* a request holds no three full lists beside the pins */
 
 static const struct field hello[] = {FIELD(lens_hello, protocol_version, U32), FIELD(lens_hello, client_name, TEXT)};
 static const struct field hello_ok[] = {
@@ -34,7 +35,10 @@ static const struct field attach[] = {FIELD(lens_attach, pack, TEXT),
                                       FIELD(lens_attach, expanded_capacity, U32),
                                       FIELD(lens_attach, max_sequences, U32),
                                       OPTIONS(lens_attach),
-                                      ARRAY(lens_attach, pinned, U32, LENS_MAX_PINNED)};
+                                      ARRAY(lens_attach, pinned, U32, LENS_MAX_PINNED),
+                                      ARRAY(lens_attach, include, PATTERN, N_PATTERNS),
+                                      ARRAY(lens_attach, exclude, PATTERN, N_PATTERNS),
+                                      ARRAY(lens_attach, filter, PATTERN, N_PATTERNS)};
 static const struct field attached[] = {FIELD(lens_attached, session, U32),
                                         FIELD(lens_attached, generation, U32),
                                         FIELD(lens_attached, lenses, U32),
@@ -66,6 +70,9 @@ static const struct field statistics[] = {FIELD(lens_statistics_query, session, 
 static const struct field subscribe[] = {FIELD(lens_subscribe, session, U32), FIELD(lens_subscribe, glob, TEXT),
                                          FIELD(lens_subscribe, min_score, UNIT)};
 static const struct field load[] = {FIELD(lens_load, pack, TEXT), FIELD(lens_load, name, TEXT)};
+static const struct field pack_ref[] = {FIELD(lens_pack_ref, pack, TEXT)};
+static const struct field tracing[] = {FIELD(lens_tracing, generation, U32), FIELD(lens_tracing, lenses, U32),
+                                       FIELD(lens_tracing, bytes, U64), FIELD(lens_tracing, pack, TEXT)};
 static const struct field done[] = {FIELD(lens_done, text, TEXT), FIELD(lens_done, generation, U32)};
 static const struct field fault[] = {FIELD(lens_fault_answer, code, CODE), FIELD(lens_fault_answer, text, TEXT)};
 static const struct field goodbye[] = {FIELD(lens_goodbye, session, U32), FIELD(lens_goodbye, text, TEXT)};
@@ -81,15 +88,36 @@ static const struct field status[] = {FIELD(lens_status, version, TEXT),      FI
                                       FIELD(lens_status, resident, U32),      FIELD(lens_status, host_resident, U32),
                                       FIELD(lens_status, slot_hits, U64),     FIELD(lens_status, slot_misses, U64),
                                       FIELD(lens_status, load_bytes, U64),    FIELD(lens_status, degraded, TEXT),
-                                      FIELD(lens_status, p50_ns, U64),        FIELD(lens_status, p99_ns, U64)};
+                                      FIELD(lens_status, p50_ns, U64),        FIELD(lens_status, p99_ns, U64),
+                                      FIELD(lens_status, evictions, U64),     FIELD(lens_status, prefetch_issued, U64),
+                                      FIELD(lens_status, prefetch_used, U64), FIELD(lens_status, prefetch_wasted, U64),
+                                      FIELD(lens_status, prefetch_late, U64), FIELD(lens_status, loads, U64),
+                                      FIELD(lens_status, loads_behind, U64),  FIELD(lens_status, host_hits, U64),
+                                      FIELD(lens_status, cold, U64),          FIELD(lens_status, host_bytes, U64),
+                                      FIELD(lens_status, policy, TEXT),       FIELD(lens_status, loading, TEXT)};
 static const struct field two_counts[] = {FIELD(lens_pack_page, first, U32), FIELD(lens_pack_page, total, U32)};
-static const struct field pack_row[] = {
-    FIELD(lens_pack_row, name, TEXT),       FIELD(lens_pack_row, path, TEXT),      FIELD(lens_pack_row, model_id, TEXT),
-    FIELD(lens_pack_row, tap_layer, TEXT),  FIELD(lens_pack_row, tap_point, TEXT), FIELD(lens_pack_row, dtype, TEXT),
-    FIELD(lens_pack_row, slab_dtype, TEXT), FIELD(lens_pack_row, compute, TEXT),   FIELD(lens_pack_row, lenses, U32),
-    FIELD(lens_pack_row, dim, U32),         FIELD(lens_pack_row, h1, U32),         FIELD(lens_pack_row, h2, U32),
-    FIELD(lens_pack_row, generation, U32),  FIELD(lens_pack_row, sessions, U32),   FIELD(lens_pack_row, slots, U32),
-    FIELD(lens_pack_row, resident, U32),    FIELD(lens_pack_row, file_bytes, U64)};
+static const struct field pack_row[] = {FIELD(lens_pack_row, name, TEXT),
+                                        FIELD(lens_pack_row, path, TEXT),
+                                        FIELD(lens_pack_row, model_id, TEXT),
+                                        FIELD(lens_pack_row, tap_layer, TEXT),
+                                        FIELD(lens_pack_row, tap_point, TEXT),
+                                        FIELD(lens_pack_row, dtype, TEXT),
+                                        FIELD(lens_pack_row, slab_dtype, TEXT),
+                                        FIELD(lens_pack_row, compute, TEXT),
+                                        FIELD(lens_pack_row, lenses, U32),
+                                        FIELD(lens_pack_row, dim, U32),
+                                        FIELD(lens_pack_row, h1, U32),
+                                        FIELD(lens_pack_row, h2, U32),
+                                        FIELD(lens_pack_row, generation, U32),
+                                        FIELD(lens_pack_row, sessions, U32),
+                                        FIELD(lens_pack_row, slots, U32),
+                                        FIELD(lens_pack_row, resident, U32),
+                                        FIELD(lens_pack_row, file_bytes, U64),
+                                        FIELD(lens_pack_row, policy, TEXT),
+                                        FIELD(lens_pack_row, lens_bytes, U64),
+                                        FIELD(lens_pack_row, slot_bytes, U64),
+                                        FIELD(lens_pack_row, host_resident, U32),
+                                        FIELD(lens_pack_row, host_slots, U32)};
 static const struct field concept_page[] = {FIELD(lens_concept_page, generation, U32),
                                             FIELD(lens_concept_page, next, U32)};
 static const struct field concept_row[] = {
@@ -162,6 +190,8 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                SHAPE(LENS_MSG_SWAP, load),
                                SHAPE(LENS_MSG_UNLOAD, load),
                                {LENS_MSG_SHUTDOWN, NULL, 0, NULL, 0, 0, 0, 0},
+                               SHAPE(LENS_MSG_TRACE, pack_ref),
+                               SHAPE(LENS_MSG_PRELOAD, pack_ref),
                                SHAPE(LENS_MSG_HELLO_OK, hello_ok),
                                SHAPE(LENS_MSG_ATTACHED, attached),
                                SHAPE(LENS_MSG_DONE, done),
@@ -173,16 +203,23 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                PAGED(LENS_MSG_SESSION_PAGE, two_counts, session_row, lens_session_page),
                                PAGED(LENS_MSG_SETTING_PAGE, two_counts, setting_row, lens_setting_page),
                                SHAPE(LENS_MSG_ERROR, fault),
+                               SHAPE(LENS_MSG_TRACING, tracing),
                                SHAPE(LENS_MSG_RESULTS_READY, session_ref),
                                SHAPE(LENS_MSG_GOODBYE, goodbye)};
 const size_t n_shapes = COUNT_OF(shapes);
 
 static char texts[8192][16];
 
+bool is_text(enum kind kind)
+{
+    return kind == TEXT || kind == PATTERN;
+}
+
 static size_t size_of(enum kind kind)
 {
     switch (kind) {
     case TEXT:
+    case PATTERN:
         return sizeof(struct lens_text);
     case U8:
     case BOOL:
@@ -211,6 +248,7 @@ void fill_value(unsigned char *at, const struct shape *shape, const struct field
     struct lens_text text = {texts[n % COUNT_OF(texts)], 0};
     switch (f->kind) {
     case TEXT:
+    case PATTERN:
         text.length = (uint32_t)snprintf(texts[n % COUNT_OF(texts)], sizeof texts[0], "t\xc3\xa9xt-%u", n);
         memcpy(at, &text, sizeof text);
         return;
@@ -283,6 +321,7 @@ void fill_message(struct lens_msg *msg, const struct shape *shape, uint32_t rows
     if (shape->type == LENS_MSG_ATTACH) {
         msg->u.attach.options_set = LENS_OPT_ALL;
         msg->u.attach.n_pinned = LENS_MAX_PINNED;
+        msg->u.attach.n_include = msg->u.attach.n_exclude = msg->u.attach.n_filter = N_PATTERNS;
     }
     if (shape->type == LENS_MSG_EXPLANATION) {
         msg->u.explanation.n_path = LENS_PATH_DEPTH;

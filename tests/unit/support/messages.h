@@ -4,7 +4,7 @@
 
 #include "proto/codec.h"
 
-enum kind { TEXT, U8, BOOL, ONE, TWO, THREE, CODE, U32, I32, U64, UNIT, TOP_K, KEEP, DEPTH };
+enum kind { TEXT, PATTERN, U8, BOOL, ONE, TWO, THREE, CODE, U32, I32, U64, UNIT, TOP_K, KEEP, DEPTH };
 
 struct field {
     size_t offset;
@@ -23,6 +23,9 @@ struct shape {
 
 extern const struct shape shapes[];
 extern const size_t n_shapes;
+
+/* Whether values of that kind are a struct lens_text. */
+bool is_text(enum kind kind);
 
 /* Bytes of one value of the field. */
 size_t width_of(const struct shape *shape, const struct field *f);
