@@ -1,7 +1,8 @@
 /* Policies on content: which concepts of a pack a session may score, and which of those it reports.
  *
- * A pattern is a glob over "Name:layer" as `lensctl concepts` takes it (fnmatch: * ? [..]), or such a glob followed by
- * a slash and a star ("Deception:1" + "/" + "*"): what the glob matches and everything below it, through any parent.
+ * A pattern is a glob over "Name:layer" as `lensctl concepts` takes it (fnmatch: * ? [..]), or such a glob and a slash
+ * and a star behind it (the concept, then "/", then "*"): what the glob matches and everything below
+ * it, through any parent.
  *
  *   include  when there are any, only matching lenses and all their ancestors are scored
  *   exclude  matching lenses are never scored (not as base, not as children, not as retained) and never reported, and
@@ -27,8 +28,8 @@
 #include "proto/codec.h"
 #include "proto/pack.h"
 
-#define LENSD_CONTENT_PATTERN_MAX 255u        /* bytes of a pattern */
-#define LENSD_CONTENT_PATTERNS    256u        /* patterns of one list of the configuration at most */
+#define LENSD_CONTENT_PATTERN_MAX LENS_PATTERN_MAX /* bytes of a pattern */
+#define LENSD_CONTENT_PATTERNS    256u             /* patterns of one list of the configuration at most */
 #define LENSD_CONTENT_WORK        (1u << 22u) /* a session's globs times the pack's lenses: bounds what an attach costs */
 #define LENSD_CONTENT_NOTE        320u
 
