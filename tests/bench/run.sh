@@ -40,6 +40,12 @@ else
     bench allocs
     bench token
     bench import
+    if [ -n "${LENS_BENCH_HATCAT:-}" ]; then
+        printf '\n== peer\n'
+        python3 tests/bench/peer.py --build "$build" --hatcat "$LENS_BENCH_HATCAT" --full || failed="$failed peer"
+    else
+        printf '\n== peer: left out, LENS_BENCH_HATCAT names no checkout of HatCat\n'
+    fi
 fi
 printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
 if [ -n "$failed" ]; then
