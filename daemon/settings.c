@@ -97,11 +97,16 @@ static char *copy_text(const char *text)
     return copy != NULL ? memcpy(copy, text, size) : NULL;
 }
 
+static bool is_text(const struct lensd_setting *setting)
+{
+    return setting->type == LENSD_SETTING_TEXT || setting->type == LENSD_SETTING_LIST;
+}
+
 static void store(struct lensd_settings *settings, uint32_t row, const union any_value *value, char *text,
                   enum lensd_origin origin)
 {
     const struct lensd_setting *setting = &lensd_settings_table[row];
-    const void *from = setting->type == LENSD_SETTING_TEXT ? (const void *)&text : (const void *)value;
+    const void *from = is_text(setting) ? (const void *)&text : (const void *)value;
     memcpy((char *)settings + setting->offset, from, lensd_setting_size(setting->type));
     lensd_free(settings->text[row]);
     settings->text[row] = text;
@@ -111,7 +116,7 @@ static void store(struct lensd_settings *settings, uint32_t row, const union any
 static bool same_value(const struct lensd_setting *setting, const char *text, const union any_value *value)
 {
     union any_value fallback = {0};
-    if (setting->type == LENSD_SETTING_TEXT)
+    if (is_text(setting))
         return strcmp(text, setting->fallback) == 0;
     return lensd_setting_parse(setting, setting->fallback, &fallback, NULL) == 0 &&
            memcmp(&fallback, value, lensd_setting_size(setting->type)) == 0;

@@ -28,6 +28,7 @@ enum lensd_setting_type {
     LENSD_SETTING_LAYERS,  /* uint64_t, one bit a layer: "0,1" */
     LENSD_SETTING_IDS,     /* struct lensd_ids: "0,self,1000" or "*" */
     LENSD_SETTING_TEXT,    /* const char *, owned by the settings */
+    LENSD_SETTING_LIST,    /* const char *, likewise: items between commas; further lines of a file go behind it */
 };
 
 enum lensd_origin { LENSD_ORIGIN_DEFAULT, LENSD_ORIGIN_FILE, LENSD_ORIGIN_ENVIRONMENT, LENSD_ORIGIN_FLAG };
@@ -44,7 +45,7 @@ struct lensd_setting {
     const char *key; /* "pool.slots" */
     enum lensd_setting_type type;
     const char *fallback; /* default, as a user would write it */
-    double min, max;      /* COUNT, INTEGER, NUMBER, SIZE; IDS: max = 0 forbids "*"; TEXT: max bytes */
+    double min, max;      /* COUNT, INTEGER, NUMBER, SIZE; IDS: max = 0 forbids "*"; TEXT, LIST: max bytes */
     const char *const *choices;
     size_t offset; /* in struct lensd_settings */
     bool live;     /* a reload (SIGHUP) changes it */
@@ -74,6 +75,9 @@ struct lensd_settings {
         uint32_t load_threads;
     } cache;
     struct lens_cascade_options cascade;
+    struct {
+        const char *pin, *include, *exclude, *filter; /* content.h */
+    } content;                                        /* the settings cascade.pin, .. */
     struct {
         bool degrade;
         uint32_t threads, spin_us, max_batch_rows, drain_ms;

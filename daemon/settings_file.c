@@ -18,6 +18,7 @@ struct reading {
     const char *path, *rest, *end;
     int line;
     int line_of[LENSD_SETTINGS_MAX]; /* where each setting was given, 0 = not yet */
+    bool in_setting;                 /* an indented line continues a setting, whatever it begins with */
     struct lens_error *err;
     int failed; /* negative errno of the first error, which `err` describes */
 };
@@ -61,9 +62,15 @@ static void list_sections(char *out, size_t size)
 
 static void check_section(struct reading *r, const char *line)
 {
-    line += strspn(line, " \t");
-    size_t length = line[0] == '[' ? strcspn(line + 1, "]\n") : 0;
-    if (line[0] != '[' || line[1 + length] != ']' || known_section(line + 1, length))
+    size_t indent = strspn(line, " \t");
+    if (indent > 0 && r->in_setting)
+        return;
+    line += indent;
+    if (line[0] != '[')
+        return;
+    r->in_setting = false;
+    size_t length = strcspn(line + 1, "]\n");
+    if (line[1 + length] != ']' || known_section(line + 1, length))
         return;
     char known[256];
     list_sections(known, sizeof known);
@@ -104,6 +111,22 @@ static int unknown_setting(struct reading *r, const char *key)
     return fail_at(r, -EINVAL);
 }
 
+/* A further line of a list: behind what the file gave so far, unless a stronger origin has the setting. */
+static int append(struct reading *r, uint32_t row, const char *value)
+{
+    const struct lensd_settings *settings = r->settings;
+    const char *before = settings->origin[row] == LENSD_ORIGIN_FILE ? settings->text[row] : "";
+    size_t length = strlen(before), size = length + strlen(value) + 2;
+    bool comma = length > 0 && before[length - 1] != ',';
+    char *joined = lensd_calloc(1, size);
+    if (joined == NULL)
+        return lens_error_set(r->err, -ENOMEM, "no memory for %s", lensd_settings_table[row].key);
+    snprintf(joined, size, "%s%s%s", before, comma ? "," : "", value);
+    int result = lensd_settings_set(r->settings, row, joined, LENSD_ORIGIN_FILE, r->err);
+    lensd_free(joined);
+    return result;
+}
+
 /* inih's callback: 1 goes on, 0 is an error. */
 static int on_setting(void *user, const char *section, const char *name, const char *value)
 {
@@ -111,6 +134,7 @@ static int on_setting(void *user, const char *section, const char *name, const c
     char key[128];
     if (r->failed != 0)
         return 0;
+    r->in_setting = true;
     if (section[0] == '\0') {
         lens_error_set(r->err, -EINVAL, "\"%.60s\" stands before the first [section]", name);
         return fail_at(r, -EINVAL);
@@ -119,6 +143,10 @@ static int on_setting(void *user, const char *section, const char *name, const c
     int row = lensd_setting_find(key, strlen(key));
     if (row < 0 || strcmp(key, lensd_settings_table[row].key) != 0)
         return unknown_setting(r, key);
+    if (r->line_of[row] != 0 && lensd_settings_table[row].type == LENSD_SETTING_LIST) {
+        int result = append(r, (uint32_t)row, value);
+        return result == 0 ? 1 : fail_at(r, result);
+    }
     if (r->line_of[row] != 0) {
         lens_error_set(r->err, -EINVAL, "%s was given on line %d already (an indented line continues the one before)",
                        key, r->line_of[row]);

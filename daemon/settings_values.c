@@ -1,6 +1,8 @@
 /* From the text of one setting to its value: parsing and bounds by type. Knows no setting by name. */
 #include "daemon/settings.h"
 
+#include "daemon/content.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -28,6 +30,7 @@ size_t lensd_setting_size(enum lensd_setting_type type)
     case LENSD_SETTING_IDS:
         return sizeof(struct lensd_ids);
     case LENSD_SETTING_TEXT:
+    case LENSD_SETTING_LIST:
         return sizeof(const char *);
     }
     return 0;
@@ -202,9 +205,10 @@ int lensd_setting_parse(const struct lensd_setting *row, const char *text, void 
     case LENSD_SETTING_IDS:
         return parse_ids(row, text, out, err);
     case LENSD_SETTING_TEXT:
+    case LENSD_SETTING_LIST:
         if ((double)strlen(text) > row->max)
             return lens_error_set(err, -EINVAL, "expected at most %.0f bytes, found %zu", row->max, strlen(text));
-        return 0;
+        return row->type == LENSD_SETTING_LIST ? lensd_list_check(text, err) : 0;
     }
     return lens_error_set(err, -EINVAL, "unknown type");
 }

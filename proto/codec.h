@@ -215,6 +215,7 @@ struct lens_explanation {
     uint32_t count;      /* in this answer: the first LENS_PAGE_ROWS */
     uint32_t children[LENS_PAGE_ROWS];
     struct lens_text child_keys[LENS_PAGE_ROWS];
+    struct lens_text content; /* what the daemon's lists of concepts say of it, as sentences; "" = nothing */
 };
 struct lens_statistics_query {
     uint32_t session; /* 0 = the whole daemon */

@@ -422,6 +422,7 @@ static void read(Reader &r, const fbs::Explanation &t, lens_explanation &o)
     o.n_path = read_keyed_ids(r, t.path(), t.path_keys(), LENS_PATH_DEPTH, o.path, o.path_keys);
     o.n_children = t.n_children();
     o.count = read_keyed_ids(r, t.children(), t.child_keys(), LENS_PAGE_ROWS, o.children, o.child_keys);
+    o.content = r.text(t.content(), "content");
 }
 
 static void read(Reader &r, const fbs::StatisticsAre &t, lens_statistics &o)

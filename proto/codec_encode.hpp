@@ -398,9 +398,10 @@ static Body write(Writer &w, const lens_explanation &m)
     List<Text> path_keys = w.texts(m.path_keys, m.n_path, LENS_PATH_DEPTH);
     List<uint32_t> children = w.list(m.children, m.count, LENS_PAGE_ROWS);
     List<Text> child_keys = w.texts(m.child_keys, m.count, LENS_PAGE_ROWS);
+    Text content = w.text(m.content);
     return table(w, [&] {
         return fbs::CreateExplanation(w.b, m.id, m.generation, key, m.layer, role, m.calibrated != 0, m.resident != 0,
-                                      calibration, path, path_keys, m.n_children, children, child_keys);
+                                      calibration, path, path_keys, m.n_children, children, child_keys, content);
     });
 }
 

@@ -210,6 +210,47 @@ static void the_file_names_line_and_nearest_setting(void **state)
     assert_says("did you mean pool.slots");
 }
 
+static void a_list_goes_on_over_lines_and_repeated_settings(void **state)
+{
+    (void)state;
+    assert_int_equal(read_text("[cascade]\n"
+                               "exclude = Deception:*/*, Fraud:3\n"
+                               "  [AB]*:1,\n"
+                               "\t*Lie:3\n"
+                               "top_k = 5\n"
+                               "exclude = War:2\n"
+                               "[log]\nlevel = debug\n"),
+                     0);
+    assert_string_equal(settings.content.exclude, "Deception:*/*, Fraud:3,[AB]*:1,*Lie:3,War:2");
+    assert_string_equal(settings.content.include, "");
+    assert_int_equal(settings.cascade.top_k, 5);
+}
+
+static void a_list_of_the_file_is_not_added_to_a_stronger_one(void **state)
+{
+    (void)state;
+    assert_int_equal(set("cascade.pin", "Fear:2"), 0);
+    assert_int_equal(read_text("[cascade]\npin = Stray:2\n  Knife:3\n"), 0);
+    assert_string_equal(settings.content.pin, "Fear:2");
+    assert_int_equal(read_text("[cascade]\npin = Stray:2\n  Knife:3,,Fear:2\n"), -EINVAL);
+    assert_says("line 3");
+    assert_says("between two commas");
+}
+
+static void a_list_on_a_reload_is_the_new_file_s_alone(void **state)
+{
+    (void)state;
+    struct lensd_settings again;
+    const char *file = "[cascade]\nfilter = C:*\n";
+    assert_int_equal(read_text("[cascade]\nfilter = A:*\n  B:*\n"), 0);
+    assert_int_equal(lensd_settings_init(&again, &err), 0);
+    assert_int_equal(lensd_settings_read_text(&again, "lensd.conf", file, strlen(file), &err), 0);
+    assert_int_equal(lensd_settings_take_live(&settings, &again), 0);
+    lensd_settings_free(&again);
+    assert_string_equal(settings.content.filter, "C:*");
+    assert_ptr_equal(settings.content.filter, settings.text[row_of("cascade.filter")]);
+}
+
 static void the_first_error_of_a_file_is_the_one_told(void **state)
 {
     (void)state;
@@ -360,6 +401,9 @@ int main(void)
         T(values_are_read_as_users_write_them),
         T(names_match_flags_and_nothing_shorter),
         T(the_file_names_line_and_nearest_setting),
+        T(a_list_goes_on_over_lines_and_repeated_settings),
+        T(a_list_of_the_file_is_not_added_to_a_stronger_one),
+        T(a_list_on_a_reload_is_the_new_file_s_alone),
         T(the_first_error_of_a_file_is_the_one_told),
         T(lines_that_a_parser_would_cut_are_refused),
         T(comments_blank_lines_and_carriage_returns_are_fine),

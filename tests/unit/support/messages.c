@@ -147,7 +147,8 @@ static const struct field explanation[] = {FIELD(lens_explanation, id, U32),
                                            ARRAY(lens_explanation, path_keys, TEXT, LENS_PATH_DEPTH),
                                            FIELD(lens_explanation, n_children, U32),
                                            ARRAY(lens_explanation, children, U32, LENS_PAGE_ROWS),
-                                           ARRAY(lens_explanation, child_keys, TEXT, LENS_PAGE_ROWS)};
+                                           ARRAY(lens_explanation, child_keys, TEXT, LENS_PAGE_ROWS),
+                                           FIELD(lens_explanation, content, TEXT)};
 static const struct field statistics_are[] = {
     FIELD(lens_statistics, rows, U64),
     FIELD(lens_statistics, dropped_rows, U64),
