@@ -8,7 +8,9 @@
  * Memory: struct lens_trace_shm, then the tables (u8 layer[lenses] padded to 4, i32 child_offsets[lenses+1], i32
  * child_ids[edges]), then from ring_offset (multiple of 64) ring_words u32s (a power of two). Head and tail count words
  * ever passed. A record is struct lens_trace_row (6 words) and its n words, without wrapping holes: it may wrap
- * anywhere. */
+ * anywhere.
+ *
+ * Threads: one for the producer, one for the consumer; both may run at the same time. */
 #ifndef LENS_TRACE_RING_H
 #define LENS_TRACE_RING_H
 
@@ -17,7 +19,8 @@
 
 #define LENS_TRACE_MAGIC    0x31435254534e454cull /* "LENSTRC1" */
 #define LENS_TRACE_VERSION  1u
-#define LENS_TRACE_LEFT_OUT 4095u /* logit code of a lens that was given up */
+#define LENS_TRACE_LEFT_OUT 4095u      /* logit code of a lens that was given up */
+#define LENS_TRACE_ROW_MAX  (1u << 20) /* words of a row at most; an id has 20 bits, so packs have no more lenses */
 
 struct lens_trace_shm {
     uint64_t magic;
@@ -74,15 +77,19 @@ static inline float lens_trace_logit(uint32_t word)
 struct lens_trace_producer {
     struct lens_trace_shm *shm;
     uint32_t *ring;
-    uint64_t head; /* private: never read back */
+    uint64_t head, next, dropped; /* private: never read back; next: of the row that is being put */
     uint32_t ring_words;
 };
 
+/* Bytes of the memory, whole pages. 0 when ring_words is no power of two of 64 to 2^30, or there are more than
+ * LENS_TRACE_ROW_MAX lenses. */
 uint64_t lens_trace_bytes(const struct lens_trace_tables *tables, uint32_t ring_words);
-/* Lays `memory` (lens_trace_bytes, zeroed) out and fills in the tables. */
+/* Lays `memory` (lens_trace_bytes, zeroed, 8-byte aligned) out and fills in the tables. */
 void lens_trace_producer_init(struct lens_trace_producer *producer, void *memory,
                               const struct lens_trace_tables *tables, uint32_t ring_words);
-/* Room for a row of n words? Counts a drop when not. Then row's words are put one by one and published together. */
+/* Room for a row of n words? When not, the row is left out and counted, and nothing may be put. Else exactly row->n
+ * words follow, put one by one and published together. A tail that can't be true leaves rows out for as long as it
+ * stays so. */
 bool lens_trace_begin(struct lens_trace_producer *producer, const struct lens_trace_row *row);
 void lens_trace_put(struct lens_trace_producer *producer, uint32_t word);
 void lens_trace_publish(struct lens_trace_producer *producer);
@@ -92,15 +99,20 @@ void lens_trace_publish(struct lens_trace_producer *producer);
 struct lens_trace_consumer {
     struct lens_trace_shm *shm;
     const uint32_t *ring;
+    uint64_t tail; /* private: never read back */
     uint32_t ring_words;
     struct lens_trace_tables tables; /* views into the memory */
 };
 
-/* Checks the layout of `memory` against `bytes`. -EPROTO with nothing done when it doesn't hold together. */
+/* Checks the layout of `memory` (8-byte aligned) against `bytes`, and the tables: offsets ascending, ids below lenses.
+ * -EPROTO with nothing done when it doesn't hold together. */
 int lens_trace_consumer_init(struct lens_trace_consumer *consumer, void *memory, uint64_t bytes);
-/* 1: `row` and its words (up to capacity = 2^20 fits all) were copied out and consumed; 0: nothing there; -EPROTO. */
+/* 1: `row` and its words were copied out, checked (n, n_active, ids) and consumed; 0: nothing there; -EPROTO: the ring
+ * holds what no daemon writes; -EMSGSIZE: the row has more words than `capacity` (LENS_TRACE_ROW_MAX fits all). After
+ * an error nothing is consumed. */
 int lens_trace_take(struct lens_trace_consumer *consumer, struct lens_trace_row *row, uint32_t *words,
                     uint32_t capacity);
+/* Rows left out so far. */
 uint64_t lens_trace_dropped(const struct lens_trace_consumer *consumer);
 
 #endif
