@@ -10,6 +10,7 @@ CC      ?= cc
 CXX     ?= c++
 SAN     ?=
 WERROR  ?=
+ROWS    ?= 10000000
 VERSION := 0.1.0
 PYTHON  ?= python3
 
@@ -53,6 +54,7 @@ UNIT_TESTS  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/
 BENCHES     := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/bench_*.c tests/bench/synth.c))
 TEST_LIB    := $(call obj,$(wildcard tests/unit/support/*.c))
 BENCH_LIB   := $(call obj,$(wildcard tests/bench/support/*.c))
+SOAK_OBJ    := $(call obj,$(wildcard tests/soak/*.c))
 
 $(BUILD)/obj/proto/quantize.o:           KOPT := $(if $(SAN),,-O3) -ffp-contract=off
 # Under ThreadSanitizer the inner products run as they are: pure functions that share nothing, and a hundred times
@@ -67,7 +69,7 @@ $(BUILD)/obj/kernels/%.o:                 KOPT := $(if $(SAN),,-O3) -ffp-contrac
 
 .DEFAULT_GOAL := all
 .SECONDARY: # keep objects of tests and benchmarks
-.PHONY: all deps check-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses tests benches
+.PHONY: all deps check-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses soak tests benches
 
 all: $(BUILD)/lensd $(BUILD)/lensctl $(BUILD)/liblens.so $(BUILD)/liblens.a ## lensd, lensctl, liblens.so and liblens.a in build/
 
@@ -136,7 +138,12 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libbench.a $(TEST_LIBS)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(BUILD)/libbench.a $(TEST_LIBS) -Wl,--end-group -lzip $(DAEMON_LIBS)
 
-tests: $(UNIT_TESTS) ## build the unit tests
+$(BUILD)/soak/soak: $(SOAK_OBJ) $(BUILD)/libbench.a $(TEST_LIBS)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(SOAK_OBJ) -Wl,--start-group $(BUILD)/libbench.a $(TEST_LIBS) -Wl,--end-group -lzip $(DAEMON_LIBS)
+
+tests: $(UNIT_TESTS) $(BUILD)/soak/soak $(BUILD)/bench/synth ## build the unit tests and the soak
 benches: $(BENCHES) ## build the benchmarks
 
 unit: all tests ## run the unit tests of this build
@@ -167,6 +174,10 @@ bench: deps ## the CPU benchmarks, with their floors and ratios (about ten minut
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all benches
 	@tests/bench/run.sh $(BUILD)
 
+soak: deps ## millions of rows of clients that come, go and die (ROWS=10000000): nothing leaks, drifts or goes missing
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all $(BUILD)/soak/soak $(BUILD)/bench/synth
+	$(BUILD)/soak/soak --rows $(ROWS)
+
 real-lenses: ## train the demo's lenses anew (Python, PyTorch; not part of check)
 	tests/real/make-lenses.sh
 
@@ -192,7 +203,7 @@ uninstall: ## remove what install put there
 help: ## this list
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | \
 		awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo "Variables: V=1 BUILD=dir SAN=address,undefined|thread WERROR=1 CC= PREFIX= DESTDIR="
+	@echo "Variables: V=1 BUILD=dir SAN=address,undefined|thread WERROR=1 ROWS=n CC= PREFIX= DESTDIR="
 
 clean: ## remove build/
 	rm -rf $(BUILD)

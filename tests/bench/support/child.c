@@ -120,6 +120,7 @@ void bench_daemon_start(struct bench_daemon *daemon, const char *pack, const cha
     for (; *flags && n < 31; flags++)
         argv[n++] = *flags;
     argv[n] = NULL;
+    unlink(daemon->log); /* else the one before is found ready */
     daemon->pid = start(argv, daemon->log);
     for (uint64_t begin = bench_now_ns(); !log_says(daemon->log, "ready on ");) {
         int status;
