@@ -419,7 +419,7 @@ static int refuse_pin(const struct lens_pack *pack, uint32_t lens, bool configur
 {
     char key[KEY_MAX];
     lens_pack_key(pack, lens, key, sizeof key);
-    return lens_error_set(err, -EACCES,
+    return lens_error_set(err, -EINVAL,
                           "%s is pinned by %s, but the exclude or include lists of this session or of the daemon don't "
                           "let it be scored: exclusion wins, so leave out the pin or change the list",
                           key, configured ? "the daemon's cascade.pin" : "this session");

@@ -75,7 +75,7 @@ static inline bool lensd_content_has(const uint64_t *map, uint32_t lens)
 
 /* The pins of a session: ids it asked for, then those of the configured keys ("Name:layer", or "Name" when one layer
  * alone has it) that aren't among them. out[] has room for n_asked + LENSD_CONTENT_PATTERNS ids. -EINVAL: an id outside
- * the pack; -ENOENT: a configured key that the pack lacks; -EACCES: a pin that isn't allowed. */
+ * the pack, or a pin that isn't allowed; -ENOENT: a configured key that the pack lacks. */
 int lensd_content_pins(const uint32_t *asked, uint32_t n_asked, const char *configured, const struct lens_pack *pack,
                        const struct lensd_content_maps *maps, uint32_t *out, uint32_t *n_out, struct lens_error *err);
 

@@ -93,6 +93,8 @@ enum lens_fault lensd_control_fault_of(int error)
     case -EMFILE:
     case -ENFILE:
         return LENS_FAULT_NO_SPACE;
+    case -ENOENT:
+        return LENS_FAULT_NO_SUCH_CONCEPT;
     case -EINVAL:
         return LENS_FAULT_BAD_MESSAGE;
     case -EBUSY:
@@ -115,6 +117,15 @@ struct lens_text lensd_control_key(struct lensd_service *service, const struct l
         return (struct lens_text){"", 0};
     service->keys_used += (uint32_t)n + 1;
     return (struct lens_text){at, (uint32_t)n};
+}
+
+struct lensd_content_source lensd_control_content(const struct lensd_service *service)
+{
+    struct lensd_content_source source = {0};
+    source.configured[LENSD_CONTENT_INCLUDE] = service->settings->content.include;
+    source.configured[LENSD_CONTENT_EXCLUDE] = service->settings->content.exclude;
+    source.configured[LENSD_CONTENT_FILTER] = service->settings->content.filter;
+    return source;
 }
 
 bool lensd_control_copy(struct lens_text text, char *out, size_t size)

@@ -41,6 +41,9 @@ enum lens_fault lensd_control_fault_of(int error);
 /* "Name:layer" of a lens, in the service's key space until the next answer; empty when that is full. */
 struct lens_text lensd_control_key(struct lensd_service *service, const struct lens_pack *pack, uint32_t lens);
 
+/* The lists of concepts that the configuration has; lent by the settings. */
+struct lensd_content_source lensd_control_content(const struct lensd_service *service);
+
 /* Copies a text and terminates it; false when it is longer than size - 1. */
 bool lensd_control_copy(struct lens_text text, char *out, size_t size);
 

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define GLOB_MAX 256
-#define SCAN_MAX 8192u /* lenses one concepts request looks at: bounds what a pattern may cost */
+#define GLOB_MAX    256
+#define CONTENT_MAX (sizeof(struct lens_error) + 64)
+#define SCAN_MAX    8192u /* lenses one concepts request looks at: bounds what a pattern may cost */
 
 /* Written by the engine thread while we look: a moment's answer is all there is. */
 static bool is_resident(const struct lensd_served_pack *served, uint32_t lens)
@@ -150,9 +152,19 @@ static void fill_children(struct lensd_service *service, const struct lens_pack 
     }
 }
 
+static void explain_content(const struct lensd_service *service, const struct lens_pack *pack, uint32_t lens, char *out,
+                            size_t size)
+{
+    struct lens_error err = {0};
+    const struct lensd_content_source source = lensd_control_content(service);
+    if (lensd_content_explain(&source, service->settings->content.pin, pack, lens, out, size, &err) != 0)
+        snprintf(out, size, "What the daemon's lists say of it can't be told: %s.", err.text);
+}
+
 static void explain(struct lensd_service *service, struct lensd_connection *c, const struct lensd_served_pack *served,
                     uint32_t lens)
 {
+    char content[CONTENT_MAX];
     const struct lens_pack *pack = served->pack;
     struct lens_explanation *out = &lensd_control_answer(service, LENS_MSG_EXPLANATION)->u.explanation;
     out->id = lens;
@@ -165,6 +177,8 @@ static void explain(struct lensd_service *service, struct lensd_connection *c, c
     memcpy(out->calibration, pack->calibration + (size_t)lens * LENS_CALIBRATION_FIELDS, sizeof out->calibration);
     fill_path(service, pack, lens, out);
     fill_children(service, pack, lens, out);
+    explain_content(service, pack, lens, content, sizeof content);
+    out->content = lens_text_of(content);
     lensd_connection_send(c, &service->answer, NULL, 0);
 }
 

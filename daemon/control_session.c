@@ -77,6 +77,19 @@ static void send_attached(struct lensd_service *service, struct lensd_connection
     lensd_connection_send(c, answer, fds, 2);
 }
 
+/* The daemon's lists of concepts and the client's. */
+static struct lensd_content_source content_of(const struct lensd_service *service, const struct lens_attach *attach)
+{
+    struct lensd_content_source source = lensd_control_content(service);
+    source.asked[LENSD_CONTENT_INCLUDE] = attach->include;
+    source.asked[LENSD_CONTENT_EXCLUDE] = attach->exclude;
+    source.asked[LENSD_CONTENT_FILTER] = attach->filter;
+    source.n_asked[LENSD_CONTENT_INCLUDE] = attach->n_include;
+    source.n_asked[LENSD_CONTENT_EXCLUDE] = attach->n_exclude;
+    source.n_asked[LENSD_CONTENT_FILTER] = attach->n_filter;
+    return source;
+}
+
 /* Creates the session and hands it to the engine and the table: all or nothing. */
 static int make_session(struct lensd_service *service, struct lensd_connection *c, const struct lens_attach *attach,
                         struct lensd_served_pack *served, struct lensd_session **out, struct lens_error *err)
@@ -97,6 +110,8 @@ static int make_session(struct lensd_service *service, struct lensd_connection *
         .options = merge_options(attach, &service->settings->cascade),
         .pinned = attach->pinned,
         .n_pinned = attach->n_pinned,
+        .content = content_of(service, attach),
+        .configured_pins = service->settings->content.pin,
         .memory_limit = memory_left(service),
     };
     int r = lensd_session_create(&request, served, out, err);

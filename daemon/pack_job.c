@@ -94,6 +94,17 @@ static uint32_t sessions_of(const struct lensd_service *service, const struct le
     return n;
 }
 
+/* What of its lists and pins a session finds no more in the pack that it was moved to. */
+static void log_notes(const struct lensd_service *service, struct lensd_session *const *sessions, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct lensd_binding *binding = &sessions[i]->binding;
+        if (binding->note[0] != '\0')
+            lensd_log(&service->log, LENSD_LOG_WARNING, "session %u of \"%s\" on pack %s: %s", sessions[i]->id,
+                      sessions[i]->label, binding->served->name, binding->note);
+    }
+}
+
 /* Bindings to the new pack for all sessions, and the engine's exchange: all or none. */
 static int rebind(struct lensd_service *service, struct lensd_session **sessions, struct lensd_binding *bindings,
                   uint32_t n, struct lensd_served_pack *served, struct lens_error *err)
@@ -124,6 +135,8 @@ static int move_sessions(struct lensd_service *service, const struct lensd_serve
     } else {
         uint32_t n = sessions_of(service, old, sessions);
         r = rebind(service, sessions, bindings, n, served, err);
+        if (r == 0)
+            log_notes(service, sessions, n);
         served->sessions = r == 0 ? n : 0;
     }
     lensd_free(bindings);

@@ -12,17 +12,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define KEY_MAX 264u /* a name of at most 255 bytes, ":255" and the terminator */
+#define KEY_MAX  264u /* a name of at most 255 bytes, ":255" and the terminator */
+#define PINS_MAX (LENS_MAX_PINNED + LENSD_CONTENT_PATTERNS)
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3; older kernels answer EINVAL */
 #endif
 
-static uint32_t count_base(const struct lens_pack *pack, uint64_t layers, uint32_t *ids)
+/* Of the base layers, the lenses that may be scored. */
+static uint32_t count_base(const struct lens_pack *pack, uint64_t layers, const uint64_t *allowed, uint32_t *ids)
 {
     uint32_t n = 0;
     for (uint32_t lens = 0; lens < pack->lenses; lens++) {
-        if (pack->layer[lens] >= 64 || (layers >> pack->layer[lens] & 1) == 0)
+        if (pack->layer[lens] >= 64 || (layers >> pack->layer[lens] & 1) == 0 || !lensd_content_has(allowed, lens))
             continue;
         if (ids != NULL)
             ids[n] = lens;
@@ -31,58 +33,58 @@ static uint32_t count_base(const struct lens_pack *pack, uint64_t layers, uint32
     return n;
 }
 
-static int copy_pins(const uint32_t *pinned, uint32_t n, const struct lens_pack *pack, uint32_t *out,
-                     struct lens_error *err)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        if (pinned[i] >= pack->lenses)
-            return lens_error_set(err, -EINVAL, "pinned lens %u is outside the pack, which has %u lenses", pinned[i],
-                                  pack->lenses);
-        out[i] = pinned[i];
-    }
-    return 0;
-}
-
 static uint32_t retained_by(const struct lens_cascade_options *options, const struct lens_pack *pack)
 {
     uint32_t keep = (uint32_t)options->keep_top_k;
     return options->keep_top_k < 0 || keep > pack->lenses ? pack->lenses : keep;
 }
 
-static int bind_to(const struct lens_cascade_options *options, const uint32_t *pinned, uint32_t n_pinned,
-                   uint32_t max_sequences, struct lensd_served_pack *served, struct lensd_binding *out,
+/* Everything but the pins, for which there is room. `note`: as lensd_content_resolve. */
+static int bind_to(const struct lens_cascade_options *options, const struct lensd_content *content,
+                   uint32_t max_sequences, struct lensd_served_pack *served, char *note, struct lensd_binding *out,
                    struct lens_error *err)
 {
     const struct lens_pack *pack = served->pack;
-    *out = (struct lensd_binding){.served = served, .n_pinned = n_pinned};
-    out->n_base = count_base(pack, options->base_layers, NULL);
+    struct lensd_content_maps maps;
+    *out = (struct lensd_binding){.served = served};
+    int r = lensd_content_resolve(content, pack, &maps, note, err);
+    if (r != 0)
+        return r;
+    out->allowed = maps.allowed;
+    out->reported = maps.reported;
+    out->n_base = count_base(pack, options->base_layers, out->allowed, NULL);
     out->retained_capacity = retained_by(options, pack);
     out->base = lensd_calloc(out->n_base + 1, sizeof *out->base);
-    out->pinned = lensd_calloc(n_pinned + 1, sizeof *out->pinned);
+    out->pinned = lensd_calloc(PINS_MAX, sizeof *out->pinned);
     out->storage = lensd_calloc(lensd_sequences_storage(max_sequences, out->retained_capacity), sizeof *out->storage);
-    int r = 0;
-    if (out->base == NULL || out->pinned == NULL || out->storage == NULL)
-        r = lens_error_set(err, -ENOMEM, "no memory for a session of %u sequences on %s", max_sequences, served->name);
-    if (r == 0)
-        r = copy_pins(pinned, n_pinned, pack, out->pinned, err);
-    if (r != 0) {
+    if (out->base == NULL || out->pinned == NULL || out->storage == NULL) {
         lensd_binding_destroy(out);
-        return r;
+        return lens_error_set(err, -ENOMEM, "no memory for a session of %u sequences on %s", max_sequences,
+                              served->name);
     }
-    count_base(pack, options->base_layers, out->base);
+    count_base(pack, options->base_layers, out->allowed, out->base);
     return 0;
 }
 
-/* The session's pins in another pack: ids mean something else there, the keys are the same. */
-static uint32_t carry_pins(const struct lensd_binding *from, const struct lens_pack *to, uint32_t *out)
+/* The session's pins in another pack: ids mean something else there, the keys are the same. Exclusion wins there, too.
+ */
+static void carry_pins(const struct lensd_binding *from, struct lensd_binding *to)
 {
     char key[KEY_MAX];
-    uint32_t n = 0;
+    uint32_t lens;
     for (uint32_t i = 0; i < from->n_pinned; i++) {
         lens_pack_key(from->served->pack, from->pinned[i], key, sizeof key);
-        n += lens_pack_find(to, key, &out[n]) == 0;
+        if (lens_pack_find(to->served->pack, key, &lens) == 0 && lensd_content_has(to->allowed, lens))
+            to->pinned[to->n_pinned++] = lens;
     }
-    return n;
+}
+
+static void note_lost_pins(struct lensd_binding *binding, uint32_t lost)
+{
+    size_t used = strlen(binding->note);
+    if (lost > 0)
+        snprintf(binding->note + used, sizeof binding->note - used,
+                 "%s%u of its pins aren't in this pack, or not allowed there", used > 0 ? "; " : "", lost);
 }
 
 int lensd_binding_create(const struct lensd_session *session, struct lensd_served_pack *served,
@@ -91,9 +93,14 @@ int lensd_binding_create(const struct lensd_session *session, struct lensd_serve
     if (served->pack->dim != session->ring.layout.dim)
         return lens_error_set(err, -EINVAL, "session %u sends rows of %u elements; pack %s needs %u", session->id,
                               session->ring.layout.dim, served->name, served->pack->dim);
-    uint32_t pinned[LENS_MAX_PINNED];
-    uint32_t n_pinned = carry_pins(&session->binding, served->pack, pinned);
-    return bind_to(&session->options, pinned, n_pinned, session->sequences.capacity, served, out, err);
+    char note[LENSD_CONTENT_NOTE];
+    int r = bind_to(&session->options, session->content, session->sequences.capacity, served, note, out, err);
+    if (r != 0)
+        return r;
+    memcpy(out->note, note, sizeof note);
+    carry_pins(&session->binding, out);
+    note_lost_pins(out, session->binding.n_pinned - out->n_pinned);
+    return 0;
 }
 
 void lensd_binding_destroy(struct lensd_binding *binding)
@@ -101,6 +108,8 @@ void lensd_binding_destroy(struct lensd_binding *binding)
     lensd_free(binding->base);
     lensd_free(binding->pinned);
     lensd_free(binding->storage);
+    lensd_free(binding->allowed);
+    lensd_free(binding->reported);
     memset(binding, 0, sizeof *binding);
 }
 
@@ -159,8 +168,13 @@ static int make_queues(struct lensd_session *session, const struct lensd_session
     session->statistics = lensd_calloc(1, sizeof *session->statistics);
     if (session->pending == NULL || session->pending_state == NULL || session->statistics == NULL)
         return lens_error_set(err, -ENOMEM, "no memory for a session's queues");
-    int r = bind_to(&request->options, request->pinned, request->n_pinned, request->max_sequences, served,
-                    &session->binding, err);
+    struct lensd_binding *binding = &session->binding;
+    int r = bind_to(&request->options, session->content, request->max_sequences, served, NULL, binding, err);
+    if (r != 0)
+        return r;
+    const struct lensd_content_maps maps = {binding->allowed, binding->reported};
+    r = lensd_content_pins(request->pinned, request->n_pinned, request->configured_pins, served->pack, &maps,
+                           binding->pinned, &binding->n_pinned, err);
     if (r != 0)
         return r;
     r = lensd_sequences_init(&session->sequences, request->max_sequences, session->binding.storage,
@@ -185,16 +199,10 @@ static int check_request(const struct lensd_session_request *request, struct len
     return lens_options_check(&request->options, err);
 }
 
-/* The retained sets live in the daemon's heap: they count against the limits too. */
-static uint64_t retained_bytes(const struct lensd_session_request *request, uint32_t keep)
+/* The retained sets and the bitmaps live in the daemon's heap: they count against the limits too. */
+static int check_heap(const struct lensd_session_request *request, uint32_t keep, uint64_t bytes, uint64_t shared_bytes,
+                      struct lens_error *err)
 {
-    return lensd_sequences_storage(request->max_sequences, keep) * sizeof(uint32_t);
-}
-
-static int check_retained(const struct lensd_session_request *request, uint32_t keep, uint64_t shared_bytes,
-                          struct lens_error *err)
-{
-    uint64_t bytes = retained_bytes(request, keep);
     if (bytes <= request->memory_limit && shared_bytes <= request->memory_limit - bytes)
         return 0;
     return lens_error_set(err, -ENOSPC,
@@ -204,31 +212,38 @@ static int check_retained(const struct lensd_session_request *request, uint32_t 
                           (unsigned long long)request->memory_limit);
 }
 
-int lensd_session_create(const struct lensd_session_request *request, struct lensd_served_pack *served,
-                         struct lensd_session **out, struct lens_error *err)
+/* What the session's memory will be; -ENOSPC, -EINVAL when it may not. *heap_bytes: beside the shared memory. */
+static int plan_memory(const struct lensd_session_request *request, const struct lensd_content *content,
+                       const struct lens_pack *pack, struct lens_ring_layout *layout, uint64_t *heap_bytes,
+                       struct lens_error *err)
 {
-    *out = NULL;
-    int r = check_request(request, err);
-    if (r != 0)
-        return r;
-    struct lens_ring_layout layout = request->layout;
-    layout.dim = served->pack->dim;
-    layout.top_k = request->options.top_k;
-    r = lens_ring_layout_init(&layout, request->memory_limit);
+    *layout = request->layout;
+    layout->dim = pack->dim;
+    layout->top_k = request->options.top_k;
+    int r = lens_ring_layout_init(layout, request->memory_limit);
     if (r != 0)
         return lens_error_set(err, r,
                               "a session with %u rows a submission, %u submissions, %u results, %u expanded ids and "
                               "rows of %u elements isn't possible within %llu bytes: ask for less or raise "
                               "ipc.session_memory",
-                              layout.max_rows, layout.submit_slots, layout.result_slots, layout.expanded_capacity,
-                              layout.dim, (unsigned long long)request->memory_limit);
-    uint32_t keep = retained_by(&request->options, served->pack);
-    r = check_retained(request, keep, layout.total_bytes, err);
-    if (r != 0)
-        return r;
+                              layout->max_rows, layout->submit_slots, layout->result_slots, layout->expanded_capacity,
+                              layout->dim, (unsigned long long)request->memory_limit);
+    uint32_t keep = retained_by(&request->options, pack);
+    *heap_bytes = lensd_sequences_storage(request->max_sequences, keep) * sizeof(uint32_t) +
+                  lensd_content_map_bytes(content, pack);
+    return check_heap(request, keep, *heap_bytes, layout->total_bytes, err);
+}
+
+/* Takes `content` over, whatever comes of it. */
+static int new_session(const struct lensd_session_request *request, struct lensd_content *content,
+                       struct lensd_session **out, struct lens_error *err)
+{
     struct lensd_session *session = lensd_calloc(1, sizeof *session);
-    if (session == NULL)
+    if (session == NULL) {
+        lensd_content_free(content);
         return lens_error_set(err, -ENOMEM, "no memory for a session");
+    }
+    session->content = content;
     session->id = request->id;
     session->uid = request->uid;
     session->pid = request->pid;
@@ -236,23 +251,50 @@ int lensd_session_create(const struct lensd_session_request *request, struct len
     session->options = request->options;
     session->created_ns = lensd_now_ns();
     snprintf(session->label, sizeof session->label, "%s", request->label != NULL ? request->label : "");
+    *out = session;
+    return 0;
+}
+
+static int fill_session(struct lensd_session *session, const struct lensd_session_request *request,
+                        struct lensd_served_pack *served, struct lens_error *err)
+{
+    struct lens_ring_layout layout;
+    uint64_t heap_bytes = 0;
+    int r = plan_memory(request, session->content, served->pack, &layout, &heap_bytes, err);
+    if (r != 0)
+        return r;
     r = make_memory(session, &layout, err);
-    session->memory_bytes = layout.total_bytes + retained_bytes(request, keep);
+    session->memory_bytes = layout.total_bytes + heap_bytes;
     if (r == 0)
         r = make_queues(session, request, served, err);
     if (r == 0)
         r = make_notice(session, err);
-    if (r == 0) {
-        session->doorbell = lensd_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (session->doorbell < 0)
-            r = lens_error_set(err, session->doorbell, "creating a doorbell: %s", strerror(-session->doorbell));
-    }
-    if (r != 0) {
-        lensd_session_destroy(session);
+    if (r != 0)
         return r;
-    }
-    *out = session;
+    session->doorbell = lensd_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (session->doorbell < 0)
+        return lens_error_set(err, session->doorbell, "creating a doorbell: %s", strerror(-session->doorbell));
     return 0;
+}
+
+int lensd_session_create(const struct lensd_session_request *request, struct lensd_served_pack *served,
+                         struct lensd_session **out, struct lens_error *err)
+{
+    struct lensd_content *content = NULL;
+    *out = NULL;
+    int r = check_request(request, err);
+    if (r == 0)
+        r = lensd_content_create(&request->content, &content, err);
+    if (r == 0)
+        r = new_session(request, content, out, err);
+    if (r != 0)
+        return r;
+    r = fill_session(*out, request, served, err);
+    if (r != 0) {
+        lensd_session_destroy(*out);
+        *out = NULL;
+    }
+    return r;
 }
 
 void lensd_session_discard_memory(const struct lensd_session *session)
@@ -272,6 +314,7 @@ void lensd_session_destroy(struct lensd_session *session)
     if (session->doorbell >= 0)
         close(session->doorbell);
     lensd_sequences_free(&session->sequences);
+    lensd_content_free(session->content);
     lensd_binding_destroy(&session->binding);
     lensd_free(session->pending);
     lensd_free(session->pending_state);

@@ -37,10 +37,11 @@ struct lensd_session {
     uint32_t id;                       /* unique over the daemon's life, from 1 */
     uint32_t uid, pid;                 /* loop: of the peer */
     char label[64];                    /* loop */
-    uint64_t created_ns, memory_bytes; /* loop; memory_bytes: shared memory and retained sets */
+    uint64_t created_ns, memory_bytes; /* loop; memory_bytes: shared memory, retained sets and bitmaps of lenses */
     int memfd, doorbell;               /* sent to the client */
     int notify_fd;                     /* the control socket, for ResultsReady packets; lent by the connection */
     struct lens_cascade_options options;
+    struct lensd_content *content; /* loop: its lists of concepts and the daemon's at the attach; NULL = none */
     struct lensd_binding binding;
     struct lens_ring_server ring;
     struct lens_submit_descriptor *pending; /* taken and not yet released: submit_slots entries, a circular queue */
@@ -66,7 +67,9 @@ struct lensd_session_request {
     struct lens_cascade_options options;
     const uint32_t *pinned;
     uint32_t n_pinned;
-    uint64_t memory_limit; /* bytes one session may have: shared memory and retained sets */
+    struct lensd_content_source content; /* lists of the configuration and of the client */
+    const char *configured_pins;         /* keys the daemon pins for everyone, between commas; NULL = none */
+    uint64_t memory_limit; /* bytes one session may have: shared memory, retained sets and bitmaps of lenses */
 };
 
 /* Creates memory (memfd, allocated in full, sealed against shrink, grow and further seals), doorbell, sequences.
@@ -78,8 +81,8 @@ int lensd_session_create(const struct lensd_session_request *request, struct len
 void lensd_session_discard_memory(const struct lensd_session *session);
 void lensd_session_destroy(struct lensd_session *session); /* after detach; NULL is fine */
 
-/* Base and pins of `session` in terms of `served`: pins by key, without those that `served` lacks. The caller owns the
- * binding until a swap takes it. */
+/* Base, lists and pins of `session` in terms of `served`: pins by key, without those that `served` lacks or the lists
+ * don't allow there; `note` says what was left out. The caller owns the binding until a swap takes it. */
 int lensd_binding_create(const struct lensd_session *session, struct lensd_served_pack *served,
                          struct lensd_binding *out, struct lens_error *err);
 void lensd_binding_destroy(struct lensd_binding *binding);
