@@ -228,7 +228,16 @@ static int read_tables(struct lens_pack *pack, const struct pack_layout *layout,
     return 0;
 }
 
-static int load(struct lens_pack *pack, struct pack_private *private, struct lens_error *err)
+static void leave_in_file(struct pack_layout *layout, const char *name)
+{
+    for (uint32_t i = 0; i < layout->count; i++)
+        if (strcmp(layout->tables[i].tensor.name, name) == 0)
+            layout->tables[i].field = PACK_NOT_RESIDENT;
+}
+
+enum w2_place { W2_RESIDENT, W2_IN_FILE };
+
+static int load(struct lens_pack *pack, struct pack_private *private, enum w2_place w2, struct lens_error *err)
 {
     struct st_header *header = &private->header;
     struct pack_layout *layout = &private->layout;
@@ -245,6 +254,8 @@ static int load(struct lens_pack *pack, struct pack_private *private, struct len
         rc = match_layout(header, layout, err);
     if (rc != 0)
         return rc;
+    if (w2 == W2_IN_FILE)
+        leave_in_file(layout, "w2");
     pack_set_shape(pack, &shape);
     pack->w1_offset = header->data_start + pack_layout_find(layout, "w1")->tensor.begin;
     if (pack->w1_dtype == LENS_LOG8)
@@ -291,7 +302,7 @@ static struct lens_pack *new_pack(const char *path)
     return pack;
 }
 
-int lens_pack_open(const char *path, struct lens_pack **out, struct lens_error *err)
+static int open_pack(const char *path, enum w2_place w2, struct lens_pack **out, struct lens_error *err)
 {
     *out = NULL;
     struct lens_pack *pack = new_pack(path);
@@ -299,7 +310,7 @@ int lens_pack_open(const char *path, struct lens_pack **out, struct lens_error *
         return lens_error_set(err, -ENOMEM, "no memory to open %s", path);
     int rc = open_regular(path, &pack->fd, &pack->file_bytes, err);
     if (rc == 0)
-        rc = load(pack, pack->private_state, err);
+        rc = load(pack, pack->private_state, w2, err);
     if (rc != 0) {
         lens_error_prefix(err, "pack %s", path);
         lens_pack_close(pack);
@@ -307,6 +318,16 @@ int lens_pack_open(const char *path, struct lens_pack **out, struct lens_error *
     }
     *out = pack;
     return 0;
+}
+
+int lens_pack_open(const char *path, struct lens_pack **out, struct lens_error *err)
+{
+    return open_pack(path, W2_RESIDENT, out, err);
+}
+
+int pack_open_without_w2(const char *path, struct lens_pack **out, struct lens_error *err)
+{
+    return open_pack(path, W2_IN_FILE, out, err);
 }
 
 void lens_pack_close(struct lens_pack *pack)

@@ -231,6 +231,8 @@ static int check_finite(const char *table, const float *values, size_t lenses, s
 static int check_w2(const struct lens_pack *pack, struct lens_error *err)
 {
     size_t each = (size_t)pack->h2 * pack->h1;
+    if (pack->w2 == NULL)
+        return 0; /* left in the file */
     if (pack->w2_dtype == LENS_F32)
         return check_finite("w2", pack->w2, pack->lenses, each, err);
     size_t bad = pack_first_not_finite_bf16(pack->w2, pack->lenses * each);

@@ -15,6 +15,17 @@ struct pack_private {
     uint32_t *by_key;          /* [N] ids ordered by key */
 };
 
+/* lens_pack_open, but W2 stays in the file (`pack->w2` is NULL) and nobody looked whether it is finite: for work that
+ * goes through a pack lens by lens in little memory. The rest is as there. */
+int pack_open_without_w2(const char *path, struct lens_pack **out, struct lens_error *err);
+
+/* Does the last checksum hold? -EBADMSG with a sentence when not. */
+int pack_verify_tables(const struct lens_pack *pack, struct lens_error *err);
+
+/* Do the weights of one lens, just read, match their checksum? -EBADMSG with a sentence when not. */
+int pack_verify_lens(const struct lens_pack *pack, uint32_t lens, const void *w1, const void *sign, const void *w2,
+                     struct lens_error *err);
+
 /* Sets sizes and dtypes of `pack` from `shape`. */
 void pack_set_shape(struct lens_pack *pack, const struct pack_shape *shape);
 

@@ -47,6 +47,19 @@ static bool weights_are_finite(const struct lens_pack *pack, const void *w1)
     return finite;
 }
 
+int pack_verify_lens(const struct lens_pack *pack, uint32_t lens, const void *w1, const void *sign, const void *w2,
+                     struct lens_error *err)
+{
+    char key[PACK_MAX_NAME + 5];
+    if (pack_lens_checksum(pack, lens, w1, sign, w2) == (uint64_t)pack->checksum[lens])
+        return 0;
+    lens_pack_key(pack, lens, key, sizeof key);
+    return lens_error_set(err, -EBADMSG,
+                          "pack %s: the weights of lens %u (%s) don't match their checksum; the file was damaged after "
+                          "it was written: import it again",
+                          pack->path, lens, key);
+}
+
 static int verify_lens(const struct lens_pack *pack, uint32_t lens, char *buffer, struct lens_error *err)
 {
     char key[PACK_MAX_NAME + 5];
@@ -54,34 +67,38 @@ static int verify_lens(const struct lens_pack *pack, uint32_t lens, char *buffer
     int rc = lens_pack_read_w1(pack, lens, 1, buffer, sign, err);
     if (rc != 0)
         return rc;
-    lens_pack_key(pack, lens, key, sizeof key);
-    if (!weights_are_finite(pack, buffer))
+    if (!weights_are_finite(pack, buffer)) {
+        lens_pack_key(pack, lens, key, sizeof key);
         return lens_error_set(err, -EBADMSG,
                               "pack %s: the weights of lens %u (%s) hold NaN or infinity, which would spoil every row "
                               "it scores: make the pack anew from sound weights",
                               pack->path, lens, key);
-    if (lens_pack_lens_intact(pack, lens, buffer, sign))
-        return 0;
-    return lens_error_set(err, -EBADMSG,
-                          "pack %s: the weights of lens %u (%s) don't match their checksum; the file was damaged after "
-                          "it was written: import it again",
-                          pack->path, lens, key);
+    }
+    size_t w2_bytes = (size_t)pack->h2 * pack->h1 * lens_dtype_bytes(pack->w2_dtype);
+    return pack_verify_lens(pack, lens, buffer, sign, (const char *)pack->w2 + lens * w2_bytes, err);
 }
 
-int lens_pack_verify(const struct lens_pack *pack, lens_progress_fn progress, void *arg, struct lens_error *err)
+int pack_verify_tables(const struct lens_pack *pack, struct lens_error *err)
 {
     const struct pack_private *private = pack->private_state;
     uint64_t found =
         pack_tables_checksum(pack, &private->layout, private->header.metadata, private->header.metadata_count);
-    if (found != (uint64_t)pack->checksum[pack->lenses])
-        return lens_error_set(err, -EBADMSG,
-                              "pack %s: the tables or the metadata don't match their checksum; the file was changed "
-                              "after it was written: import it again",
-                              pack->path);
+    if (found == (uint64_t)pack->checksum[pack->lenses])
+        return 0;
+    return lens_error_set(err, -EBADMSG,
+                          "pack %s: the tables or the metadata don't match their checksum; the file was changed "
+                          "after it was written: import it again",
+                          pack->path);
+}
+
+int lens_pack_verify(const struct lens_pack *pack, lens_progress_fn progress, void *arg, struct lens_error *err)
+{
+    int rc = pack_verify_tables(pack, err);
+    if (rc != 0)
+        return rc;
     char *buffer = malloc(pack->w1_lens_bytes + pack->w1_sign_bytes);
     if (buffer == NULL)
         return lens_error_set(err, -ENOMEM, "no memory for one lens");
-    int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < pack->lenses; i++) {
         rc = verify_lens(pack, i, buffer, err);
         if (rc == 0 && progress != NULL)

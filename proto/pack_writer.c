@@ -4,6 +4,7 @@
 
 #include "proto/pack_io.h"
 #include "proto/pack_private.h"
+#include "proto/pack_replace.h"
 #include "proto/pack_utf8.h"
 #include "proto/quantize.h"
 
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,40 +23,36 @@
 struct lens_pack_writer {
     struct lens_pack pack; /* the tables so far; w2 is not resident */
     struct pack_layout layout;
-    struct st_entry metadata[METADATA_KEYS]; /* keys are literals, values belong to `pack` or `hidden_dim` */
-    char hidden_dim[16];
+    struct st_entry *metadata; /* ascending by key, which the checksum needs */
+    size_t metadata_count;
     uint64_t data_start, w2_offset;
     uint64_t written_back; /* W1 bytes the kernel was asked to write */
     uint32_t next;         /* lens that add() expects */
     bool failed;
-    char *path, *temporary;
-    char *header; /* bytes from the start of the file to data_start */
-    int fd;
+    char *path;
+    struct pack_replacement file;
+    char *header;         /* bytes from the start of the file to data_start */
     void *w1, *sign, *w2; /* one encoded lens */
 };
 
-static void writer_free(struct lens_pack_writer *writer)
+void lens_pack_writer_abort(struct lens_pack_writer *writer)
 {
-    if (writer->fd >= 0)
-        close(writer->fd);
+    if (writer == NULL)
+        return;
+    pack_replacement_drop(&writer->file);
+    for (size_t i = 0; i < writer->metadata_count; i++) {
+        free(writer->metadata[i].key);
+        free(writer->metadata[i].value);
+    }
+    free(writer->metadata);
     pack_tables_free(&writer->pack);
     pack_meta_free(&writer->pack.meta);
     free(writer->w1);
     free(writer->sign);
     free(writer->w2);
     free(writer->header);
-    free(writer->temporary);
     free(writer->path);
     free(writer);
-}
-
-void lens_pack_writer_abort(struct lens_pack_writer *writer)
-{
-    if (writer == NULL)
-        return;
-    if (writer->fd >= 0 && writer->temporary != NULL)
-        unlink(writer->temporary);
-    writer_free(writer);
 }
 
 /* ------------------------------------------------------------------------------------------------------- the plan */
@@ -149,24 +145,53 @@ static int copy_meta(struct lens_pack_meta *out, const struct lens_pack_meta *me
     return 0;
 }
 
-/* In order of the keys, which the checksum needs. */
-static void list_metadata(struct lens_pack_writer *writer)
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(((const struct st_entry *)a)->key, ((const struct st_entry *)b)->key);
+}
+
+static int add_entry(struct lens_pack_writer *writer, const char *key, const char *value, struct lens_error *err)
+{
+    struct st_entry *entry = &writer->metadata[writer->metadata_count++];
+    *entry = (struct st_entry){strdup(key), strdup(value != NULL ? value : "")};
+    if (entry->key == NULL || entry->value == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory for the metadata");
+    return 0;
+}
+
+static int list_metadata(struct lens_pack_writer *writer, const struct lens_pack_plan *plan, struct lens_error *err)
 {
     const struct lens_pack_meta *meta = &writer->pack.meta;
-    bool layernorm = meta->normalize == LENS_NORMALIZE_LAYERNORM;
-    snprintf(writer->hidden_dim, sizeof writer->hidden_dim, "%u", writer->pack.dim);
-    const struct st_entry entries[METADATA_KEYS] = {
+    char hidden_dim[16];
+    snprintf(hidden_dim, sizeof hidden_dim, "%u", writer->pack.dim);
+    const struct {
+        const char *key, *value;
+    } own[METADATA_KEYS] = {
         {"created", meta->created},
         {"format", PACK_FORMAT},
-        {"hidden_dim", writer->hidden_dim},
+        {"hidden_dim", hidden_dim},
         {"model_id", meta->model_id},
-        {"normalize", layernorm ? PACK_LAYERNORM : PACK_NO_NORM},
+        {"normalize", meta->normalize == LENS_NORMALIZE_LAYERNORM ? PACK_LAYERNORM : PACK_NO_NORM},
         {"source", meta->source},
         {"tap_layer", meta->tap_layer},
         {"tap_point", meta->tap_point},
         {"version", PACK_VERSION},
     };
-    memcpy(writer->metadata, entries, sizeof entries);
+    int rc = 0;
+    writer->metadata = calloc(METADATA_KEYS + plan->extra_count, sizeof *writer->metadata);
+    if (writer->metadata == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory for the metadata");
+    for (size_t i = 0; rc == 0 && i < METADATA_KEYS; i++)
+        rc = add_entry(writer, own[i].key, own[i].value, err);
+    for (size_t i = 0; rc == 0 && i < plan->extra_count; i++)
+        rc = add_entry(writer, plan->extra[i].key, plan->extra[i].value, err);
+    if (rc != 0)
+        return rc;
+    qsort(writer->metadata, writer->metadata_count, sizeof *writer->metadata, compare_keys);
+    for (size_t i = 1; i < writer->metadata_count; i++)
+        if (compare_keys(&writer->metadata[i - 1], &writer->metadata[i]) == 0)
+            return lens_error_set(err, -EINVAL, "metadata \"%.60s\" is given twice", writer->metadata[i].key);
+    return 0;
 }
 
 /* --------------------------------------------------------------------------------------------------------- create */
@@ -186,10 +211,9 @@ static int lay_out(struct lens_pack_writer *writer, const struct pack_shape *sha
         if (strcmp(table->tensor.name, "w2") == 0)
             table->field = PACK_NOT_RESIDENT;
     }
-    list_metadata(writer);
-    if (st_header_format(tensors, writer->layout.count, writer->metadata, METADATA_KEYS, PACK_DATA_ALIGN,
+    if (st_header_format(tensors, writer->layout.count, writer->metadata, writer->metadata_count, PACK_DATA_ALIGN,
                          &writer->header, &header_bytes) != 0)
-        return lens_error_set(err, -ENOMEM, "no memory for the header");
+        return lens_error_set(err, -ENOMEM, "no memory for the header, or metadata that is not UTF-8");
     writer->data_start = header_bytes;
     writer->w2_offset = writer->data_start + pack_layout_find(&writer->layout, "w2")->tensor.begin;
     writer->pack.w1_offset = writer->data_start;
@@ -213,43 +237,6 @@ static int allocate(struct lens_pack_writer *writer, struct lens_error *err)
     return 0;
 }
 
-/* A new file beside the final one, so that the rename stays inside one file system. */
-static int open_temporary(struct lens_pack_writer *writer, const char *path, struct lens_error *err)
-{
-    uint32_t random;
-    writer->path = strdup(path);
-    for (int attempt = 0; attempt < 16 && writer->path != NULL; attempt++) {
-        if (getrandom(&random, sizeof random, 0) != sizeof random)
-            return lens_error_set(err, -errno, "no random number for a temporary name: %s", strerror(errno));
-        free(writer->temporary);
-        if (asprintf(&writer->temporary, "%s.%08" PRIx32 ".tmp", path, random) < 0) {
-            writer->temporary = NULL;
-            break;
-        }
-        writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (writer->fd >= 0)
-            return 0;
-        if (errno != EEXIST)
-            return lens_error_set(err, -errno, "can't create %s: %s", writer->temporary, strerror(errno));
-    }
-    return lens_error_set(err, -ENOMEM, "no memory or no free name for a temporary file");
-}
-
-/* Reserves the space now: a full disk should say so before an hour of work. */
-static int reserve(struct lens_pack_writer *writer, struct lens_error *err)
-{
-    const off_t bytes = (off_t)writer->pack.file_bytes;
-    if (fallocate(writer->fd, 0, 0, bytes) == 0)
-        return 0;
-    if (errno != EOPNOTSUPP && errno != ENOSYS)
-        return lens_error_set(err, -errno, "can't reserve %" PRIu64 " bytes: %s", writer->pack.file_bytes,
-                              strerror(errno));
-    if (ftruncate(writer->fd, bytes) != 0)
-        return lens_error_set(err, -errno, "can't size the file to %" PRIu64 " bytes: %s", writer->pack.file_bytes,
-                              strerror(errno));
-    return 0;
-}
-
 static int prepare(struct lens_pack_writer *writer, const char *path, const struct lens_pack_plan *plan,
                    struct lens_error *err)
 {
@@ -260,6 +247,8 @@ static int prepare(struct lens_pack_writer *writer, const char *path, const stru
     pack_set_shape(&writer->pack, &shape);
     rc = copy_meta(&writer->pack.meta, &plan->meta, err);
     if (rc == 0)
+        rc = list_metadata(writer, plan, err);
+    if (rc == 0)
         rc = lay_out(writer, &shape, err);
     if (rc == 0)
         rc = allocate(writer, err);
@@ -267,9 +256,7 @@ static int prepare(struct lens_pack_writer *writer, const char *path, const stru
         return rc;
     copy_tables(&writer->pack, plan, &shape);
     rc = check_plan(&writer->pack, &shape, err);
-    if (rc == 0)
-        rc = open_temporary(writer, path, err);
-    return rc != 0 ? rc : reserve(writer, err);
+    return rc != 0 ? rc : pack_replacement_begin(&writer->file, path, writer->pack.file_bytes, err);
 }
 
 int lens_pack_writer_create(const char *path, const struct lens_pack_plan *plan, struct lens_pack_writer **out,
@@ -279,8 +266,10 @@ int lens_pack_writer_create(const char *path, const struct lens_pack_plan *plan,
     struct lens_pack_writer *writer = calloc(1, sizeof *writer);
     if (writer == NULL)
         return lens_error_set(err, -ENOMEM, "no memory to write %s", path);
-    writer->fd = -1;
-    int rc = prepare(writer, path, plan, err);
+    writer->file = PACK_REPLACEMENT_NONE;
+    writer->path = strdup(path);
+    int rc = writer->path != NULL ? prepare(writer, path, plan, err)
+                                  : lens_error_set(err, -ENOMEM, "no memory for its name");
     if (rc != 0) {
         lens_error_prefix(err, "pack %s", path);
         lens_pack_writer_abort(writer);
@@ -396,11 +385,11 @@ static int write_lens(struct lens_pack_writer *writer, const void *w1, const voi
     const struct lens_pack *pack = &writer->pack;
     const uint64_t lens = writer->next;
     const size_t w2_bytes = (size_t)pack->h2 * pack->h1 * lens_dtype_bytes(pack->w2_dtype);
-    int rc = pack_pwrite(writer->fd, w1, pack->w1_lens_bytes, pack->w1_offset + lens * pack->w1_lens_bytes, err);
+    int rc = pack_pwrite(writer->file.fd, w1, pack->w1_lens_bytes, pack->w1_offset + lens * pack->w1_lens_bytes, err);
     if (rc == 0)
-        rc = pack_pwrite(writer->fd, w2, w2_bytes, writer->w2_offset + lens * w2_bytes, err);
+        rc = pack_pwrite(writer->file.fd, w2, w2_bytes, writer->w2_offset + lens * w2_bytes, err);
     if (rc == 0 && pack->w1_sign_bytes > 0)
-        rc = pack_pwrite(writer->fd, writer->sign, pack->w1_sign_bytes,
+        rc = pack_pwrite(writer->file.fd, writer->sign, pack->w1_sign_bytes,
                          pack->w1_sign_offset + lens * pack->w1_sign_bytes, err);
     return rc;
 }
@@ -411,7 +400,7 @@ static void start_writeback(struct lens_pack_writer *writer)
     uint64_t done = (writer->next + 1) * writer->pack.w1_lens_bytes;
     if (done - writer->written_back < WRITEBACK_BYTES)
         return;
-    sync_file_range(writer->fd, (off_t)(writer->pack.w1_offset + writer->written_back),
+    sync_file_range(writer->file.fd, (off_t)(writer->pack.w1_offset + writer->written_back),
                     (off_t)(done - writer->written_back), SYNC_FILE_RANGE_WRITE);
     writer->written_back = done;
 }
@@ -455,32 +444,15 @@ static int write_tables(struct lens_pack_writer *writer, struct lens_error *err)
 {
     struct lens_pack *pack = &writer->pack;
     pack->checksum[pack->lenses] =
-        (int64_t)pack_tables_checksum(pack, &writer->layout, writer->metadata, METADATA_KEYS);
-    int rc = pack_pwrite(writer->fd, writer->header, writer->data_start, 0, err);
+        (int64_t)pack_tables_checksum(pack, &writer->layout, writer->metadata, writer->metadata_count);
+    int rc = pack_pwrite(writer->file.fd, writer->header, writer->data_start, 0, err);
     for (uint32_t i = 0; rc == 0 && i < writer->layout.count; i++) {
         const struct pack_table *table = &writer->layout.tables[i];
         const void *data = pack_table_data(pack, table);
         if (data != NULL)
-            rc = pack_pwrite(writer->fd, data, table->tensor.end - table->tensor.begin,
+            rc = pack_pwrite(writer->file.fd, data, table->tensor.end - table->tensor.begin,
                              writer->data_start + table->tensor.begin, err);
     }
-    return rc;
-}
-
-/* So that the new name survives a power cut. */
-static int sync_directory(const char *path, struct lens_error *err)
-{
-    const char *slash = strrchr(path, '/');
-    char *directory = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    if (directory == NULL)
-        return lens_error_set(err, -ENOMEM, "no memory for a directory's name");
-    int rc = 0;
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL && errno != EROFS))
-        rc = lens_error_set(err, -errno, "can't sync directory %s: %s", directory, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    free(directory);
     return rc;
 }
 
@@ -489,24 +461,14 @@ static int publish(struct lens_pack_writer *writer, struct lens_error *err)
     if (writer->failed || writer->next != writer->pack.lenses)
         return lens_error_set(err, -EINVAL, "only %u of %u lenses were written", writer->next, writer->pack.lenses);
     int rc = write_tables(writer, err);
-    if (rc != 0)
-        return rc;
-    if (fsync(writer->fd) != 0)
-        return lens_error_set(err, -errno, "can't write everything to disk: %s", strerror(errno));
-    if (rename(writer->temporary, writer->path) != 0)
-        return lens_error_set(err, -errno, "can't rename %s: %s", writer->temporary, strerror(errno));
-    return 0;
+    return rc != 0 ? rc : pack_replacement_commit(&writer->file, err);
 }
 
 int lens_pack_writer_finish(struct lens_pack_writer *writer, struct lens_error *err)
 {
     int rc = publish(writer, err);
-    if (rc != 0) {
+    if (rc != 0)
         lens_error_prefix(err, "pack %s", writer->path);
-        lens_pack_writer_abort(writer);
-        return rc;
-    }
-    rc = sync_directory(writer->path, err);
-    writer_free(writer);
+    lens_pack_writer_abort(writer); /* nothing to remove any more when it was published */
     return rc;
 }

@@ -10,6 +10,10 @@
 
 struct lens_pack_writer;
 
+struct lens_pack_entry {
+    const char *key, *value;
+};
+
 /* What is known before the weights; all pointers are lent for the call and copied. */
 struct lens_pack_plan {
     struct lens_pack_meta meta; /* strings may be NULL = "" ; created NULL = now, RFC 3339 */
@@ -20,7 +24,9 @@ struct lens_pack_plan {
     const uint8_t *layer, *role;              /* [N]; role may be NULL = all concepts */
     const int32_t *name_offsets;              /* [N+1] */
     const char *names;
-    const float *calibration; /* [N,7], or NULL = all uncalibrated */
+    const float *calibration;            /* [N,7], or NULL = all uncalibrated */
+    const struct lens_pack_entry *extra; /* further metadata, UTF-8; no key twice; may be NULL when there is none */
+    size_t extra_count;
 };
 
 /* One lens in f32, row-major, as the classifier computes it (LayerNorm already folded in). */

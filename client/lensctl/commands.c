@@ -59,6 +59,12 @@ static const struct ctl_flag import_flags[] = {
     {0},
 };
 
+static const struct ctl_flag quantize_flags[] = {
+    {"-o", "FILE", CTL_TEXT, .help = "the pack to write; an older file of that name is replaced", .required = true},
+    {"--dtype", NULL, CTL_CHOICE, .choices = pack_dtypes, .help = "how the new pack stores W1", .required = true},
+    {0},
+};
+
 static const struct ctl_flag load_flags[] = {
     {"--name", "NAME", CTL_TEXT, .help = "what to call it (default: the file's name without its ending)"},
     {0},
@@ -117,6 +123,17 @@ static const struct ctl_command commands[] = {
      .arguments = {{.name = "FILE"}},
      .summary = "check a pack's structure and every checksum",
      .run = ctl_run_pack_verify},
+    {.name = "pack quantize",
+     .arguments = {{.name = "FILE"}},
+     .summary = "make a pack that stores the same lenses in another number format",
+     .details =
+         "W2 is stored as f32 when W1 is, else as bf16; all else stays as it is. The summary says what the weights of\n"
+         "the new pack differ by from those of FILE. From int8 or log8 to a wider format the weights stay what the "
+         "codes\n"
+         "say: precision that was lost isn't regained. When FILE has that format already it is checked and copied.\n"
+         "Nothing is written when FILE isn't sound or the work is interrupted, and FILE is never replaced.",
+     .flags = quantize_flags,
+     .run = ctl_run_pack_quantize},
     {.name = "load",
      .arguments = {{.name = "PACK"}},
      .summary = "load a pack file into the daemon (operators)",
