@@ -206,6 +206,8 @@ static void run_hour(struct soak *soak, uint32_t hour, uint64_t rows)
         }
         usleep(5000);
     }
+    if (swap_due)
+        swap(soak);
 }
 
 /* ---- after an hour ---------------------------------------------------------------------------------------------- */
