@@ -1,11 +1,11 @@
 /* See session.h. Making and unmaking sessions; serving them is the engine's. */
 #include "daemon/session.h"
 
+#include "daemon/sealed_memory.h"
 #include "daemon/sys.h"
 #include "proto/codec.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -14,10 +14,6 @@
 
 #define KEY_MAX  264u /* a name of at most 255 bytes, ":255" and the terminator */
 #define PINS_MAX (LENS_MAX_PINNED + LENSD_CONTENT_PATTERNS)
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3; older kernels answer EINVAL */
-#endif
 
 /* Of the base layers, the lenses that may be scored. */
 static uint32_t count_base(const struct lens_pack *pack, uint64_t layers, const uint64_t *allowed, uint32_t *ids)
@@ -113,33 +109,14 @@ void lensd_binding_destroy(struct lensd_binding *binding)
     memset(binding, 0, sizeof *binding);
 }
 
-static int open_memfd(void)
-{
-    int fd = lensd_memfd_create("lensd-session", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-    if (fd == -EINVAL)
-        fd = lensd_memfd_create("lensd-session", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return fd;
-}
-
-/* The shared memory: allocated in full and sealed before anyone else sees it, every page touched. */
 static int make_memory(struct lensd_session *session, const struct lens_ring_layout *layout, struct lens_error *err)
 {
-    void *base = NULL;
-    session->memfd = open_memfd();
-    if (session->memfd < 0)
-        return lens_error_set(err, session->memfd, "creating a session's memory: %s", strerror(-session->memfd));
-    int r = lensd_fallocate(session->memfd, (off_t)layout->total_bytes);
+    void *base;
+    int r =
+        lensd_sealed_memory("lensd-session", "a session's memory", layout->total_bytes, &session->memfd, &base, err);
     if (r == 0)
-        r = lensd_add_seals(session->memfd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-    if (r == 0)
-        r = lensd_mmap_shared(session->memfd, layout->total_bytes, &base);
-    if (r != 0)
-        return lens_error_set(err, r, "allocating %llu bytes of shared memory: %s",
-                              (unsigned long long)layout->total_bytes, strerror(-r));
-    for (uint64_t at = 0; at < layout->total_bytes; at += 4096)
-        ((volatile unsigned char *)base)[at] = 0;
-    lens_ring_server_init(&session->ring, layout, base);
-    return 0;
+        lens_ring_server_init(&session->ring, layout, base);
+    return r;
 }
 
 /* The packet that tells a polling client of results, so that the engine has nothing to encode. */
@@ -299,8 +276,7 @@ int lensd_session_create(const struct lensd_session_request *request, struct len
 
 void lensd_session_discard_memory(const struct lensd_session *session)
 {
-    (void)fallocate(session->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                    (off_t)session->ring.layout.total_bytes);
+    lensd_sealed_memory_discard(session->memfd, session->ring.layout.total_bytes);
 }
 
 void lensd_session_destroy(struct lensd_session *session)

@@ -76,8 +76,7 @@ struct lensd_session_request {
  * Pins nothing yet: lensd_engine_attach does. On error nothing is left. */
 int lensd_session_create(const struct lensd_session_request *request, struct lensd_served_pack *served,
                          struct lensd_session **out, struct lens_error *err);
-/* Frees the pages of the shared memory, before destroy. The client may keep them alive (by its descriptor, its mapping,
- * or a packet it never reads) when no quota counts them any more; what it writes from here on is charged to itself. */
+/* Frees the pages of the shared memory, before destroy (sealed_memory.h says why). */
 void lensd_session_discard_memory(const struct lensd_session *session);
 void lensd_session_destroy(struct lensd_session *session); /* after detach; NULL is fine */
 
