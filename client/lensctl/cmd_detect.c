@@ -4,6 +4,7 @@
 #include "client/lensctl/detect.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -125,6 +126,7 @@ static int run_connected(struct detect *d)
         r = send_all(d);
     lens_session_close(d->session);
     concept_tree_free(&d->tree);
+    free(d->patterns);
     return r;
 }
 

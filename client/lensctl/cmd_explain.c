@@ -7,8 +7,8 @@
 #include <math.h>
 #include <stdarg.h>
 
-#define MAX_SENTENCES   6
-#define SENTENCE_BYTES  320
+#define MAX_SENTENCES   7
+#define SENTENCE_BYTES  640
 #define CLEAN_FIRE_RATE 0.05 /* below it HatCat's formula takes the other branch */
 
 struct sentences {
@@ -103,6 +103,8 @@ static void say_stretch(struct sentences *s, const float *c)
 static void explain(struct sentences *s, const struct lens_explanation *e)
 {
     const float *c = e->calibration;
+    if (e->content.length > 0)
+        say(s, "%.*s", (int)e->content.length, e->content.data);
     if (!e->calibrated) {
         say(s, "It has no calibration: with --rank calibrated its raw score is reported as it is (or 0.5 with "
                "--uncalibrated half).");

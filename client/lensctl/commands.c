@@ -27,6 +27,10 @@ static const struct ctl_flag detect_flags[] = {
     {"--top-k", "K", CTL_INTEGER, 1, LENS_MAX_TOP_K, .help = "detections of a row"},
     {"--base", "LAYERS", CTL_TEXT, .help = "layers scored on every row, like 0,1"},
     {"--pin", "CONCEPT[,..]", CTL_TEXT, .help = "concepts scored on every row besides"},
+    {"--include", "PATTERN[,..]", CTL_TEXT, .help = "score these alone, and what stands above them"},
+    {"--exclude", "PATTERN[,..]", CTL_TEXT,
+     .help = "never score or report these, nor what is reached through them alone"},
+    {"--filter", "PATTERN[,..]", CTL_TEXT, .help = "report these alone; what is scored stays the same"},
     {"--expand", NULL, CTL_CHOICE, .choices = lens_expand_names, .help = "which concepts' children are scored next"},
     {"--load-threshold", "X", CTL_REAL, 0, 1, .help = "raw score above which a concept expands"},
     {"--max-depth", "N", CTL_INTEGER, 0, 64, .help = "expansion steps"},
@@ -102,7 +106,10 @@ static const struct ctl_command commands[] = {
          "for\n"
          "each row). All rows are one sequence, and a submission waits for the one before, as when a model generates.\n"
          "Options that aren't given are those of the daemon's configuration. With --json each row is an object on a\n"
-         "line of its own. A row that can't be scored is printed as INVALID_INPUT; the exit code stays 0.",
+         "line of its own. A row that can't be scored is printed as INVALID_INPUT; the exit code stays 0.\n"
+         "A PATTERN is matched against the whole \"Name:layer\", with * ? and [..]; one that ends in /* takes "
+         "everything\n"
+         "below as well, as in 'Deception:1/*'. It must match something. The daemon's own lists hold besides.",
      .flags = detect_flags,
      .run = ctl_run_detect},
     {.name = "latency",

@@ -17,6 +17,8 @@ struct detect {
     float min_score;      /* detections below are not printed */
     uint8_t base_layers[64];
     uint32_t pinned[LENS_MAX_PINNED];
+    char *patterns; /* of --include, --exclude, --filter; owned */
+    const char *include[LENS_MAX_PATTERNS], *exclude[LENS_MAX_PATTERNS], *filter[LENS_MAX_PATTERNS];
 };
 
 /* Session parameters from the flags; they point into `d`, whose tree must be there. An enum ctl_exit, failures said. */

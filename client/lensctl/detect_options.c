@@ -2,6 +2,7 @@
 #include "client/lensctl/detect.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int32_t integer_or(const struct ctl *ctl, const char *flag, int32_t otherwise)
@@ -61,6 +62,50 @@ static int take_pins(struct detect *d, struct lens_session_params *params)
     return r;
 }
 
+/* Cuts one flag's patterns out of its text, copied to *at: they stand between commas. */
+static int take_patterns(const struct detect *d, const char *flag, char **at, const char **out, uint32_t *n)
+{
+    const char *text = ctl_value(d->ctl, flag)->text;
+    while (text != NULL && *text != '\0') {
+        size_t length = strcspn(text, ",");
+        if (length == 0 || length > LENS_PATTERN_MAX)
+            return ctl_fail(CTL_USAGE, "%s expects patterns of 1 to %u bytes between commas, found '%s'", flag,
+                            LENS_PATTERN_MAX, ctl_value(d->ctl, flag)->text);
+        if (*n == LENS_MAX_PATTERNS)
+            return ctl_fail(CTL_USAGE, "%s takes at most %u patterns", flag, LENS_MAX_PATTERNS);
+        memcpy(*at, text, length);
+        (*at)[length] = '\0';
+        out[(*n)++] = *at;
+        *at += length + 1;
+        text += length + (text[length] == ',');
+    }
+    return CTL_OK;
+}
+
+static size_t text_bytes(const struct ctl *ctl, const char *flag)
+{
+    const char *text = ctl_value(ctl, flag)->text;
+    return text != NULL ? strlen(text) + 1 : 0;
+}
+
+static int take_content(struct detect *d, struct lens_session_params *params)
+{
+    size_t bytes = text_bytes(d->ctl, "--include") + text_bytes(d->ctl, "--exclude") + text_bytes(d->ctl, "--filter");
+    d->patterns = calloc(1, bytes + 1);
+    if (d->patterns == NULL)
+        return ctl_fail(CTL_FAILED, "out of memory");
+    char *at = d->patterns;
+    int r = take_patterns(d, "--include", &at, d->include, &params->n_include);
+    if (r == CTL_OK)
+        r = take_patterns(d, "--exclude", &at, d->exclude, &params->n_exclude);
+    if (r == CTL_OK)
+        r = take_patterns(d, "--filter", &at, d->filter, &params->n_filter);
+    params->include = d->include;
+    params->exclude = d->exclude;
+    params->filter = d->filter;
+    return r;
+}
+
 int detect_options(struct detect *d, struct lens_session_params *params)
 {
     const struct ctl *ctl = d->ctl;
@@ -91,5 +136,7 @@ int detect_options(struct detect *d, struct lens_session_params *params)
     if (ctl_value(ctl, "--suppress-parents")->set)
         params->suppress_parents = 1;
     int r = take_base(d, params);
+    if (r == CTL_OK)
+        r = take_content(d, params);
     return r == CTL_OK ? take_pins(d, params) : r;
 }

@@ -79,8 +79,9 @@ struct lens_session {
     bool armed;                /* waits for a ResultsReady packet */
     uint64_t answered;         /* submissions of this attachment answered in full */
     uint64_t dropped, lost;    /* of earlier attachments and refused acquires; of earlier attachments */
-    struct lens_attach attach; /* the parameters, replayed at each attachment; its texts are the two below */
+    struct lens_attach attach; /* the parameters, replayed at each attachment; its texts are the three below */
     char wanted_pack[LENS_INFO_TEXT], label[64];
+    char *patterns; /* of include, exclude, filter, one behind the other; NULL = none */
     char pack[LENS_INFO_TEXT], model_id[LENS_INFO_TEXT], tap_layer[LENS_INFO_TEXT], tap_point[LENS_INFO_TEXT];
     struct lens_concept_cache concepts;
 };

@@ -77,6 +77,13 @@ struct lens_session_params {
     uint32_t n_pinned;
     uint32_t spin_us;  /* lens_session_wait polls so long before it sleeps; 0 = sleep at once */
     const char *label; /* shown by lensctl sessions; NULL = the process name */
+    /* Which concepts: patterns of "Name:layer" with * ? [..]; one that ends in a slash and a star takes everything
+     * below as well. They narrow the daemon's own lists further. Each must match something in the pack. Lent for the
+     * call. include: only these and what stands above them are scored. exclude: never scored nor reported, and what is
+     * reached through them alone isn't reached; a pin among them is refused. filter: only these are reported, the
+     * scoring stays as it is. */
+    const char *const *include, *const *exclude, *const *filter; /* n_ of each, at most 64; NULL or 0 = all */
+    uint32_t n_include, n_exclude, n_filter;
 };
 void lens_session_params_default(struct lens_session_params *params);
 

@@ -98,6 +98,60 @@ static int choose_lists(struct lens_attach *attach, const struct lens_session_pa
     return 0;
 }
 
+struct pattern_list {
+    const char *name;
+    const char *const *given;
+    uint32_t n;
+    struct lens_text *out;
+};
+
+static int check_patterns(const struct pattern_list *list, size_t *bytes, struct lens_client_error *err)
+{
+    if (list->n > LENS_MAX_PATTERNS)
+        return lens_fail(err, -EINVAL, "%s may have %u patterns, found %u", list->name, LENS_MAX_PATTERNS, list->n);
+    if (list->n > 0 && list->given == NULL)
+        return lens_fail(err, -EINVAL, "%s has %u patterns, found NULL", list->name, list->n);
+    for (uint32_t i = 0; i < list->n; i++) {
+        size_t length = list->given[i] != NULL ? strlen(list->given[i]) : 0;
+        if (length == 0 || length > LENS_PATTERN_MAX)
+            return lens_fail(err, -EINVAL, "a pattern of %s must have 1 to %u bytes, found %zu", list->name,
+                             LENS_PATTERN_MAX, length);
+        *bytes += length;
+    }
+    return 0;
+}
+
+/* Our own copies of the patterns: the attach message is replayed after a loss. */
+static int choose_patterns(struct lens_session *session, const struct lens_session_params *p,
+                           struct lens_client_error *err)
+{
+    struct lens_attach *attach = &session->attach;
+    const struct pattern_list lists[] = {{"include", p->include, p->n_include, attach->include},
+                                         {"exclude", p->exclude, p->n_exclude, attach->exclude},
+                                         {"filter", p->filter, p->n_filter, attach->filter}};
+    size_t bytes = 0, at = 0;
+    int r = 0;
+    for (unsigned list = 0; list < 3 && r == 0; list++)
+        r = check_patterns(&lists[list], &bytes, err);
+    if (r != 0 || bytes == 0)
+        return r;
+    session->patterns = calloc(1, bytes);
+    if (session->patterns == NULL)
+        return lens_fail(err, -ENOMEM, "no memory for a session");
+    for (unsigned list = 0; list < 3; list++) {
+        for (uint32_t i = 0; i < lists[list].n; i++) {
+            size_t length = strlen(lists[list].given[i]);
+            memcpy(session->patterns + at, lists[list].given[i], length);
+            lists[list].out[i] = (struct lens_text){session->patterns + at, (uint32_t)length};
+            at += length;
+        }
+    }
+    attach->n_include = p->n_include;
+    attach->n_exclude = p->n_exclude;
+    attach->n_filter = p->n_filter;
+    return 0;
+}
+
 static int choose_sizes(struct lens_attach *attach, const struct lens_session_params *p, struct lens_client_error *err)
 {
     uint32_t rows = p->max_rows == 0 ? 1 : p->max_rows;
@@ -134,6 +188,8 @@ static int keep_params(struct lens_session *session, const struct lens_session_p
     choose_numbers(attach, p);
     session->spin_ns = (uint64_t)p->spin_us * 1000;
     int r = choose_lists(attach, p, err);
+    if (r == 0)
+        r = choose_patterns(session, p, err);
     if (r == 0)
         r = choose_sizes(attach, p, err);
     if (r != 0)
@@ -308,6 +364,7 @@ static void free_session(struct lens_session *session)
         munmap(session->memory, session->memory_bytes);
     lens_concepts_clear(&session->concepts);
     free(session->payload_ends);
+    free(session->patterns);
     free(session);
 }
 

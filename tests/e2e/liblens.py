@@ -24,7 +24,9 @@ class Params(ctypes.Structure):
                 ("unload_threshold", c_float), ("suppress_at", c_float), ("expand", c_int8), ("report", c_int8),
                 ("rank", c_int8), ("uncalibrated", c_int8), ("suppress_parents", c_int8), ("miss", c_int8),
                 ("base_layers", POINTER(c_uint8)), ("n_base_layers", c_uint32), ("pinned", POINTER(c_uint32)),
-                ("n_pinned", c_uint32), ("spin_us", c_uint32), ("label", c_char_p)]
+                ("n_pinned", c_uint32), ("spin_us", c_uint32), ("label", c_char_p), ("include", POINTER(c_char_p)),
+                ("exclude", POINTER(c_char_p)), ("filter", POINTER(c_char_p)), ("n_include", c_uint32),
+                ("n_exclude", c_uint32), ("n_filter", c_uint32)]
 
 
 class Info(ctypes.Structure):

@@ -60,9 +60,15 @@ static void a_session_comes_back_with_its_parameters(void **state)
     struct lens_session_params p;
     struct rig rig;
     char pack[] = "gemma", label[] = "mine";
+    char branch[] = "Deception:1/*";
+    const char *excluded[] = {"War:2", branch}, *filtered[] = {"*:3"};
     uint32_t lent[] = {3, 4};
     (void)state;
     lens_session_params_default(&p);
+    p.exclude = excluded;
+    p.n_exclude = 2;
+    p.filter = filtered;
+    p.n_filter = 1;
     p.pack = pack;
     p.label = label;
     p.pinned = lent;
@@ -71,6 +77,7 @@ static void a_session_comes_back_with_its_parameters(void **state)
     rig_open(&rig, &p);
     memset(pack, 'x', 5); /* ours to change once open returned */
     memset(label, 'x', 4);
+    memset(branch, 'x', 4);
     memset(lent, 0, sizeof lent);
     send_and_get(&rig, 1);
     rig_kill_daemon(&rig);
@@ -82,6 +89,7 @@ static void a_session_comes_back_with_its_parameters(void **state)
     assert_int_equal(rig.daemon.attach.options.keep_top_k, 7);
     assert_int_equal(rig.daemon.attach.n_pinned, 2);
     assert_memory_equal(rig.daemon.attach.pinned, pinned, sizeof pinned);
+    assert_string_equal(rig.daemon.patterns, "include exclude War:2 Deception:1/* filter *:3");
     rig_close(&rig);
 }
 

@@ -93,7 +93,7 @@ static void a_refused_request_brings_the_daemons_sentence_and_code(void **state)
     assert_int_equal(msg.type, LENS_MSG_ERROR);
     assert_int_equal(msg.u.fault.code, LENS_FAULT_UNSUPPORTED);
     assert_string_equal(err.text, "the fake can't do that");
-    msg.type = (enum lens_msg_type)17;
+    msg.type = (enum lens_msg_type)63;
     assert_int_equal(lens_control_call(rig.client, &msg, &msg, LENS_CONTROL_TIMEOUT_MS, &err), -EINVAL);
     rig_close(&rig);
 }
@@ -140,6 +140,7 @@ static void every_parameter_reaches_the_daemon(void **state)
 {
     const uint8_t layers[] = {0, 2, 63};
     const uint32_t pinned[] = {7, 5};
+    const char *const patterns[] = {"A:1/*", "B?:*"};
     struct lens_session_params p = {.pack = "gemma",
                                     .max_rows = 5,
                                     .queue_depth = 9,
@@ -163,6 +164,12 @@ static void every_parameter_reaches_the_daemon(void **state)
                                     .n_base_layers = 3,
                                     .pinned = pinned,
                                     .n_pinned = 2,
+                                    .include = patterns,
+                                    .n_include = 2,
+                                    .exclude = patterns + 1,
+                                    .n_exclude = 1,
+                                    .filter = patterns,
+                                    .n_filter = 1,
                                     .label = "tester"};
     struct rig rig;
     (void)state;
@@ -191,6 +198,33 @@ static void every_parameter_reaches_the_daemon(void **state)
     assert_int_equal(a->n_pinned, 2);
     assert_int_equal(a->pinned[0], 7);
     assert_int_equal(a->pinned[1], 5);
+    assert_string_equal(rig.daemon.patterns, "include A:1/* B?:* exclude B?:* filter A:1/*");
+    rig_close(&rig);
+}
+
+static void patterns_that_no_daemon_could_take_are_refused_here(void **state)
+{
+    char longest[LENS_PATTERN_MAX + 2];
+    const char *many[LENS_MAX_PATTERNS + 1];
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    memset(longest, 'a', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    for (int i = 0; i < 5; i++) {
+        struct lens_session_params p;
+        struct lens_session *session = NULL;
+        struct lens_client_error err = {0};
+        lens_session_params_default(&p);
+        for (uint32_t k = 0; k <= LENS_MAX_PATTERNS; k++)
+            many[k] = i == 1 ? "" : i == 2 ? longest : i == 4 ? longest + 1 : "A:1";
+        p.filter = i == 3 ? NULL : many;
+        p.n_filter = i == 0 ? LENS_MAX_PATTERNS + 1 : i == 4 ? LENS_MAX_PATTERNS : 1;
+        int r = lens_session_open(rig.client, &p, &session, &err);
+        assert_int_equal(r, i == 4 ? -EMSGSIZE : -EINVAL); /* the last: each fine, all of them more than a packet */
+        assert_null(session);
+        assert_true(strlen(err.text) > 10);
+    }
     rig_close(&rig);
 }
 
@@ -544,6 +578,7 @@ int main(void)
         cmocka_unit_test(a_session_knows_its_pack),
         cmocka_unit_test(defaults_leave_every_choice_to_the_daemon),
         cmocka_unit_test(every_parameter_reaches_the_daemon),
+        cmocka_unit_test(patterns_that_no_daemon_could_take_are_refused_here),
         cmocka_unit_test(parameters_out_of_bounds_never_leave_the_process),
         cmocka_unit_test(a_closed_session_is_detached),
         cmocka_unit_test(an_ended_sequence_is_told_to_the_daemon),

@@ -78,11 +78,23 @@ static void open_session(struct fake_daemon *d, struct fake_session *s, int conn
     (void)r;
 }
 
+static void keep_patterns(struct fake_daemon *d, const char *name, const struct lens_text *patterns, uint32_t n)
+{
+    size_t used = strlen(d->patterns), size = sizeof d->patterns;
+    used += (size_t)snprintf(d->patterns + used, size - used, "%s", name);
+    for (uint32_t i = 0; i < n && used < size; i++)
+        used += (size_t)snprintf(d->patterns + used, size - used, " %.*s", (int)patterns[i].length, patterns[i].data);
+}
+
 static void keep_attach(struct fake_daemon *d)
 {
     d->attach = d->msg.u.attach;
     snprintf(d->pack, sizeof d->pack, "%.*s", (int)d->attach.pack.length, d->attach.pack.data);
     snprintf(d->label, sizeof d->label, "%.*s", (int)d->attach.label.length, d->attach.label.data);
+    d->patterns[0] = '\0';
+    keep_patterns(d, "include", d->attach.include, d->attach.n_include);
+    keep_patterns(d, " exclude", d->attach.exclude, d->attach.n_exclude);
+    keep_patterns(d, " filter", d->attach.filter, d->attach.n_filter);
 }
 
 static void answer_fault(struct fake_daemon *d, enum lens_fault code, const char *text)

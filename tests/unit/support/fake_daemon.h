@@ -42,10 +42,10 @@ struct fake_daemon {
     atomic_int accepted;      /* connections so far */
     atomic_int concept_pages; /* asked for */
     atomic_int ended, detached;
-    atomic_int say_goodbye_to; /* a session id: send it a goodbye, once; -1 = the whole daemon */
-    atomic_int served;         /* rows answered */
-    struct lens_attach attach; /* the last one; read it when an answer came */
-    char pack[64], label[64];
+    atomic_int say_goodbye_to;               /* a session id: send it a goodbye, once; -1 = the whole daemon */
+    atomic_int served;                       /* rows answered */
+    struct lens_attach attach;               /* the last one; read it when an answer came */
+    char pack[64], label[64], patterns[256]; /* "include A:1 exclude B:1 filter": those asked for */
     uint32_t next_session;
     struct lens_msg msg; /* its thread's */
     _Alignas(8) unsigned char packet[LENS_ANSWER_MAX];
