@@ -32,6 +32,8 @@ PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS   += -std=c11 $(OPT) -fPIC -fvisibility=hidden -pthread $(WARN) $(SANFLAGS)
 CXXFLAGS += -std=c++17 $(OPT) -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti $(CXXWARN) $(SANFLAGS)
 CPPFLAGS += -I. -I$(BUILD)/gen $(DEFINES) $(PKG_CFLAGS)
+# io_uring is only measured (bench_cold_read); nothing else needs liburing.
+URING    := $(shell pkg-config --exists liburing 2>/dev/null && echo -luring)
 JEMALLOC := $(if $(SAN),,-ljemalloc)
 
 # V=1 shows whole command lines.
@@ -67,14 +69,20 @@ $(BUILD)/obj/kernels/cpu/%_avx512vnni.o:  ARCH := -mavx512f -mavx512bw -mavx512v
 $(BUILD)/obj/kernels/cpu/%_avx512bf16.o:  ARCH := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma
 $(BUILD)/obj/kernels/%.o:                 KOPT := $(if $(SAN),,-O3) -ffp-contract=off
 
+$(BUILD)/obj/tests/bench/support/uring_read.o: KOPT := $(if $(URING),-DBENCH_URING)
+$(BUILD)/bench/bench_cold_read:           BENCH_LIBS := $(URING)
+
 .DEFAULT_GOAL := all
 .SECONDARY: # keep objects of tests and benchmarks
-.PHONY: all deps check-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses soak tests benches
+.PHONY: all deps check-deps bench-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses soak tests benches
 
 all: $(BUILD)/lensd $(BUILD)/lensctl $(BUILD)/liblens.so $(BUILD)/liblens.a ## lensd, lensctl, liblens.so and liblens.a in build/
 
 deps: ## install the Debian packages lensd is built from (skipped when all are there)
 	@PACKAGES="$(PACKAGES)" tests/install-packages.sh
+
+bench-deps: deps
+	@PACKAGES="liburing-dev" tests/install-packages.sh || echo "no liburing-dev: bench_cold_read goes without io_uring"
 
 check-deps: deps
 	@PACKAGES="$(CHECK_PACKAGES)" tests/install-packages.sh
@@ -136,7 +144,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libbench.a $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(BUILD)/libbench.a $(TEST_LIBS) -Wl,--end-group -lzip $(DAEMON_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(BUILD)/libbench.a $(TEST_LIBS) -Wl,--end-group -lzip $(BENCH_LIBS) $(DAEMON_LIBS)
 
 $(BUILD)/soak/soak: $(SOAK_OBJ) $(BUILD)/libbench.a $(TEST_LIBS)
 	@mkdir -p $(@D)
@@ -170,7 +178,7 @@ demo: deps ## real sentences through a running lensd: concepts token by token, a
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all
 	@tests/real/demo.sh $(BUILD)
 
-bench: deps ## the CPU benchmarks, with their floors and ratios (about ten minutes; figures go to build/bench)
+bench: bench-deps ## the CPU benchmarks, with their floors and ratios (about ten minutes; figures go to build/bench)
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all benches
 	@tests/bench/run.sh $(BUILD)
 
