@@ -30,6 +30,9 @@ def detect_flags(options):
         flags.append("--suppress-parents")
     if options.get("pinned"):
         flags += ["--pin", ",".join(options["pinned"])]
+    for name in ("include", "exclude", "filter"):
+        if options.get(name):
+            flags += ["--" + name, ",".join(options[name])]
     return flags
 
 

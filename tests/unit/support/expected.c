@@ -73,6 +73,34 @@ static void load_options(const json_t *json, struct expected *out)
         o->base_layers |= UINT64_C(1) << json_integer_value(json_array_get(base, i));
 }
 
+static uint32_t load_patterns(const json_t *options, const char *key, struct lens_text *out)
+{
+    const json_t *list = json_object_get(options, key);
+    uint32_t n = (uint32_t)json_array_size(list);
+    if (n > LENS_MAX_PATTERNS)
+        give_up("too many patterns", key);
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = lens_text_of(json_string_value(json_array_get(list, i)));
+    return n;
+}
+
+static void load_content(const json_t *options, const struct lens_pack *pack, struct lensd_content_maps *out)
+{
+    static const char *const keys[] = {"include", "exclude", "filter"};
+    struct lens_text patterns[LENSD_CONTENT_LISTS][LENS_MAX_PATTERNS];
+    struct lensd_content_source source = {0};
+    struct lensd_content *content;
+    struct lens_error err = {0};
+    for (unsigned list = 0; list < LENSD_CONTENT_LISTS; list++) {
+        source.n_asked[list] = load_patterns(options, keys[list], patterns[list]);
+        source.asked[list] = patterns[list];
+    }
+    if (lensd_content_create(&source, &content, &err) != 0 ||
+        lensd_content_resolve(content, pack, out, NULL, &err) != 0)
+        give_up("patterns", err.text);
+    lensd_content_free(content);
+}
+
 void expected_load(const char *directory, const char *name, const struct lens_pack *pack, struct expected *out)
 {
     char path[4096];
@@ -83,6 +111,7 @@ void expected_load(const char *directory, const char *name, const struct lens_pa
         give_up("can't read", path);
     const json_t *options = json_object_get(out->root, "options");
     load_options(options, out);
+    load_content(options, pack, &out->maps);
     const json_t *pinned = json_object_get(options, "pinned");
     out->n_pinned = (uint32_t)json_array_size(pinned);
     out->pinned = calloc(out->n_pinned + 1, sizeof *out->pinned);
@@ -103,6 +132,7 @@ void expected_free(struct expected *expected)
     json_decref(expected->root);
     free(expected->states);
     free(expected->pinned);
+    lensd_content_maps_free(&expected->maps);
 }
 
 static char sentence[512];

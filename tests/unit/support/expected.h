@@ -3,6 +3,7 @@
 #ifndef LENS_TEST_EXPECTED_H
 #define LENS_TEST_EXPECTED_H
 
+#include "daemon/content.h"
 #include "proto/options.h"
 #include "proto/pack.h"
 
@@ -16,6 +17,7 @@ struct expected {
     enum lens_dtype dtype; /* of the hidden states */
     void *states;          /* [n_rows, dim] */
     uint32_t *pinned, n_pinned;
+    struct lensd_content_maps maps; /* what include, exclude and filter mean in the pack; NULL = all */
 };
 
 /* Loads DIR/NAME; the hidden states come from the file its "tokens" names, else DIR/tokens.npy. */
