@@ -22,6 +22,12 @@ lensd_control_fn lensd_control_attach, lensd_control_detach, lensd_control_end_s
 lensd_control_fn lensd_control_packs, lensd_control_concepts, lensd_control_explain;
 /* control_load.c */
 lensd_control_fn lensd_control_load, lensd_control_swap, lensd_control_unload;
+/* control_trace.c */
+lensd_control_fn lensd_control_trace;
+/* The connection closes: what it records ends. */
+void lensd_control_trace_left(struct lensd_service *service, const struct lensd_connection *connection);
+/* The pack is about to be closed: a recording of it ends, and with a goodbye its recorder's connection. */
+void lensd_control_trace_ends(struct lensd_service *service, const struct lensd_served_pack *served);
 /* control_daemon.c */
 lensd_control_fn lensd_control_hello, lensd_control_status, lensd_control_config, lensd_control_shutdown,
     lensd_control_subscribe;

@@ -62,6 +62,11 @@ void lensd_control_unload(struct lensd_service *service, struct lensd_connection
                                served->sessions, served->name);
         return;
     }
+    if (service->recording.served == served) {
+        lensd_connection_fault(c, LENS_FAULT_IN_USE,
+                               "a trace of pack %s is being recorded: end it first, or swap the pack", served->name);
+        return;
+    }
     remove_pack(service, served);
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s unloaded", served->name);
     lensd_control_done(service, c, served->generation, "pack %s is unloaded", served->name);

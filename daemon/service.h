@@ -23,6 +23,13 @@
 struct lensd_connection;
 struct lensd_pack_job;
 
+/* What is being recorded, all NULL and 0 when nothing is. */
+struct lensd_recording {
+    struct lensd_tracing *tracing;
+    struct lensd_served_pack *served;
+    uint64_t recorder; /* the connection's id */
+};
+
 struct lensd_service {
     const struct lensd_arguments *arguments; /* lent: what a reload reads again */
     struct lensd_settings *settings;         /* lent; a reload changes the live ones */
@@ -43,6 +50,7 @@ struct lensd_service {
     struct lensd_engine *engine;       /* NULL before start and after drain */
     uint64_t failures_told, failed_ns; /* failed batches the log knows of, and when it last told */
     char failure[600];                 /* what `lensctl status` says of them, "" = nothing */
+    struct lensd_recording recording;
     struct lensd_attachments sessions;
     uint32_t last_session;
 

@@ -61,4 +61,15 @@ void lensd_tracing_row(struct lensd_tracing *tracing, const struct lens_trace_ro
     for (uint32_t i = 0; i < row->n; i++)
         lens_trace_put(&tracing->producer, lens_trace_word(scored[i], logits[scored[i]]));
     lens_trace_publish(&tracing->producer);
+    tracing->rows++;
+}
+
+uint64_t lensd_tracing_rows(const struct lensd_tracing *tracing)
+{
+    return tracing->rows;
+}
+
+uint64_t lensd_tracing_dropped(const struct lensd_tracing *tracing)
+{
+    return tracing->producer.dropped;
 }

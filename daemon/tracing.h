@@ -14,7 +14,8 @@ struct lensd_engine;
 
 struct lensd_tracing {
     struct lens_trace_producer producer;
-    int memfd; /* sent to the recorder */
+    uint64_t rows; /* that went out */
+    int memfd;     /* sent to the recorder */
     void *base;
     uint64_t bytes;
 };
@@ -33,5 +34,9 @@ uint64_t lensd_tracing_sequence(uint32_t session, uint64_t sequence);
  * of those by lens id (NaN where one was left out). No system call, no waiting. */
 void lensd_tracing_row(struct lensd_tracing *tracing, const struct lens_trace_row *row, const uint32_t *scored,
                        const float *logits);
+
+/* How many went out, and how many were left out; after end. */
+uint64_t lensd_tracing_rows(const struct lensd_tracing *tracing);
+uint64_t lensd_tracing_dropped(const struct lensd_tracing *tracing);
 
 #endif

@@ -69,6 +69,14 @@ static const struct ctl_flag quantize_flags[] = {
     {0},
 };
 
+static const struct ctl_flag trace_flags[] = {
+    {"-o", "FILE", CTL_TEXT, .required = true, .help = "the trace to write; an older one is replaced"},
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack (default: the first)"},
+    {"--seconds", "N", CTL_INTEGER, 1, 31536000, .help = "end after so long"},
+    {"--rows", "N", CTL_INTEGER, 1, 1e12, .help = "end after so many rows"},
+    {0},
+};
+
 static const struct ctl_flag load_flags[] = {
     {"--name", "NAME", CTL_TEXT, .help = "what to call it (default: the file's name without its ending)"},
     {0},
@@ -141,6 +149,13 @@ static const struct ctl_command commands[] = {
          "Nothing is written when FILE isn't sound or the work is interrupted, and FILE is never replaced.",
      .flags = quantize_flags,
      .run = ctl_run_pack_quantize},
+    {.name = "trace record",
+     .summary = "record what rows ask of the cache, as input of cache-sim (operators)",
+     .details = "Records the rows of everybody on the pack until ^C, or as long as --seconds or --rows say. The rows\n"
+                "themselves are not recorded: only which lenses they scored, with their logits. Rows that come faster\n"
+                "than they can be written are left out and counted. One recording at a time.",
+     .flags = trace_flags,
+     .run = ctl_run_trace_record},
     {.name = "load",
      .arguments = {{.name = "PACK"}},
      .summary = "load a pack file into the daemon (operators)",

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PACK_TIMEOUT_MS 600000u /* a large pack on a slow disk */
 
@@ -31,10 +32,20 @@ void ctl_request(struct lens_msg *msg, enum lens_msg_type type)
 
 int ctl_call(struct lens_client *client, struct lens_msg *msg, enum lens_msg_type expected)
 {
+    int fd;
+    int r = ctl_call_fd(client, msg, expected, &fd);
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+int ctl_call_fd(struct lens_client *client, struct lens_msg *msg, enum lens_msg_type expected, int *fd)
+{
     struct lens_client_error err = {0};
     enum lens_msg_type asked = msg->type;
-    bool reads_a_pack = asked == LENS_MSG_LOAD || asked == LENS_MSG_SWAP;
-    int r = lens_control_call(client, msg, msg, reads_a_pack ? PACK_TIMEOUT_MS : LENS_CONTROL_TIMEOUT_MS, &err);
+    bool reads_a_pack = asked == LENS_MSG_LOAD || asked == LENS_MSG_SWAP || asked == LENS_MSG_PRELOAD;
+    uint32_t timeout_ms = reads_a_pack ? PACK_TIMEOUT_MS : LENS_CONTROL_TIMEOUT_MS;
+    int r = lens_control_call_fd(client, msg, msg, fd, timeout_ms, &err);
     if (r == -EREMOTEIO)
         return ctl_fail(CTL_FAILED, "%s (%s)", err.text, lens_fault_name(msg->u.fault.code));
     if (r == -ETIMEDOUT && reads_a_pack)

@@ -12,6 +12,9 @@ int ctl_connect(const struct ctl *ctl, struct lens_client **out);
  * the answer are views that live until the next call on this client. */
 int ctl_call(struct lens_client *client, struct lens_msg *msg, enum lens_msg_type expected);
 
+/* The same; *fd takes the descriptor that came with the answer, the caller's to close, or -1. */
+int ctl_call_fd(struct lens_client *client, struct lens_msg *msg, enum lens_msg_type expected, int *fd);
+
 /* Says what went wrong in a call of liblens that returned `code`; CTL_NO_DAEMON when there is no daemon any more. */
 int ctl_link_failed(int code, const char *sentence);
 

@@ -1,6 +1,7 @@
 /* See progress.h. */
 #include "client/lensctl/progress.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,13 +22,21 @@ void ctl_progress_begin(struct ctl_progress *progress)
     *progress = (struct ctl_progress){.terminal = isatty(STDERR_FILENO) == 1, .began_ns = now_ns()};
 }
 
+/* Whether it is time to draw. */
+static bool is_due(struct ctl_progress *progress)
+{
+    uint64_t now = now_ns();
+    if (!progress->terminal || now - progress->began_ns < SHOW_AFTER_NS || now - progress->drawn_ns < REDRAW_NS)
+        return false;
+    progress->drawn_ns = now;
+    progress->shown = true;
+    return true;
+}
+
 void ctl_progress_update(void *arg, const char *what, uint64_t done, uint64_t total)
 {
     struct ctl_progress *progress = arg;
-    if (!progress->terminal || total == 0)
-        return;
-    uint64_t now = now_ns();
-    if (now - progress->began_ns < SHOW_AFTER_NS || now - progress->drawn_ns < REDRAW_NS)
+    if (total == 0 || !is_due(progress))
         return;
     double part = done < total ? (double)done / (double)total : 1.0;
     unsigned filled = (unsigned)(part * BAR_WIDTH);
@@ -36,8 +45,19 @@ void ctl_progress_update(void *arg, const char *what, uint64_t done, uint64_t to
         fputc(i < filled ? '#' : '.', stderr);
     fprintf(stderr, "] %3.0f%%\033[K", 100.0 * part);
     fflush(stderr);
-    progress->drawn_ns = now;
-    progress->shown = true;
+}
+
+void ctl_progress_note(struct ctl_progress *progress, const char *format, ...)
+{
+    va_list args;
+    if (!is_due(progress))
+        return;
+    fputc('\r', stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputs("\033[K", stderr);
+    fflush(stderr);
 }
 
 void ctl_progress_end(struct ctl_progress *progress)

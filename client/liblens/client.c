@@ -174,6 +174,28 @@ int lens_control_call(struct lens_client *client, const struct lens_msg *request
     return r != 0 ? r : lens_client_call(client, request, answer, NULL, deadline, err);
 }
 
+int lens_control_call_fd(struct lens_client *client, const struct lens_msg *request, struct lens_msg *answer, int *fd,
+                         uint32_t timeout_ms, struct lens_client_error *err)
+{
+    uint64_t deadline = lens_now_ns() + timeout_ms * LENS_MS;
+    int fds[LENS_ANSWER_FDS] = {-1, -1};
+    int r = lens_client_ensure(client, deadline, err);
+    if (r == 0)
+        r = lens_client_call(client, request, answer, fds, deadline, err);
+    *fd = r == 0 ? fds[0] : -1;
+    if (r == 0)
+        fds[0] = -1;
+    lens_close_fds(fds);
+    return r;
+}
+
+bool lens_control_connected(struct lens_client *client)
+{
+    if (client->fd >= 0)
+        lens_client_drain(client);
+    return client->fd >= 0;
+}
+
 void lens_control_daemon(const struct lens_client *client, struct lens_hello_ok *out)
 {
     *out = client->daemon;
