@@ -1,53 +1,60 @@
-/* See batch.h. From pending descriptors to a filled struct lens_batch; publishing is publish.c's. */
+/* See batch.h. From pending descriptors to jobs in flight and back; publishing is publish.c's. */
 #include "daemon/batch.h"
 
 #include "daemon/publish.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
-int lensd_batch_init(struct lensd_batch *batch, uint32_t max_rows, struct lensd_statistics *statistics)
+/* ---- memory ----------------------------------------------------------------------------------------------------- */
+
+int lensd_batch_create(uint32_t max_rows, uint32_t lenses, struct lensd_batch **out)
 {
-    memset(batch, 0, sizeof *batch);
+    *out = NULL;
+    struct lensd_batch *batch = lensd_calloc(1, sizeof *batch);
+    if (batch == NULL)
+        return -ENOMEM;
     batch->max_rows = max_rows;
-    batch->statistics = statistics;
-    batch->jobs = lensd_calloc(max_rows, sizeof *batch->jobs);
-    batch->entries = lensd_calloc(max_rows, sizeof *batch->entries);
-    batch->deadlines = lensd_calloc(max_rows, sizeof *batch->deadlines);
+    batch->flights = lensd_calloc(max_rows, sizeof *batch->flights);
+    batch->free = lensd_calloc(max_rows, sizeof *batch->free);
+    batch->run.jobs = lensd_calloc(max_rows, sizeof *batch->run.jobs);
+    batch->run.misses = lensd_calloc(lenses, sizeof *batch->run.misses);
+    batch->run.used = lensd_calloc(lenses, sizeof *batch->run.used);
     batch->rows = lensd_calloc(max_rows, sizeof *batch->rows);
+    batch->row_used = lensd_calloc(max_rows, sizeof *batch->row_used);
     batch->detections = lensd_calloc((size_t)max_rows * LENS_MAX_TOP_K, sizeof *batch->detections);
     batch->expanded = lensd_calloc((size_t)max_rows * LENSD_EXPANDED_MAX, sizeof *batch->expanded);
-    if (batch->jobs && batch->entries && batch->deadlines && batch->rows && batch->detections && batch->expanded)
-        return 0;
-    lensd_batch_free(batch);
-    return -ENOMEM;
-}
-
-void lensd_batch_free(struct lensd_batch *batch)
-{
-    lensd_free(batch->jobs);
-    lensd_free(batch->entries);
-    lensd_free(batch->deadlines);
-    lensd_free(batch->rows);
-    lensd_free(batch->detections);
-    lensd_free(batch->expanded);
-    lensd_free(batch->misses);
-    memset(batch, 0, sizeof *batch);
-}
-
-int lensd_batch_reserve(struct lensd_batch *batch, uint32_t lenses)
-{
-    if (lenses <= batch->misses_size)
-        return 0;
-    uint32_t *misses = lensd_calloc(lenses, sizeof *misses);
-    if (misses == NULL)
+    if (!batch->flights || !batch->free || !batch->run.jobs || !batch->run.misses || !batch->run.used || !batch->rows ||
+        !batch->row_used || !batch->detections || !batch->expanded) {
+        lensd_batch_destroy(batch);
         return -ENOMEM;
-    lensd_free(batch->misses);
-    batch->misses = misses;
-    batch->misses_size = lenses;
+    }
+    for (uint32_t i = 0; i < max_rows; i++)
+        batch->free[i] = max_rows - 1 - i;
+    batch->n_free = max_rows;
+    *out = batch;
     return 0;
 }
+
+void lensd_batch_destroy(struct lensd_batch *batch)
+{
+    if (batch == NULL)
+        return;
+    lensd_free(batch->flights);
+    lensd_free(batch->free);
+    lensd_free(batch->run.jobs);
+    lensd_free(batch->run.misses);
+    lensd_free(batch->run.used);
+    lensd_free(batch->rows);
+    lensd_free(batch->row_used);
+    lensd_free(batch->detections);
+    lensd_free(batch->expanded);
+    lensd_free(batch);
+}
+
+/* ---- picking ---------------------------------------------------------------------------------------------------- */
 
 bool lensd_batch_intake(struct lensd_session *session)
 {
@@ -65,25 +72,38 @@ bool lensd_batch_intake(struct lensd_session *session)
     return true;
 }
 
-/* Adds a submission whose sequence is free to the batch. */
-static void add_job(struct lensd_batch *batch, struct lensd_session *session, struct lensd_sequence *sequence,
-                    uint64_t pending, const struct lens_submit_descriptor *d)
+/* The first n unused rows that follow each other; max_rows when there are none. */
+static uint32_t find_rows(const struct lensd_batch *batch, uint32_t n)
 {
-    uint32_t j = batch->run.n_jobs++;
-    batch->entries[j] = (struct lensd_batch_entry){session, sequence, pending};
-    batch->deadlines[j] = d->deadline_ns;
-    struct lens_row_out *rows = batch->rows + batch->n_rows;
-    for (uint32_t i = 0; i < d->rows; i++) {
-        uint32_t r = batch->n_rows + i;
-        rows[i].expanded = batch->expanded + (size_t)r * LENSD_EXPANDED_MAX;
-        rows[i].expanded_capacity = session->ring.layout.expanded_capacity;
-        rows[i].detections = batch->detections + (size_t)r * LENS_MAX_TOP_K;
+    uint32_t length = 0;
+    if (batch->n_rows == 0)
+        return 0;
+    for (uint32_t r = 0; r < batch->max_rows; r++) {
+        length = batch->row_used[r] ? 0 : length + 1;
+        if (length == n)
+            return r + 1 - n;
     }
-    batch->n_rows += d->rows;
-    if ((d->flags & LENS_SUBMIT_RESET) != 0)
-        sequence->n_retained = 0;
-    sequence->busy = true;
-    batch->jobs[j] = (struct lens_job){
+    return batch->max_rows;
+}
+
+static struct lens_row_out *take_rows(struct lensd_batch *batch, const struct lensd_session *session, uint32_t first,
+                                      uint32_t n)
+{
+    for (uint32_t r = first; r < first + n; r++) {
+        batch->row_used[r] = true;
+        batch->rows[r].expanded = batch->expanded + (size_t)r * LENSD_EXPANDED_MAX;
+        batch->rows[r].expanded_capacity = session->ring.layout.expanded_capacity;
+        batch->rows[r].detections = batch->detections + (size_t)r * LENS_MAX_TOP_K;
+    }
+    batch->n_rows += n;
+    return batch->rows + first;
+}
+
+static struct lens_job job_of(const struct lensd_session *session, const struct lensd_sequence *sequence,
+                              const struct lens_submit_descriptor *d)
+{
+    bool prewarm = (d->flags & LENS_SUBMIT_PREWARM) != 0; /* is there to bring its lenses in: waits in any case */
+    return (struct lens_job){
         .rows = lens_ring_server_rows(&session->ring, d),
         .dtype = (enum lens_dtype)d->dtype,
         .n_rows = d->rows,
@@ -94,19 +114,50 @@ static void add_job(struct lensd_batch *batch, struct lensd_session *session, st
         .n_pinned = session->binding.n_pinned,
         .kept = sequence->retained,
         .n_kept = sequence->n_retained,
-        .out = rows,
+        .allowed = session->binding.allowed,
+        .reported = session->binding.reported,
+        .give_up = session->options.miss == LENS_MISS_SKIP && !prewarm,
+        .state = LENS_JOB_NEW,
         .retained = sequence->next,
         .retained_capacity = session->sequences.retained_capacity,
     };
 }
 
+/* Puts a submission whose sequence is free in flight. */
+static void add_flight(struct lensd_batch *batch, struct lensd_session *session, struct lensd_sequence *sequence,
+                       uint64_t pending, const struct lens_submit_descriptor *d, uint32_t first_row)
+{
+    struct lensd_flight *flight = &batch->flights[batch->free[--batch->n_free]];
+    if ((d->flags & LENS_SUBMIT_RESET) != 0)
+        sequence->n_retained = 0;
+    sequence->busy = true;
+    *flight = (struct lensd_flight){
+        .job = job_of(session, sequence, d),
+        .session = session,
+        .sequence = sequence,
+        .pending = pending,
+        .prewarm = (d->flags & LENS_SUBMIT_PREWARM) != 0,
+        .first_row = first_row,
+    };
+    if (session->options.miss == LENS_MISS_DEADLINE && !flight->prewarm)
+        flight->deadline_ns = d->deadline_ns;
+    flight->job.out = take_rows(batch, session, first_row, d->rows);
+    batch->run.jobs[batch->run.n_jobs++] = &flight->job;
+}
+
+static struct lensd_flight *flight_of(struct lens_job *job)
+{
+    return (struct lensd_flight *)job; /* its first member */
+}
+
 /* Rows of one session refused for each batch at most: refusals cost the engine's time, not the client's. */
 #define REFUSED_ROWS_MAX LENS_MAX_ROWS
 
-static void refuse(struct lensd_batch *batch, struct lensd_session *session, uint64_t at, enum lens_row_reason reason)
+static void refuse(struct lensd_session *session, uint64_t at, enum lens_row_reason reason,
+                   struct lensd_statistics *statistics)
 {
     const struct lens_submit_descriptor *d = &session->pending[at];
-    lensd_publish_refusal(batch, session, d, reason);
+    lensd_publish_refusal(session, d, reason, statistics);
     session->pending_state[at] = LENSD_PENDING_DONE;
     session->refused_rows += d->rows;
 }
@@ -120,8 +171,33 @@ static bool tap_fits(const struct lensd_session *session, const struct lens_subm
     return d->tap == 0 || tap < 0 || d->tap == tap;
 }
 
+/* Puts the session's submission at `at` in flight if its sequence is free and there is room. */
+static enum offer offer(struct lensd_batch *batch, struct lensd_session *session, uint64_t at,
+                        struct lensd_statistics *statistics)
+{
+    const struct lens_submit_descriptor *d = &session->pending[at];
+    struct lensd_sequence *sequence = lensd_sequences_get(&session->sequences, d->sequence);
+    if (sequence == NULL && !session->place_to_come) {
+        refuse(session, at, LENS_REASON_TOO_MANY_SEQUENCES, statistics);
+        return OFFER_NOTHING;
+    }
+    uint32_t first_row = batch->max_rows;
+    if (sequence != NULL && !sequence->busy) {
+        first_row = find_rows(batch, d->rows);
+        if (first_row == batch->max_rows)
+            return OFFER_FULL;
+    }
+    session->place_to_come = session->place_to_come || (d->flags & LENS_SUBMIT_LAST) != 0;
+    if (first_row == batch->max_rows)
+        return OFFER_NOTHING;
+    add_flight(batch, session, sequence, session->pending_scan, d, first_row);
+    session->pending_state[at] = LENSD_PENDING_RUNNING;
+    return OFFER_TAKEN;
+}
+
 /* Offers the batch the session's oldest submission that may run now. */
-static enum offer offer_one(struct lensd_batch *batch, struct lensd_session *session)
+static enum offer offer_one(struct lensd_batch *batch, struct lensd_session *session,
+                            struct lensd_statistics *statistics)
 {
     uint32_t slots = session->ring.layout.submit_slots;
     for (; session->pending_scan < session->pending_head; session->pending_scan++) {
@@ -129,34 +205,29 @@ static enum offer offer_one(struct lensd_batch *batch, struct lensd_session *ses
             return OFFER_NOTHING;
         uint64_t at = session->pending_scan % slots;
         const struct lens_submit_descriptor *d = &session->pending[at];
-        bool ready = session->pending_state[at] == LENSD_PENDING_READY;
-        if (session->pending_state[at] == LENSD_PENDING_BAD || (ready && !tap_fits(session, d))) {
-            refuse(batch, session, at, LENS_REASON_BAD_DESCRIPTOR);
+        enum lensd_pending state = session->pending_state[at];
+        if (state == LENSD_PENDING_RUNNING)
+            session->place_to_come = session->place_to_come || (d->flags & LENS_SUBMIT_LAST) != 0;
+        if (state == LENSD_PENDING_BAD || (state == LENSD_PENDING_READY && !tap_fits(session, d))) {
+            refuse(session, at, LENS_REASON_BAD_DESCRIPTOR, statistics);
             continue;
         }
-        if (!ready)
+        if (state != LENSD_PENDING_READY)
             continue;
-        struct lensd_sequence *sequence = lensd_sequences_get(&session->sequences, d->sequence);
-        if (sequence == NULL && !session->place_to_come) {
-            refuse(batch, session, at, LENS_REASON_TOO_MANY_SEQUENCES);
-            continue;
+        enum offer made = offer(batch, session, at, statistics);
+        if (made == OFFER_FULL)
+            return made;
+        if (made == OFFER_TAKEN) {
+            session->pending_scan++;
+            return made;
         }
-        if (sequence != NULL && !sequence->busy && d->rows > batch->max_rows - batch->n_rows)
-            return OFFER_FULL;
-        session->place_to_come = session->place_to_come || (d->flags & LENS_SUBMIT_LAST) != 0;
-        if (sequence == NULL || sequence->busy)
-            continue;
-        add_job(batch, session, sequence, session->pending_scan, d);
-        session->pending_state[at] = LENSD_PENDING_RUNNING;
-        session->pending_scan++;
-        return OFFER_TAKEN;
     }
     return OFFER_NOTHING;
 }
 
 /* One submission of each session in turn, until nobody has any or the batch is full. Returns whose turn is next. */
-static uint32_t fill(struct lensd_batch *batch, struct lensd_session **sessions, uint32_t n, uint32_t start,
-                     const struct lensd_served_pack *pack)
+static uint32_t fill(struct lensd_served_pack *pack, struct lensd_session **sessions, uint32_t n, uint32_t start,
+                     struct lensd_statistics *statistics)
 {
     bool progress = true;
     while (progress) {
@@ -165,10 +236,10 @@ static uint32_t fill(struct lensd_batch *batch, struct lensd_session **sessions,
             struct lensd_session *session = sessions[(start + i) % n];
             if (session->binding.served != pack)
                 continue;
-            enum offer offer = offer_one(batch, session);
-            if (offer == OFFER_FULL)
+            enum offer made = offer_one(pack->batch, session, statistics);
+            if (made == OFFER_FULL)
                 return start + i;
-            progress = progress || offer == OFFER_TAKEN;
+            progress = progress || made == OFFER_TAKEN;
         }
     }
     return start + 1;
@@ -186,59 +257,155 @@ static uint32_t turn_of_others(struct lensd_session **sessions, uint32_t n, uint
     return turn;
 }
 
-bool lensd_batch_assemble(struct lensd_batch *batch, struct lensd_session **sessions, uint32_t n, uint32_t start,
-                          const struct lensd_served_pack *pack)
+bool lensd_batch_assemble(struct lensd_served_pack *pack, struct lensd_session **sessions, uint32_t n, uint32_t start,
+                          struct lensd_statistics *statistics)
 {
-    batch->run.n_jobs = 0;
-    batch->n_rows = 0;
-    batch->picked_ns = lensd_now_ns();
+    struct lensd_batch *batch = pack->batch;
+    uint32_t before = batch->run.n_jobs;
     for (uint32_t i = 0; i < n; i++) {
         sessions[i]->pending_scan = sessions[i]->pending_tail;
         sessions[i]->refused_rows = 0;
         sessions[i]->place_to_come = false;
     }
-    uint32_t turn = fill(batch, sessions, n, start, pack);
+    uint32_t turn = fill(pack, sessions, n, start, statistics);
     uint32_t next = turn_of_others(sessions, n, start, pack, turn); /* below 2n */
     batch->next_start = next < n ? next : next - n;
     for (uint32_t i = 0; i < n; i++)
         lensd_publish_release(sessions[i]);
-    return batch->run.n_jobs > 0;
+    if (batch->run.n_jobs == before)
+        return false;
+    struct lensd_pool_counters counters;
+    lensd_pool_get_counters(pack->pool, &counters);
+    uint64_t now = lensd_now_ns();
+    for (uint32_t j = before; j < batch->run.n_jobs; j++) {
+        flight_of(batch->run.jobs[j])->picked_ns = now;
+        flight_of(batch->run.jobs[j])->loads = counters.loads;
+    }
+    return true;
 }
 
-static int run(struct lensd_batch *batch, struct lensd_served_pack *pack)
+/* ---- running ---------------------------------------------------------------------------------------------------- */
+
+uint64_t lensd_batch_next_deadline(const struct lensd_batch *batch)
 {
-    batch->run.jobs = batch->jobs;
-    batch->run.misses = batch->misses;
-    batch->run.misses_capacity = batch->misses_size;
-    batch->run.stage = 0;
-    struct lens_error failure = {0};
-    int r = lensd_pool_run(pack->pool, &batch->run, batch->deadlines, &batch->load_ns, &batch->loaded, &failure);
-    if (r < 0)
-        batch->failure = failure;
-    return r;
+    uint64_t first = 0;
+    for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
+        const struct lensd_flight *flight = flight_of(batch->run.jobs[j]);
+        bool waits = flight->deadline_ns != 0 && !flight->job.give_up;
+        if (waits && (first == 0 || flight->deadline_ns < first))
+            first = flight->deadline_ns;
+    }
+    return first;
 }
 
-/* Answers for a batch that the backend could not run. */
+bool lensd_batch_due(const struct lensd_served_pack *pack)
+{
+    if (lensd_pool_ready(pack->pool))
+        return true;
+    uint64_t deadline = lensd_batch_next_deadline(pack->batch);
+    return deadline != 0 && lensd_now_ns() >= deadline;
+}
+
+static void give_up_where_due(struct lensd_batch *batch)
+{
+    if (lensd_batch_next_deadline(batch) == 0)
+        return;
+    uint64_t now = lensd_now_ns();
+    for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
+        struct lensd_flight *flight = flight_of(batch->run.jobs[j]);
+        if (flight->deadline_ns != 0 && now >= flight->deadline_ns)
+            flight->job.give_up = true;
+    }
+}
+
+/* Answers for what the backend could not run: every job in flight. */
 static void mark_failed(struct lensd_batch *batch)
 {
-    for (uint32_t r = 0; r < batch->n_rows; r++) {
-        struct lens_row_out *row = &batch->rows[r];
-        row->status = LENS_ROW_PARTIAL;
-        row->reason = LENS_REASON_ENGINE_FAILURE;
-        row->flags = LENS_ROW_DEGRADED;
-        row->n_expanded = 0;
-        row->n_detections = 0;
-        row->counts = (struct lens_row_counts){0};
+    for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
+        struct lens_job *job = batch->run.jobs[j];
+        job->state = LENS_JOB_DONE;
+        job->retained_changed = false;
+        job->waited = false;
+        for (uint32_t i = 0; i < job->n_rows; i++) {
+            struct lens_row_out *row = &job->out[i];
+            row->status = LENS_ROW_PARTIAL;
+            row->reason = LENS_REASON_ENGINE_FAILURE;
+            row->flags = LENS_ROW_DEGRADED;
+            row->n_expanded = row->n_detections = 0;
+            row->counts = (struct lens_row_counts){0};
+            row->logits = NULL;
+        }
     }
-    for (uint32_t j = 0; j < batch->run.n_jobs; j++)
-        batch->jobs[j].retained_changed = false;
 }
 
-int lensd_batch_execute(struct lensd_batch *batch, struct lensd_served_pack *pack)
+/* What the answered rows let foresee; their views are valid until the next run. */
+static void foresee(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
 {
-    int r = run(batch, pack);
-    if (r < 0)
+    uint64_t key = lensd_sequence_key(flight->session->id, flight->sequence->name);
+    double p = (double)flight->job.options->load_threshold;
+    float threshold = p <= 0 ? -INFINITY : p >= 1 ? INFINITY : (float)log(p / (1 - p));
+    if (last) {
+        lensd_pool_forget_sequence(pack->pool, key);
+        return;
+    }
+    for (uint32_t i = 0; i < flight->job.n_rows; i++)
+        lensd_pool_foresee(pack->pool, key, &flight->job.out[i], threshold);
+}
+
+static void land(struct lensd_served_pack *pack, struct lensd_flight *flight, uint32_t loaded,
+                 struct lensd_statistics *statistics)
+{
+    struct lensd_batch *batch = pack->batch;
+    struct lensd_session *session = flight->session;
+    uint64_t at = flight->pending % session->ring.layout.submit_slots;
+    bool last = (session->pending[at].flags & LENS_SUBMIT_LAST) != 0;
+    for (uint32_t i = 0; i < flight->job.n_rows; i++)
+        flight->job.out[i].counts.loaded = loaded;
+    lensd_publish_flight(flight, statistics);
+    lensd_publish_release(session);
+    foresee(pack, flight, last);
+    if (last)
+        lensd_sequences_end(&session->sequences, session->pending[at].sequence);
+    for (uint32_t r = flight->first_row; r < flight->first_row + flight->job.n_rows; r++)
+        batch->row_used[r] = false;
+    batch->n_rows -= flight->job.n_rows;
+    batch->free[batch->n_free++] = (uint32_t)(flight - batch->flights);
+}
+
+/* Publishes what is done, and takes it out of flight. */
+static void land_done(struct lensd_served_pack *pack, struct lensd_statistics *statistics)
+{
+    struct lensd_batch *batch = pack->batch;
+    struct lensd_pool_counters counters;
+    lensd_pool_get_counters(pack->pool, &counters);
+    uint32_t kept = 0, rows = 0;
+    for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
+        struct lens_job *job = batch->run.jobs[j];
+        if (job->state != LENS_JOB_DONE) {
+            batch->run.jobs[kept++] = job;
+            continue;
+        }
+        rows += job->n_rows;
+        land(pack, flight_of(job), (uint32_t)(counters.loads - flight_of(job)->loads), statistics);
+    }
+    batch->run.n_jobs = kept;
+    if (rows > 0)
+        lensd_statistics_batch(statistics, rows);
+}
+
+int lensd_batch_execute(struct lensd_served_pack *pack, struct lensd_statistics *statistics)
+{
+    struct lensd_batch *batch = pack->batch;
+    struct lens_error failure = {0};
+    give_up_where_due(batch);
+    int r = lensd_pool_run(pack->pool, &batch->run, &failure);
+    if (r < 0) {
+        batch->failure = failure;
         mark_failed(batch);
-    lensd_publish_batch(batch);
+    } else if (batch->run.n_lost > 0) { /* what waited for those was answered as failed */
+        lensd_pool_failures(pack->pool, &batch->failure);
+        r = batch->failure.code;
+    }
+    land_done(pack, statistics);
     return r < 0 ? r : 0;
 }

@@ -1,53 +1,64 @@
-/* One batch of the engine: choosing submissions fairly, running them, publishing results.
+/* The submissions of one pack that are in flight: choosing them fairly, running them, publishing results.
  *
- * All memory is taken at creation. Threads: the engine's. Private to daemon/. */
+ * A submission is a job from when it is picked until it is answered; one that waits for lenses stays while others come
+ * and go. All memory is taken at creation. Threads: create and destroy on any one; else the engine's. Private to
+ * daemon/. */
 #ifndef LENSD_BATCH_H
 #define LENSD_BATCH_H
 
 #include "daemon/session.h"
 
-/* Which submission a job of the batch is. */
-struct lensd_batch_entry {
+/* One submission in flight. */
+struct lensd_flight {
+    struct lens_job job;
     struct lensd_session *session;
     struct lensd_sequence *sequence;
-    uint64_t pending; /* its place in the session's pending queue */
+    uint64_t pending;     /* its place in the session's pending queue */
+    uint64_t deadline_ns; /* 0 = none */
+    uint64_t picked_ns;   /* when it stopped queueing */
+    uint64_t loads;       /* of the pool by then */
+    uint32_t first_row;   /* of its n_rows consecutive ones in lensd_batch.rows */
+    bool prewarm;
 };
 
 struct lensd_batch {
     uint32_t max_rows;
-    struct lens_batch run;
-    struct lens_job *jobs;             /* [max_rows] */
-    struct lensd_batch_entry *entries; /* [max_rows] */
-    uint64_t *deadlines;               /* [max_rows] */
+    struct lensd_flight *flights;      /* [max_rows] */
+    uint32_t *free, n_free;            /* unused ones */
+    struct lens_batch run;             /* run.jobs are &flights[..].job, oldest first */
     struct lens_row_out *rows;         /* [max_rows] */
-    uint32_t n_rows;
+    bool *row_used;                    /* [max_rows] */
+    uint32_t n_rows;                   /* used */
     uint32_t next_start;               /* the session whose turn is first in the next batch */
-    uint64_t picked_ns;                /* when its submissions stopped queueing */
     struct lens_detection *detections; /* [max_rows, LENS_MAX_TOP_K] */
     uint32_t *expanded;                /* [max_rows, LENSD_EXPANDED_MAX], touched as needed */
-    uint32_t *misses;                  /* grows with the largest pack, between batches */
-    uint32_t misses_size;
-    uint64_t load_ns;
-    uint32_t loaded;
-    struct lens_error failure;           /* of the last batch that failed */
-    struct lensd_statistics *statistics; /* of the whole engine; lent */
+    struct lens_error failure;         /* of the last run, or load, that failed */
 };
 
-int lensd_batch_init(struct lensd_batch *batch, uint32_t max_rows, struct lensd_statistics *statistics);
-void lensd_batch_free(struct lensd_batch *batch);
-
-/* Makes room for packs of so many lenses. Called when a session attaches or swaps, never in between. -ENOMEM. */
-int lensd_batch_reserve(struct lensd_batch *batch, uint32_t lenses);
+/* For a pack of so many lenses. -ENOMEM. */
+int lensd_batch_create(uint32_t max_rows, uint32_t lenses, struct lensd_batch **out);
+void lensd_batch_destroy(struct lensd_batch *batch); /* NULL is fine */
 
 /* Copies new descriptors of a session into its pending queue. False when its ring is forged. */
 bool lensd_batch_intake(struct lensd_session *session);
 
-/* Fills the batch with submissions of `pack`'s sessions: one of each session in turn, oldest first, starting with
- * sessions[start]. Refused submissions are answered at once. True when there is something to run. */
-bool lensd_batch_assemble(struct lensd_batch *batch, struct lensd_session **sessions, uint32_t n, uint32_t start,
-                          const struct lensd_served_pack *pack);
+/* Picks new submissions of `pack`'s sessions: one of each session in turn, oldest first, starting with sessions[start].
+ * Refused submissions are answered at once. True when any was picked. */
+bool lensd_batch_assemble(struct lensd_served_pack *pack, struct lensd_session **sessions, uint32_t n, uint32_t start,
+                          struct lensd_statistics *statistics);
 
-/* Runs it and publishes every row. 0, or a negative errno after answering every row as failed. */
-int lensd_batch_execute(struct lensd_batch *batch, struct lensd_served_pack *pack);
+/* A run would get somewhere: lenses came in, or a job must do without. */
+bool lensd_batch_due(const struct lensd_served_pack *pack);
+/* The next moment at which a job must do without lenses that are still missing (CLOCK_MONOTONIC ns); 0 = none. */
+uint64_t lensd_batch_next_deadline(const struct lensd_batch *batch);
+
+/* Runs what is in flight as far as it goes and publishes what got done. 0, or a negative errno (`failure`) after
+ * answering as failed what could not be run. */
+int lensd_batch_execute(struct lensd_served_pack *pack, struct lensd_statistics *statistics);
+
+static inline bool lensd_batch_in_flight(const struct lensd_batch *batch)
+{
+    return batch->run.n_jobs > 0;
+}
 
 #endif

@@ -39,7 +39,6 @@ struct lensd_engine {
     _Atomic uint64_t heartbeat;
     struct lensd_session **sessions; /* the engine thread's */
     uint32_t n_sessions, next_session;
-    struct lensd_batch batch;
     struct lensd_statistics *statistics;
 };
 
@@ -66,10 +65,19 @@ static int call_engine(struct lensd_engine *engine, int (*run)(struct lensd_engi
     return call.result;
 }
 
-/* On the engine thread: runs the call that waits, if any. */
+static bool in_flight(const struct lensd_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->n_sessions; i++)
+        if (lensd_batch_in_flight(engine->sessions[i]->binding.served->batch))
+            return true;
+    return false;
+}
+
+/* On the engine thread: runs the call that waits, if any, as soon as nothing is in flight (nothing new starts
+ * meanwhile): no job holds on to what the call changes. */
 static void answer_call(struct lensd_engine *engine)
 {
-    if (!atomic_load_explicit(&engine->has_call, memory_order_acquire))
+    if (!atomic_load_explicit(&engine->has_call, memory_order_acquire) || in_flight(engine))
         return;
     pthread_mutex_lock(&engine->lock);
     struct call *call = engine->call;
@@ -81,6 +89,15 @@ static void answer_call(struct lensd_engine *engine)
     }
     pthread_cond_broadcast(&engine->called);
     pthread_mutex_unlock(&engine->lock);
+}
+
+/* Loads that come in end the engine's sleep, too. */
+static int watch_pool(struct lensd_engine *engine, const struct lensd_served_pack *served, struct lens_error *err)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, lensd_pool_fd(served->pool), &event) == 0 || errno == EEXIST)
+        return 0;
+    return lens_error_set(err, -errno, "watching a pack's loads: %s", strerror(errno));
 }
 
 static int pin_binding(const struct lensd_binding *binding, struct lens_error *err)
@@ -109,9 +126,9 @@ static int attach_here(struct lensd_engine *engine, void *arg, struct lens_error
                               "%u sessions are attached already, the most this daemon serves: detach "
                               "one or raise ipc.max_sessions",
                               engine->n_sessions);
-    int r = lensd_batch_reserve(&engine->batch, session->binding.served->pack->lenses);
+    int r = watch_pool(engine, session->binding.served, err);
     if (r != 0)
-        return lens_error_set(err, r, "no memory to serve another pack");
+        return r;
     r = pin_binding(&session->binding, err);
     if (r != 0)
         return r;
@@ -172,7 +189,7 @@ static int swap_here(struct lensd_engine *engine, void *arg, struct lens_error *
     uint32_t pinned = 0;
     int r = 0;
     for (; pinned < swap->n; pinned++) {
-        r = lensd_batch_reserve(&engine->batch, swap->bindings[pinned].served->pack->lenses);
+        r = watch_pool(engine, swap->bindings[pinned].served, err);
         if (r == 0)
             r = pin_binding(&swap->bindings[pinned], err);
         if (r != 0)
@@ -193,6 +210,27 @@ int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessio
 {
     struct swap swap = {sessions, bindings, n};
     return call_engine(engine, swap_here, &swap, err);
+}
+
+struct filling {
+    struct lensd_pool *pool;
+    uint32_t lenses;
+};
+
+static int fill_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    (void)engine;
+    (void)err;
+    struct filling *filling = arg;
+    filling->lenses = lensd_pool_fill(filling->pool);
+    return 0;
+}
+
+uint32_t lensd_engine_fill(struct lensd_engine *engine, const struct lensd_served_pack *served)
+{
+    struct filling filling = {served->pool, 0};
+    (void)call_engine(engine, fill_here, &filling, NULL);
+    return filling.lenses;
 }
 
 struct ending {
@@ -249,18 +287,38 @@ static void intake_all(struct lensd_engine *engine)
     }
 }
 
-static void record_failure(struct lensd_engine *engine)
+static void record_failure(struct lensd_engine *engine, const struct lens_error *failure)
 {
     pthread_mutex_lock(&engine->lock);
     engine->failures++;
-    engine->failure = engine->batch.failure;
+    engine->failure = *failure;
     pthread_mutex_unlock(&engine->lock);
     if (engine->config.on_failure != NULL)
         engine->config.on_failure(engine->config.arg);
 }
 
-/* Runs one batch of the first session, in turn, that has work. True when there was any, or some is left. */
-static bool run_one_batch(struct lensd_engine *engine)
+static void execute(struct lensd_engine *engine, struct lensd_served_pack *pack)
+{
+    if (lensd_batch_execute(pack, engine->statistics) != 0)
+        record_failure(engine, &pack->batch->failure);
+}
+
+/* Goes on with what is in flight where lenses came in or a deadline passed; true when there was such. */
+static bool run_due(struct lensd_engine *engine)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        struct lensd_served_pack *pack = engine->sessions[i]->binding.served;
+        if (!lensd_batch_in_flight(pack->batch) || !lensd_batch_due(pack))
+            continue;
+        execute(engine, pack);
+        any = true;
+    }
+    return any;
+}
+
+/* Picks new submissions for the pack of the first session, in turn, that has any. True when some were, or are left. */
+static bool run_new(struct lensd_engine *engine)
 {
     for (uint32_t i = 0; i < engine->n_sessions; i++) {
         uint32_t first = (engine->next_session + i) % engine->n_sessions;
@@ -268,38 +326,52 @@ static bool run_one_batch(struct lensd_engine *engine)
         if (session->pending_head == session->pending_tail)
             continue;
         struct lensd_served_pack *pack = session->binding.served;
-        bool any = lensd_batch_assemble(&engine->batch, engine->sessions, engine->n_sessions, first, pack);
-        engine->next_session = engine->batch.next_start;
-        if (!any) {
-            if (session->pending_head != session->pending_tail)
-                return true; /* more refusals than one turn gives */
-            continue;
-        }
-        if (lensd_batch_execute(&engine->batch, pack) != 0)
-            record_failure(engine);
-        return true;
-    }
-    return false;
-}
-
-/* Loads what skipped rows went without, at most one wave that leaves some; true while there is more to load. */
-static bool catch_up(struct lensd_engine *engine)
-{
-    for (uint32_t i = 0; i < engine->n_sessions; i++) {
-        if (lensd_pool_catch_up(engine->sessions[i]->binding.served->pool) > 0)
+        bool any = lensd_batch_assemble(pack, engine->sessions, engine->n_sessions, first, engine->statistics);
+        if (any || session->refused_rows > 0)
+            engine->next_session = pack->batch->next_start;
+        if (any)
+            execute(engine, pack);
+        if (any || session->refused_rows > 0)
             return true;
     }
     return false;
 }
 
-/* One round: calls, new descriptors, one batch. True when there was work. */
+/* Packs that nothing is in flight for go on loading what rows went without; true when some of it came in. */
+static bool tend_pools(struct lensd_engine *engine)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        struct lensd_served_pack *pack = engine->sessions[i]->binding.served;
+        bool ready = lensd_pool_ready(pack->pool);
+        if (lensd_batch_in_flight(pack->batch) || (!ready && !lensd_pool_busy(pack->pool)))
+            continue;
+        lensd_pool_idle(pack->pool);
+        any = any || ready;
+    }
+    return any;
+}
+
+/* With nothing to score: reads one of the lenses that somebody waits for. */
+static bool help_loading(struct lensd_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->n_sessions; i++)
+        if (lensd_pool_help(engine->sessions[i]->binding.served->pool))
+            return true;
+    return false;
+}
+
+/* One round: calls, new descriptors, what can go on, new submissions. True when there was work. */
 static bool turn(struct lensd_engine *engine)
 {
     uint64_t beat = atomic_load_explicit(&engine->heartbeat, memory_order_relaxed);
     atomic_store_explicit(&engine->heartbeat, beat + 1, memory_order_relaxed);
     answer_call(engine);
     intake_all(engine);
-    return run_one_batch(engine);
+    bool worked = run_due(engine);
+    if (!atomic_load_explicit(&engine->has_call, memory_order_relaxed))
+        worked = run_new(engine) || worked;
+    return worked || tend_pools(engine) || help_loading(engine);
 }
 
 static bool anything_waits(const struct lensd_engine *engine)
@@ -320,14 +392,53 @@ static void announce(struct lensd_engine *engine, bool sleeping)
         lens_ring_server_set_sleeping(&engine->sessions[i]->ring, sleeping);
 }
 
-/* Sleeps until a doorbell, a kick, or the heartbeat's period. Doorbells are edge triggered and never read: a client
- * can't block or delay anybody by what it does to its own. */
+/* Asks the pools whose loads somebody waits for to ring; false when something came in already. */
+static bool arm_pools(struct lensd_engine *engine)
+{
+    bool quiet = true;
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        struct lensd_served_pack *pack = engine->sessions[i]->binding.served;
+        if (lensd_batch_in_flight(pack->batch) || lensd_pool_busy(pack->pool))
+            quiet = lensd_pool_arm(pack->pool) && quiet;
+    }
+    return quiet;
+}
+
+static void disarm_pools(struct lensd_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        struct lensd_served_pack *pack = engine->sessions[i]->binding.served;
+        if (lensd_batch_in_flight(pack->batch) || lensd_pool_busy(pack->pool))
+            lensd_pool_disarm(pack->pool);
+    }
+}
+
+/* Milliseconds until a job must do without lenses, or the heartbeat is due. */
+static int sleep_ms(const struct lensd_engine *engine)
+{
+    uint64_t first = 0;
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        uint64_t deadline = lensd_batch_next_deadline(engine->sessions[i]->binding.served->batch);
+        if (deadline != 0 && (first == 0 || deadline < first))
+            first = deadline;
+    }
+    if (first == 0)
+        return IDLE_MS;
+    uint64_t now = lensd_now_ns();
+    uint64_t ms = first > now ? (first - now) / 1000000 : 0;
+    return ms < IDLE_MS ? (int)ms : IDLE_MS;
+}
+
+/* Sleeps until a doorbell, a kick, a load, a deadline, or the heartbeat's period. Doorbells are edge triggered and
+ * never read: a client can't block or delay anybody by what it does to its own. */
 static void sleep_until_work(struct lensd_engine *engine)
 {
     struct epoll_event events[16];
+    int timeout = sleep_ms(engine);
     announce(engine, true);
-    if (!anything_waits(engine))
-        (void)epoll_wait(engine->epoll, events, 16, IDLE_MS);
+    if (arm_pools(engine) && !anything_waits(engine))
+        (void)epoll_wait(engine->epoll, events, 16, timeout);
+    disarm_pools(engine);
     announce(engine, false);
     uint64_t kicks;
     ssize_t n = read(engine->kick, &kicks, sizeof kicks);
@@ -336,7 +447,10 @@ static void sleep_until_work(struct lensd_engine *engine)
 
 static bool drained(struct lensd_engine *engine, bool worked)
 {
-    return atomic_load(&engine->stopping) && (!worked || lensd_now_ns() >= atomic_load(&engine->stop_at_ns));
+    if (!atomic_load(&engine->stopping))
+        return false;
+    bool done = !worked && !in_flight(engine);
+    return done || lensd_now_ns() >= atomic_load(&engine->stop_at_ns);
 }
 
 /* How long nothing has happened. Reading the clock costs as much as a turn, so it is read now and then. */
@@ -360,7 +474,7 @@ static void *engine_main(void *arg)
         bool worked = turn(engine);
         if (drained(engine, worked))
             break;
-        if (worked || catch_up(engine)) {
+        if (worked) {
             idle.turns = 0;
         } else if (spun_long_enough(&idle, spin_ns)) {
             sleep_until_work(engine);
@@ -394,7 +508,6 @@ static void free_engine(struct lensd_engine *engine)
         close(engine->kick);
     pthread_cond_destroy(&engine->called);
     pthread_mutex_destroy(&engine->lock);
-    lensd_batch_free(&engine->batch);
     lensd_free(engine->sessions);
     lensd_free(engine->statistics);
     lensd_free(engine);
@@ -413,8 +526,6 @@ int lensd_engine_start(const struct lensd_engine_config *config, struct lensd_en
     engine->sessions = lensd_calloc(config->max_sessions, sizeof *engine->sessions);
     engine->statistics = lensd_calloc(1, sizeof *engine->statistics);
     int r = engine->sessions != NULL && engine->statistics != NULL ? 0 : -ENOMEM;
-    if (r == 0)
-        r = lensd_batch_init(&engine->batch, config->max_batch_rows, engine->statistics);
     if (r == 0)
         r = open_descriptors(engine);
     if (r == 0)

@@ -4,8 +4,8 @@
  * allocates nothing, logs nothing and makes no system call while the clients spin too.
  *
  * Threads: start and stop on the loop thread. attach, detach, swap and end_sequence are called on the loop thread,
- * run on the engine thread between two batches and return when done (they wait for at most one batch). statistics
- * and heartbeat may be read from any thread. */
+ * run on the engine thread when nothing is in flight and return when done: rows that wait for lenses are waited for.
+ * statistics and heartbeat may be read from any thread. */
 #ifndef LENSD_ENGINE_H
 #define LENSD_ENGINE_H
 
@@ -15,7 +15,6 @@ struct lensd_engine;
 
 struct lensd_engine_config {
     uint32_t spin_us;
-    uint32_t max_batch_rows; /* >= LENS_MAX_ROWS; all pools were made with it */
     uint32_t max_sessions;
     /* Called on the engine thread, once for a session, when its ring was found forged; must only signal (uv_async). */
     void (*on_broken)(void *arg);
@@ -39,6 +38,9 @@ void lensd_engine_detach(struct lensd_engine *engine, struct lensd_session *sess
  * two batches: all or none. On success bindings[i] holds what the session had before, for the caller to destroy. */
 int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessions, struct lensd_binding *bindings,
                       uint32_t n, struct lens_error *err);
+
+/* Has the pack's empty slots filled while rows go on (lensd_pool_fill); returns how many lenses that will be. */
+uint32_t lensd_engine_fill(struct lensd_engine *engine, const struct lensd_served_pack *served);
 
 void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence);
 

@@ -1,14 +1,17 @@
 /* The pool: which lenses of one pack are in which slot, and how the others get there (DESIGN 5).
  *
- * A pool owns one slab. Misses of a batch come in as one sorted list; the pool picks victims by its policy, reads the
- * stored weights from the pack file in runs of neighbours with pread, and writes them into slots. Pinned lenses
- * (counted: base layers and pins of every session) are never evicted.
+ * A pool owns one slab, its loader, the host tier and the eviction policy. What rows miss is loaded behind their backs:
+ * `run` never waits. Each lens is in one of three states: nowhere (or in host memory), on its way into a slot, or in a
+ * slot. Pinned lenses (counted: base layers and pins of every session) are never evicted; what a run just brought in
+ * can't leave before the rows that wait for it have scored it, because victims are only chosen right after a run, which
+ * scores everything resident that anybody waits for.
  *
- * Threads: create, preload and destroy on any one thread while no engine runs the pool; pin, unpin, load and run on
- * the engine thread; the counters may be read from any thread. */
+ * Threads: create, preload and destroy on any one thread while no engine runs the pool; all else on the engine thread;
+ * the counters, `resident` and `failures` may be read from any thread. */
 #ifndef LENSD_POOL_H
 #define LENSD_POOL_H
 
+#include "daemon/cache/policy.h"
 #include "kernels/backend.h"
 
 struct lensd_pool;
@@ -19,10 +22,23 @@ struct lensd_pool_config {
     enum lens_dtype dtype;
     enum lens_compute compute;
     uint32_t max_batch_rows;
+    enum lensd_cache_kind policy;
+    struct lensd_cache_quotas quotas;
+    uint64_t host_memory; /* bytes; 0 = no host tier */
+    bool prefetch, verify_loads;
+    bool preload;          /* whoever opens the pack fills the pool before it is served */
+    uint32_t load_threads; /* 0 counts as 1 */
 };
 
+/* Lenses unless said otherwise. loads = host_hits + cold. */
 struct lensd_pool_counters {
-    uint64_t loads, load_bytes, evictions; /* lenses, stored bytes, lenses */
+    uint64_t loads, load_bytes, evictions;
+    uint64_t host_hits, cold; /* loads from host memory; from the file */
+    uint64_t loads_behind;    /* loads of what rows went without */
+    uint64_t prefetch_issued; /* loads ahead of any row's wish */
+    uint64_t prefetch_used;   /* of those: then scored by a row while in its slot */
+    uint64_t prefetch_wasted; /* of those: evicted (or failed) unused */
+    uint64_t prefetch_late;   /* of those: wanted by a row while still on their way (they count as used, too) */
 };
 
 /* `backend` and `pack` are lent and must outlive the pool. -ENOSPC or -ENOMEM with a sentence when the slab doesn't
@@ -31,25 +47,48 @@ int lensd_pool_create(struct lens_backend *backend, const struct lens_pack *pack
                       const struct lensd_pool_config *config, struct lensd_pool **out, struct lens_error *err);
 void lensd_pool_destroy(struct lensd_pool *pool); /* NULL is fine */
 
-/* Fills the slots in pack order (broad layers first) as far as they go. */
+/* Fills the slots in pack order (broad layers first) as far as they go, then host memory with the next lenses. */
 int lensd_pool_preload(struct lensd_pool *pool, lens_progress_fn progress, void *arg, struct lens_error *err);
+/* The same for a pool that an engine runs: what doesn't take another lens's slot is loaded behind. Returns how many. */
+uint32_t lensd_pool_fill(struct lensd_pool *pool);
 
 /* Counts a pin on each lens; the lens is loaded by the first step that wants it. -ENOSPC, with nothing pinned, when
  * all pins together would leave fewer than one free slot beside them (or none are needed because all lenses fit). */
 int lensd_pool_pin(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n, struct lens_error *err);
 void lensd_pool_unpin(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n);
 
-/* Runs a batch to its end: run, load what was missing, run again. Rows whose miss policy is skip, or deadline and
- * deadlines_ns[job] (CLOCK_MONOTONIC, 0 = none) has passed, are answered PARTIAL. *load_ns and *loaded get the time
- * and the number of lenses loaded. */
-int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, const uint64_t *deadlines_ns, uint64_t *load_ns,
-                   uint32_t *loaded, struct lens_error *err);
+/* Takes in what was loaded, runs the jobs of `batch` as far as they go, and has loaded what they miss. LENS_RUN_DONE,
+ * LENS_RUN_MISSES (call again when `ready`, when a job is to give up, or with new jobs), or a negative errno: all jobs
+ * are lost. The caller sets jobs, n_jobs; the other fields are the pool's. */
+int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct lens_error *err);
 
-/* Loads what rows of earlier batches went without (skip, deadline), one wave at most. Returns how many are left. */
-uint32_t lensd_pool_catch_up(struct lensd_pool *pool);
+/* One finished row: learns from it and loads ahead (cache.prefetch on; else nothing). Right after the run that answered
+ * it; `sequence` is unique over all sessions. */
+void lensd_pool_foresee(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row,
+                        float load_threshold);
+void lensd_pool_forget_sequence(struct lensd_pool *pool, uint64_t sequence); /* it ended */
+
+/* Something that a run would take in has been loaded. Cheap. */
+bool lensd_pool_ready(const struct lensd_pool *pool);
+/* Loads that are not mere prefetches are under way, or wait for a slot. Cheap. */
+bool lensd_pool_busy(const struct lensd_pool *pool);
+/* Takes in what was loaded and goes on loading what rows went without, when no job is in flight. */
+void lensd_pool_idle(struct lensd_pool *pool);
+/* Does one waiting read on this thread; false when none waits. */
+bool lensd_pool_help(struct lensd_pool *pool);
+/* For sleeping while loads are under way: see lensd_loader_fd, _arm, _disarm. */
+int lensd_pool_fd(const struct lensd_pool *pool);
+bool lensd_pool_arm(struct lensd_pool *pool);
+void lensd_pool_disarm(struct lensd_pool *pool);
 
 const struct lens_slab *lensd_pool_slab(const struct lensd_pool *pool);
+uint64_t lensd_pool_slot_bytes(const struct lensd_pool *pool);
 uint32_t lensd_pool_resident(const struct lensd_pool *pool);
+uint32_t lensd_pool_host_places(const struct lensd_pool *pool);
+uint32_t lensd_pool_host_held(const struct lensd_pool *pool);
+enum lensd_cache_kind lensd_pool_policy(const struct lensd_pool *pool);
 void lensd_pool_get_counters(const struct lensd_pool *pool, struct lensd_pool_counters *out);
+/* How many lenses could not be loaded so far, and why the last one couldn't. Any thread; takes a short lock. */
+uint64_t lensd_pool_failures(const struct lensd_pool *pool, struct lens_error *last);
 
 #endif

@@ -10,9 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static void count_drop(struct lensd_batch *batch, struct lensd_session *session)
+static void count_drop(struct lensd_session *session, struct lensd_statistics *statistics)
 {
-    uint64_t *counters[2] = {&session->statistics->dropped_rows, &batch->statistics->dropped_rows};
+    uint64_t *counters[2] = {&session->statistics->dropped_rows, &statistics->dropped_rows};
     for (int i = 0; i < 2; i++)
         __atomic_store_n(counters[i], *counters[i] + 1, __ATOMIC_RELAXED);
 }
@@ -49,8 +49,8 @@ static struct lens_result_header header_of(const struct lensd_session *session, 
     };
 }
 
-void lensd_publish_refusal(struct lensd_batch *batch, struct lensd_session *session,
-                           const struct lens_submit_descriptor *d, enum lens_row_reason reason)
+void lensd_publish_refusal(struct lensd_session *session, const struct lens_submit_descriptor *d,
+                           enum lens_row_reason reason, struct lensd_statistics *statistics)
 {
     for (uint32_t row = 0; row < d->rows; row++) {
         struct lens_result slot;
@@ -58,9 +58,9 @@ void lensd_publish_refusal(struct lensd_batch *batch, struct lensd_session *sess
         header.status = LENS_ROW_INVALID_INPUT;
         header.reason = (uint8_t)reason;
         lensd_statistics_add(session->statistics, &header);
-        lensd_statistics_add(batch->statistics, &header);
+        lensd_statistics_add(statistics, &header);
         if (!lens_ring_server_reserve(&session->ring, &slot)) {
-            count_drop(batch, session);
+            count_drop(session, statistics);
             continue;
         }
         *slot.header = header;
@@ -69,18 +69,33 @@ void lensd_publish_refusal(struct lensd_batch *batch, struct lensd_session *sess
     }
 }
 
-/* One row into one slot; `begin` is when copying out began. */
-static void publish_row(struct lensd_batch *batch, const struct lensd_batch_entry *entry,
-                        const struct lens_submit_descriptor *d, const struct lens_row_out *out, uint32_t row,
-                        uint64_t begin)
+/* Where a job's time went until it was answered; what no stage accounts for was waiting for lenses. */
+static struct lens_row_timing timing_of(const struct lensd_flight *flight, uint64_t submitted, uint64_t begin)
 {
-    struct lensd_session *session = entry->session;
-    const struct lens_batch_timing *timing = &batch->run.timing;
+    const struct lens_job_timing *spent = &flight->job.timing;
+    uint64_t running = spent->copy_in + spent->base + spent->expand + spent->select;
+    uint64_t in_flight = begin - flight->picked_ns;
+    return (struct lens_row_timing){
+        .queue = flight->picked_ns - submitted,
+        .copy_in = spent->copy_in,
+        .base = spent->base,
+        .load = flight->job.waited && in_flight > running ? in_flight - running : 0,
+        .expand = spent->expand,
+        .select = spent->select,
+    };
+}
+
+/* One row into one slot; `timing` is that of its submission when copying out began, at `begin`. */
+static void publish_row(const struct lensd_flight *flight, const struct lens_submit_descriptor *d, uint32_t row,
+                        uint64_t submitted, const struct lens_row_timing *timing, uint64_t begin,
+                        struct lensd_statistics *statistics)
+{
+    struct lensd_session *session = flight->session;
+    const struct lens_row_out *out = &flight->job.out[row];
     struct lens_result_header header = header_of(session, d, row);
     struct lens_result slot;
     bool room = lens_ring_server_reserve(&session->ring, &slot);
     uint32_t stored = out->n_expanded < out->expanded_capacity ? out->n_expanded : out->expanded_capacity;
-    uint64_t submitted = submitted_at(session, d, batch->picked_ns);
     header.token_id = token_of(session, d, row);
     header.status = out->status;
     header.reason = out->reason;
@@ -88,32 +103,24 @@ static void publish_row(struct lensd_batch *batch, const struct lensd_batch_entr
     header.expanded_stored = stored;
     header.detections = out->n_detections;
     header.counts = out->counts;
-    header.counts.loaded = batch->loaded;
+    header.timing = *timing;
     if (room) {
         memcpy(slot.expanded, out->expanded, stored * sizeof *out->expanded);
         memcpy(slot.detections, out->detections, out->n_detections * sizeof *out->detections);
     }
     uint64_t now = lensd_now_ns();
-    header.timing = (struct lens_row_timing){
-        .queue = batch->picked_ns - submitted,
-        .copy_in = timing->copy_in,
-        .base = timing->base,
-        .load = batch->load_ns,
-        .expand = timing->expand,
-        .select = timing->select,
-        .copy_out = now - begin,
-        .total = now - submitted,
-    };
+    header.timing.copy_out = now - begin;
+    header.timing.total = now - submitted;
     if (room) {
         *slot.header = header;
         lens_ring_server_publish(&session->ring);
         session->wake = true;
     } else {
-        count_drop(batch, session);
+        count_drop(session, statistics);
     }
     /* after publishing: the client needn't wait for our bookkeeping */
     lensd_statistics_add(session->statistics, &header);
-    lensd_statistics_add(batch->statistics, &header);
+    lensd_statistics_add(statistics, &header);
 }
 
 /* The sequence goes on with what the job retained. */
@@ -128,41 +135,24 @@ static void keep_retained(struct lensd_sequence *sequence, const struct lens_job
     sequence->n_retained = job->n_retained;
 }
 
-static void publish_job(struct lensd_batch *batch, uint32_t j, uint64_t begin)
+void lensd_publish_flight(struct lensd_flight *flight, struct lensd_statistics *statistics)
 {
-    const struct lensd_batch_entry *entry = &batch->entries[j];
-    struct lensd_session *session = entry->session;
-    struct lens_job *job = &batch->jobs[j];
-    uint64_t at = entry->pending % session->ring.layout.submit_slots;
-    const struct lens_submit_descriptor *d = &session->pending[at];
-    for (uint32_t row = 0; row < job->n_rows; row++) {
-        if (entry->sequence->stale)
-            job->out[row].flags |= LENS_ROW_STALE;
-        publish_row(batch, entry, d, &job->out[row], row, begin);
-    }
-    entry->sequence->stale = false;
-    keep_retained(entry->sequence, job);
-    session->pending_state[at] = LENSD_PENDING_DONE;
-    if ((d->flags & LENS_SUBMIT_LAST) != 0)
-        lensd_sequences_end(&session->sequences, d->sequence);
-}
-
-static void count_batch(struct lensd_statistics *statistics, uint32_t rows)
-{
-    __atomic_store_n(&statistics->batches, statistics->batches + 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&statistics->batch_rows, statistics->batch_rows + rows, __ATOMIC_RELAXED);
-}
-
-void lensd_publish_batch(struct lensd_batch *batch)
-{
+    struct lensd_session *session = flight->session;
+    struct lens_job *job = &flight->job;
     uint64_t begin = lensd_now_ns();
-    count_batch(batch->statistics, batch->n_rows);
-    for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
-        count_batch(batch->entries[j].session->statistics, batch->jobs[j].n_rows);
-        publish_job(batch, j, begin);
+    uint64_t at = flight->pending % session->ring.layout.submit_slots;
+    const struct lens_submit_descriptor *d = &session->pending[at];
+    uint64_t submitted = submitted_at(session, d, flight->picked_ns);
+    struct lens_row_timing timing = timing_of(flight, submitted, begin);
+    for (uint32_t row = 0; row < job->n_rows; row++) {
+        if (flight->sequence->stale)
+            job->out[row].flags |= LENS_ROW_STALE;
+        publish_row(flight, d, row, submitted, &timing, begin, statistics);
     }
-    for (uint32_t j = 0; j < batch->run.n_jobs; j++)
-        lensd_publish_release(batch->entries[j].session);
+    lensd_statistics_batch(session->statistics, job->n_rows);
+    flight->sequence->stale = false;
+    keep_retained(flight->sequence, job);
+    session->pending_state[at] = LENSD_PENDING_DONE;
 }
 
 static void wake(struct lensd_session *session)

@@ -4,12 +4,12 @@
 
 #include "daemon/batch.h"
 
-/* Publishes every row of a finished batch in order, keeps the retained sets, ends sequences, wakes sleeping clients. */
-void lensd_publish_batch(struct lensd_batch *batch);
+/* Publishes every row of an answered submission in order, and keeps its retained set. */
+void lensd_publish_flight(struct lensd_flight *flight, struct lensd_statistics *statistics);
 
 /* Answers every row of a submission that is not run, with INVALID_INPUT and `reason`. */
-void lensd_publish_refusal(struct lensd_batch *batch, struct lensd_session *session,
-                           const struct lens_submit_descriptor *d, enum lens_row_reason reason);
+void lensd_publish_refusal(struct lensd_session *session, const struct lens_submit_descriptor *d,
+                           enum lens_row_reason reason, struct lensd_statistics *statistics);
 
 /* Gives back the session's finished descriptors, oldest first, and wakes its client if results wait. */
 void lensd_publish_release(struct lensd_session *session);

@@ -29,6 +29,14 @@ struct lensd_sequences {
     uint32_t first_free;   /* item + 1 */
 };
 
+/* One number for a sequence that no other sequence of any session shares (but by a chance of 2^-64). */
+static inline uint64_t lensd_sequence_key(uint32_t session, uint64_t name)
+{
+    uint64_t mixed = (name ^ (uint64_t)session << 32) + UINT64_C(0x9e3779b97f4a7c15) * session;
+    mixed = (mixed ^ mixed >> 31) * UINT64_C(0xbf58476d1ce4e5b9);
+    return mixed ^ mixed >> 29;
+}
+
 /* u32s of storage that `capacity` sequences with two sets of `retained_capacity` ids need. */
 size_t lensd_sequences_storage(uint32_t capacity, uint32_t retained_capacity);
 

@@ -1,6 +1,7 @@
 /* See served_pack.h. */
 #include "daemon/served_pack.h"
 
+#include "daemon/batch.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -58,7 +59,9 @@ int lensd_served_pack_open(const char *path, const char *name, struct lens_backe
         r = lens_pack_verify(served->pack, NULL, NULL, err);
     if (r == 0)
         r = lensd_pool_create(backend, served->pack, config, &served->pool, err);
-    if (r == 0)
+    if (r == 0 && lensd_batch_create(config->max_batch_rows, served->pack->lenses, &served->batch) != 0)
+        r = lens_error_set(err, -ENOMEM, "no memory for the %u rows of a batch", config->max_batch_rows);
+    if (r == 0 && config->preload)
         r = lensd_pool_preload(served->pool, NULL, NULL, err);
     if (r != 0) {
         lensd_served_pack_close(served);
@@ -72,6 +75,7 @@ void lensd_served_pack_close(struct lensd_served_pack *served)
 {
     if (served == NULL)
         return;
+    lensd_batch_destroy(served->batch);
     lensd_pool_destroy(served->pool);
     lens_pack_close(served->pack);
     lensd_free(served);

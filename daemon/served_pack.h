@@ -6,16 +6,20 @@
 
 #include "daemon/pool.h"
 
+struct lensd_batch;
+
 struct lensd_served_pack {
     char name[64]; /* as clients ask for it: the file's stem unless named otherwise */
     struct lens_pack *pack;
     struct lensd_pool *pool;
-    int32_t tap;         /* the transformer block that meta.tap_layer names; -1 = it names none */
-    uint32_t generation; /* counts loads and swaps over the daemon's life, from 1 */
-    uint32_t sessions;   /* attached now; the loop thread's */
+    struct lensd_batch *batch; /* the engine's: what is in flight */
+    int32_t tap;               /* the transformer block that meta.tap_layer names; -1 = it names none */
+    uint32_t generation;       /* counts loads and swaps over the daemon's life, from 1 */
+    uint32_t sessions;         /* attached now; the loop thread's */
 };
 
-/* Opens, verifies (checksums too when `verify`), creates the pool and preloads it. Nothing is left on error. */
+/* Opens, verifies (checksums too when `verify`), creates the pool and (config->preload) fills it. Nothing is left on
+ * error. */
 int lensd_served_pack_open(const char *path, const char *name, struct lens_backend *backend,
                            const struct lensd_pool_config *config, uint32_t generation, bool verify,
                            struct lensd_served_pack **out, struct lens_error *err);

@@ -37,7 +37,14 @@ void lensd_service_pool_config(const struct lensd_service *service, struct lensd
         .dtype = dtypes[settings->pool.dtype],
         .compute = (enum lens_compute)settings->pool.compute,
         .max_batch_rows = settings->engine.max_batch_rows,
+        .policy = (enum lensd_cache_kind)settings->cache.policy,
+        .host_memory = settings->cache.host_memory,
+        .prefetch = settings->cache.prefetch,
+        .verify_loads = settings->cache.verify_loads,
+        .preload = settings->pool.preload,
+        .load_threads = settings->cache.load_threads,
     };
+    (void)lensd_cache_quotas_parse(settings->cache.quotas, &out->quotas, NULL); /* lensd_settings_check did */
 }
 
 const char *lensd_service_directories(const struct lensd_service *service)
@@ -202,7 +209,6 @@ static int start_engine(struct lensd_service *service, struct lens_error *err)
     const struct lensd_settings *settings = service->settings;
     const struct lensd_engine_config config = {
         .spin_us = settings->engine.spin_us,
-        .max_batch_rows = settings->engine.max_batch_rows,
         .max_sessions = settings->ipc.max_sessions,
         .on_broken = signal_broken,
         .arg = &service->broken,

@@ -2,6 +2,7 @@
  * Values and their bounds are settings_values.c's, the rows settings_table.c's. */
 #include "daemon/settings.h"
 
+#include "daemon/cache/policy.h"
 #include "daemon/sys.h"
 
 #include <ctype.h>
@@ -176,6 +177,10 @@ int lensd_settings_check(const struct lensd_settings *settings, struct lens_erro
         return lens_error_set(err, -EINVAL, "ipc.session_memory (%s) must not be above ipc.total_memory (%s)",
                               settings->text[lensd_setting_find("ipc.session_memory", 18)],
                               settings->text[lensd_setting_find("ipc.total_memory", 16)]);
+    struct lensd_cache_quotas quotas;
+    int r = lensd_cache_quotas_parse(settings->cache.quotas, &quotas, err);
+    if (r != 0)
+        return lens_error_prefix(err, "cache.quotas");
     return lens_options_check(&settings->cascade, err);
 }
 

@@ -48,6 +48,12 @@ static void export_stage(const struct lensd_histogram *histogram, struct lens_st
     };
 }
 
+void lensd_statistics_batch(struct lensd_statistics *statistics, uint32_t rows)
+{
+    add(&statistics->batches, 1);
+    add(&statistics->batch_rows, rows);
+}
+
 void lensd_statistics_export(const struct lensd_statistics *s, struct lens_statistics *out)
 {
     *out = (struct lens_statistics){

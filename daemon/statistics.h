@@ -16,6 +16,9 @@ struct lensd_statistics {
 /* Counts one answered row. */
 void lensd_statistics_add(struct lensd_statistics *statistics, const struct lens_result_header *row);
 
+/* Counts one batch: rows that were answered together. */
+void lensd_statistics_batch(struct lensd_statistics *statistics, uint32_t rows);
+
 /* As the wire says it. */
 void lensd_statistics_export(const struct lensd_statistics *statistics, struct lens_statistics *out);
 

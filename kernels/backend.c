@@ -2,6 +2,7 @@
 #include "kernels/backend.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const compute_names[] = {"exact", "bf16", "int8"};
@@ -42,4 +43,28 @@ void lens_model_of_pack(const struct lens_pack *pack, struct lens_model *out)
         .layer = pack->layer,
         .calibration = pack->calibration,
     };
+}
+
+int lens_slab_make_maps(struct lens_slab *slab, struct lens_error *err)
+{
+    uint32_t lenses = slab->model.lenses, slots = slab->config.slots;
+    slab->slot_of = malloc(lenses * sizeof *slab->slot_of);
+    slab->lens_in = malloc(slots * sizeof *slab->lens_in);
+    slab->source = calloc(lenses, sizeof *slab->source);
+    if (slab->slot_of == NULL || slab->lens_in == NULL || slab->source == NULL) {
+        lens_slab_free_maps(slab);
+        return lens_error_set(err, -ENOMEM, "no memory for the maps of %u lenses in %u slots", lenses, slots);
+    }
+    memset(slab->slot_of, 0xff, lenses * sizeof *slab->slot_of);
+    memset(slab->lens_in, 0xff, slots * sizeof *slab->lens_in);
+    return 0;
+}
+
+void lens_slab_free_maps(struct lens_slab *slab)
+{
+    free(slab->slot_of);
+    free(slab->lens_in);
+    free(slab->source);
+    slab->slot_of = slab->lens_in = NULL;
+    slab->source = NULL;
 }

@@ -1,18 +1,18 @@
 /* What a backend is: the arithmetic behind a pool of lenses (DESIGN 6).
  *
  * A backend is a struct of functions and a context. It owns slabs; a slab is a fixed number of fixed-size slots on
- * one device, serving one model (pack). `run` takes a batch of submissions through the whole cascade: normalise,
- * score the active set, expand, report, choose the retained set. Lenses that are wanted but not in a slot are
- * reported as misses; the caller writes them into slots and calls run again with the same batch, which goes on from
- * where it stopped. Backends without a cascade of their own point `run` at lens_cascade_run (cascade.h), which needs
- * only the primitives `stage` and `score`.
+ * one device, serving one model (pack). `run` takes submissions (jobs) through the whole cascade: normalise, score the
+ * active set, expand, report, choose the retained set. Lenses that are wanted but not in a slot are reported as misses;
+ * rows that want one wait, all others go on. The caller has missing lenses written into slots, maps them, and calls run
+ * again with the jobs that are still in flight and any new ones. Backends without a cascade of their own point `run` at
+ * lens_cascade_run (cascade.h), which needs only the primitives `stage` and `score`.
  *
  * The central invariant: a row's results depend on its hidden state, its job's options, its active set and the
- * slab's dtype and compute mode; never on batch neighbours, threads, slots, misses or load.
+ * slab's dtype and compute mode; never on neighbours, threads, slots, misses or load.
  *
- * Threads: one thread at a time per slab (the engine); different slabs are independent. Errors: negative errno with a
- * sentence; an error from `run` leaves the slab usable unless the sentence says it is lost (-ENODEV). Nothing in
- * `run` allocates or makes a system call (workers that sleep excepted). */
+ * Threads: one thread at a time per slab (the engine), but for slot_write; different slabs are independent. Errors:
+ * negative errno with a sentence; an error from `run` leaves the slab usable, without any job, unless the sentence says
+ * it is lost (-ENODEV). Nothing in `run` allocates or makes a system call (workers that sleep excepted). */
 #ifndef LENS_BACKEND_H
 #define LENS_BACKEND_H
 
@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LENS_BACKEND_API 1u
+#define LENS_BACKEND_API 2u
 
 enum lens_compute {
     LENS_COMPUTE_EXACT, /* x^ in f32, weights as stored, f32 accumulation */
@@ -68,7 +68,8 @@ struct lens_slab_config {
     uint32_t slots;
     enum lens_dtype dtype; /* of W1 in a slot: F32, BF16 or I8 */
     enum lens_compute compute;
-    uint32_t max_batch_rows; /* rows of one batch at most */
+    uint32_t max_batch_rows; /* rows in flight at most */
+    uint32_t loaders;        /* threads that may be in slot_write at the same time; at least 1 */
 };
 
 /* Stored W1 of one lens on its way into a slot (as lens_pack_read_w1 and the pack's tables give it). Lent until the
@@ -82,7 +83,7 @@ struct lens_slot_write {
     const float *log_min, *log_max; /* LOG8: [h1] */
 };
 
-/* ---- one batch -------------------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------------------------- */
 
 /* One row's answer. The pointers are the caller's buffers with their capacities; the rest is filled by run. */
 struct lens_row_out {
@@ -94,11 +95,26 @@ struct lens_row_out {
     uint8_t flags;
     uint32_t n_expanded; /* how many were expanded; the first expanded_capacity are stored */
     uint32_t n_detections;
-    struct lens_row_counts counts; /* scored, expanded, missing, slot_hits; the caller adds load counts */
-    const float *logits;           /* debugging view, valid until the next run: [N], only scored ones are set */
+    struct lens_row_counts counts; /* the caller adds `loaded` */
+    /* Views, valid until the next run: what the row asked for, in order (the first n_active are its active set), and
+     * the logits of those, [N], NaN where one was left out; other entries mean nothing. NULL for a row that failed. */
+    const uint32_t *wanted;
+    uint32_t n_wanted, n_active;
+    const float *logits;
 };
 
-/* One submission inside a batch. */
+enum lens_job_state {
+    LENS_JOB_NEW,     /* set by the caller: run takes it in */
+    LENS_JOB_RUNNING, /* in flight: everything it points at stays where it is */
+    LENS_JOB_DONE     /* answered: the caller takes it out of the batch */
+};
+
+/* Nanoseconds of the runs that a job took part in. */
+struct lens_job_timing {
+    uint64_t copy_in, base, expand, select;
+};
+
+/* One submission. */
 struct lens_job {
     const void *rows; /* [n_rows, dim] of dtype; may be shared memory that changes underneath: read exactly once */
     enum lens_dtype dtype;
@@ -110,32 +126,41 @@ struct lens_job {
     uint32_t n_pinned;
     const uint32_t *kept; /* the sequence's R before this submission */
     uint32_t n_kept;
-    bool give_up; /* the caller's: of misses reported once, leave out what this job wanted (PARTIAL), don't wait */
+    /* Bitmaps [(N+63)/64], NULL = all. A lens that isn't allowed is as if the pack didn't have it; one that isn't
+     * reported is scored as always and left out of the detections. */
+    const uint64_t *allowed, *reported;
+    bool give_up; /* the caller's, at any time: what isn't resident is left out (PARTIAL), not waited for */
+    enum lens_job_state state;
+    bool waited;                /* some lens was not resident and waited for */
     struct lens_row_out *out;   /* [n_rows] */
-    uint32_t *retained;         /* R after this submission, written when the batch is done; must not overlap kept */
+    uint32_t *retained;         /* R after this submission, written when it is done; must not overlap kept */
     uint32_t retained_capacity; /* >= keep_top_k, or >= N for -1 */
     uint32_t n_retained;
     bool retained_changed; /* false: no valid row, keep the old R */
+    struct lens_job_timing timing;
+    struct { /* the backend's own */
+        uint32_t rows, blocked;
+        bool took_part;
+    } own;
 };
 
-/* Nanoseconds this batch spent per stage, summed over resumed runs. */
-struct lens_batch_timing {
-    uint64_t copy_in, base, expand, select;
-};
-
+/* All jobs of a slab that are in flight, and what a run found out. */
 struct lens_batch {
-    struct lens_job *jobs;
+    struct lens_job **jobs; /* NEW and RUNNING ones, in any order; each RUNNING one of the last run must be there */
     uint32_t n_jobs;
-    uint32_t *misses;         /* filled when run returns LENS_RUN_MISSES: lens ids, each once, ascending */
-    uint32_t misses_capacity; /* N */
-    uint32_t n_misses;
-    bool misses_are_new; /* true on a step's first report: give_up has not been applied to them yet */
-    uint32_t stage;      /* the backend's place to resume from; 0 before the first run */
-    struct lens_batch_timing timing;
+    /* In: lenses that could not be brought in. Jobs that wait for one are DONE: PARTIAL, DEGRADED, ENGINE_FAILURE. */
+    const uint32_t *lost;
+    uint32_t n_lost;
+    /* Out: lens ids, each once, ascending. First n_misses that some job waits for, then n_left that were left out by
+     * jobs that gave up and nobody waits for. */
+    uint32_t *misses; /* [N] */
+    uint32_t n_misses, n_left;
+    uint32_t *used; /* [N] out: lenses scored in this run, each once */
+    uint32_t n_used;
 };
 
-#define LENS_RUN_DONE   0
-#define LENS_RUN_MISSES 1
+#define LENS_RUN_DONE   0 /* every job is DONE */
+#define LENS_RUN_MISSES 1 /* the jobs that aren't wait for misses */
 
 /* ---- primitives of the generic cascade -------------------------------------------------------------------------- */
 
@@ -159,14 +184,18 @@ struct lens_backend_ops {
                        const struct lens_slab_config *config, struct lens_slab **out, struct lens_error *err);
     void (*slab_destroy)(struct lens_slab *slab);
 
-    /* Decodes lenses into slots. The slots' old lenses are unmapped at once; the new ones count as resident when
-     * `done` is called (on any thread, possibly before write returns) with 0. If write itself returns an error, done
-     * is never called and the slots are empty. */
-    int (*slot_write)(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n, lens_slot_done_fn done,
-                      void *arg, struct lens_error *err);
+    /* Decodes lenses into slots, from any thread, while others run or write other slots: `loader` (below
+     * config.loaders) says whose scratch it may use. Maps are the caller's: it has unmapped what the slots held, lets
+     * no two writes meet in a slot, and maps each lens after `done` was called with 0 (on any thread, possibly before
+     * write returns). After an error, returned or reported, the slots hold nothing; when it is returned, done is never
+     * called. */
+    int (*slot_write)(struct lens_slab *slab, uint32_t loader, const struct lens_slot_write *writes, uint32_t n,
+                      lens_slot_done_fn done, void *arg, struct lens_error *err);
 
-    /* LENS_RUN_DONE, LENS_RUN_MISSES or a negative errno. */
+    /* LENS_RUN_DONE, LENS_RUN_MISSES, or a negative errno: then the backend has forgotten all jobs. */
     int (*run)(struct lens_slab *slab, struct lens_batch *batch, struct lens_error *err);
+
+    uint64_t (*slot_bytes)(const struct lens_slab *slab); /* of device memory that one slot takes */
 
     void (*close)(struct lens_backend *backend);
 
@@ -183,23 +212,37 @@ struct lens_backend {
 
 struct lens_cascade; /* working state of lens_cascade_run */
 
+/* Where a lens in a slot came from: what its next use as a former miss counts as. */
+enum lens_source { LENS_FROM_FILE, LENS_FROM_HOST };
+
 struct lens_slab {
     struct lens_backend *backend;
     struct lens_model model;
     struct lens_slab_config config;
-    int32_t *slot_of;    /* [N]: slot of a resident lens, else -1. Read by the caller, written by the backend */
-    int32_t *lens_in;    /* [slots]: lens in the slot, else -1 */
-    uint64_t *last_used; /* [N]: `clock` when the lens was last scored or brought in; for eviction policies */
-    uint64_t clock;      /* counts batches */
+    int32_t *slot_of;             /* [N]: slot of a resident lens, else -1. The caller's, by lens_slab_map and _unmap */
+    int32_t *lens_in;             /* [slots]: lens in the slot, else -1 */
+    uint8_t *source;              /* [N] enum lens_source of a resident lens */
     struct lens_cascade *cascade; /* NULL for backends with a run of their own */
 };
 
-/* Backends say through this where a lens is now (-1 = nowhere): the daemon's loop thread looks at slot_of meanwhile, to
- * tell people, and nothing depends on which moment it sees. */
-static inline void lens_slab_place(struct lens_slab *slab, uint32_t lens, int32_t slot)
+/* Says where lenses are now. The daemon's loop thread looks at slot_of meanwhile, to tell people, and nothing depends
+ * on which moment it sees. */
+static inline void lens_slab_map(struct lens_slab *slab, uint32_t lens, uint32_t slot, enum lens_source source)
 {
-    __atomic_store_n(&slab->slot_of[lens], slot, __ATOMIC_RELAXED);
+    slab->lens_in[slot] = (int32_t)lens;
+    slab->source[lens] = (uint8_t)source;
+    __atomic_store_n(&slab->slot_of[lens], (int32_t)slot, __ATOMIC_RELAXED);
 }
+static inline void lens_slab_unmap(struct lens_slab *slab, uint32_t lens)
+{
+    if (slab->slot_of[lens] >= 0)
+        slab->lens_in[slab->slot_of[lens]] = -1;
+    __atomic_store_n(&slab->slot_of[lens], -1, __ATOMIC_RELAXED);
+}
+
+/* Makes the maps of a slab whose model and config are set (for backends); free is fine with NULLs. -ENOMEM. */
+int lens_slab_make_maps(struct lens_slab *slab, struct lens_error *err);
+void lens_slab_free_maps(struct lens_slab *slab);
 
 /* ---- the backends ----------------------------------------------------------------------------------------------- */
 

@@ -10,9 +10,10 @@ static uint32_t child_count(const struct lens_model *model, uint32_t lens)
 static uint32_t new_children(const struct lens_cascade *c, const struct lens_model *model, uint32_t row, uint32_t lens)
 {
     const uint8_t *marks = lens_row_marks(c, row);
+    const struct lens_job *job = c->rows[row].job;
     uint32_t fresh = 0;
     for (int32_t e = model->child_offsets[lens]; e < model->child_offsets[lens + 1]; e++)
-        fresh += marks[model->child_ids[e]] == 0;
+        fresh += marks[model->child_ids[e]] == 0 && lens_job_allows(job, (uint32_t)model->child_ids[e]);
     return fresh;
 }
 
@@ -56,11 +57,12 @@ static struct lens_topk parents_over_threshold(struct lens_cascade *c, const str
     struct lens_topk parents = {c->heap, c->lenses, 0};
     uint64_t work = 0;
     for (uint32_t i = r->fresh; i < r->n; i++) {
-        uint32_t lens = list[i], children = child_count(model, lens);
-        if (children == 0 || (marks[lens] & LENS_MARK_SCORED) == 0 || !((double)logits[lens] > threshold))
+        uint32_t lens = list[i];
+        if ((marks[lens] & LENS_MARK_SCORED) == 0 || !((double)logits[lens] > threshold) ||
+            !lens_job_has_children(r->job, model, lens))
             continue;
         parents.entries[parents.n++] = (struct lens_topk_entry){(double)logits[lens], lens};
-        work += children;
+        work += child_count(model, lens);
     }
     /* The order matters only where the bound may cut: sort just then. */
     if (work > r->job->options->max_scored - (r->n - r->active)) {
@@ -90,25 +92,23 @@ static struct lens_topk parents_of_topk(struct lens_cascade *c, const struct len
     lens_topk_sort(&top);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < top.n; i++) {
-        if (child_count(model, top.entries[i].id) > 0)
+        if (lens_job_has_children(r->job, model, top.entries[i].id))
             top.entries[kept++] = top.entries[i];
     }
     top.n = kept;
     return top;
 }
 
-void lens_cascade_expand_row(struct lens_cascade *c, const struct lens_model *model, uint32_t row)
+bool lens_cascade_expand_row(struct lens_cascade *c, const struct lens_model *model, uint32_t row)
 {
     struct lens_cascade_row *r = &c->rows[row];
     const struct lens_cascade_options *options = r->job->options;
-    if (r->depth++ >= options->max_depth) {
-        r->live = false;
-        return;
-    }
+    if (r->depth++ >= options->max_depth)
+        return false;
     bool topk = options->expand == LENS_EXPAND_TOPK;
     struct lens_topk parents = topk ? parents_of_topk(c, model, row) : parents_over_threshold(c, model, row);
     r->fresh = r->n;
     uint32_t taken = take_families(c, model, row, &parents);
     /* In topk mode a step whose families were all scored before still counts; the next one looks further down. */
-    r->live = topk ? taken > 0 : r->n > r->fresh;
+    return topk ? taken > 0 : r->n > r->fresh;
 }

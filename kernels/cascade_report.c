@@ -47,22 +47,23 @@ static double rank_key(const struct lens_model *model, const struct lens_cascade
     return options->rank == LENS_RANK_RAW ? (double)logit : calibrated_score(model, options, lens, (double)logit);
 }
 
-static bool is_candidate(const struct lens_model *model, const struct lens_cascade_options *options, uint8_t mark,
-                         uint32_t lens)
+static bool is_candidate(const struct lens_model *model, const struct lens_job *job, uint8_t mark, uint32_t lens)
 {
-    if ((mark & LENS_MARK_SCORED) == 0)
+    const struct lens_cascade_options *options = job->options;
+    if ((mark & LENS_MARK_SCORED) == 0 || (job->reported != NULL && !lens_bit(job->reported, lens)))
         return false;
     if (options->report == LENS_REPORT_FRONTIER)
         return (mark & LENS_MARK_EXPANDED) == 0;
     if (options->report == LENS_REPORT_LEAVES)
-        return model->child_offsets[lens + 1] == model->child_offsets[lens];
+        return !lens_job_has_children(job, model, lens);
     return true;
 }
 
 /* True when a child of `lens` is a candidate with a score of at least suppress_at. */
 static bool suppressed(const struct lens_cascade *c, const struct lens_model *model, uint32_t row, uint32_t lens)
 {
-    const struct lens_cascade_options *options = c->rows[row].job->options;
+    const struct lens_job *job = c->rows[row].job;
+    const struct lens_cascade_options *options = job->options;
     const uint8_t *marks = lens_row_marks(c, row);
     const float *logits = lens_row_logits(c, row);
     double bar = (double)options->suppress_at;
@@ -70,7 +71,7 @@ static bool suppressed(const struct lens_cascade *c, const struct lens_model *mo
         bar = lens_logit_of(bar);
     for (int32_t e = model->child_offsets[lens]; e < model->child_offsets[lens + 1]; e++) {
         uint32_t child = (uint32_t)model->child_ids[e];
-        if (is_candidate(model, options, marks[child], child) && rank_key(model, options, child, logits[child]) >= bar)
+        if (is_candidate(model, job, marks[child], child) && rank_key(model, options, child, logits[child]) >= bar)
             return true;
     }
     return false;
@@ -86,7 +87,7 @@ void lens_cascade_report_row(struct lens_cascade *c, const struct lens_model *mo
     struct lens_topk top = {c->heap, options->top_k < c->lenses ? options->top_k : c->lenses, 0};
     for (uint32_t i = 0; i < r->n; i++) {
         uint32_t lens = list[i];
-        if (!is_candidate(model, options, marks[lens], lens))
+        if (!is_candidate(model, r->job, marks[lens], lens))
             continue;
         if (options->suppress_parents && suppressed(c, model, row, lens))
             continue;
@@ -104,12 +105,12 @@ void lens_cascade_report_row(struct lens_cascade *c, const struct lens_model *mo
 }
 
 /* Best logit of every non-base lens over the job's valid rows; the lenses are left in c->wanted. */
-static bool best_over_rows(struct lens_cascade *c, const struct lens_model *model, const struct lens_job *job,
-                           uint32_t first)
+static bool best_over_rows(struct lens_cascade *c, const struct lens_model *model, const struct lens_job *job)
 {
     bool valid = false;
     uint64_t base_layers = job->options->base_layers;
-    for (uint32_t r = first; r < first + job->n_rows; r++) {
+    for (uint32_t at = job->own.rows; at != 0; at = c->rows[at - 1].next) {
+        uint32_t r = at - 1;
         if (c->rows[r].invalid)
             continue;
         valid = true;
@@ -130,10 +131,10 @@ static bool best_over_rows(struct lens_cascade *c, const struct lens_model *mode
     return valid;
 }
 
-void lens_cascade_retain(struct lens_cascade *c, const struct lens_model *model, struct lens_job *job, uint32_t first)
+void lens_cascade_retain(struct lens_cascade *c, const struct lens_model *model, struct lens_job *job)
 {
     const struct lens_cascade_options *options = job->options;
-    job->retained_changed = best_over_rows(c, model, job, first);
+    job->retained_changed = best_over_rows(c, model, job);
     double threshold = lens_logit_of((double)options->unload_threshold);
     uint32_t keep = options->keep_top_k < 0 ? c->lenses : (uint32_t)options->keep_top_k;
     struct lens_topk top = {c->heap, keep < c->lenses ? keep : c->lenses, 0};

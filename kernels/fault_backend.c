@@ -5,6 +5,7 @@
 #include "kernels/cascade.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct fault_backend {
     struct lens_backend *inner;
     struct rule *rules;
     size_t n_rules;
+    pthread_mutex_t lock; /* slot_write comes from several threads */
     uint64_t count[CALLS];
     bool lost; /* after enodev every call fails */
 };
@@ -143,8 +145,8 @@ static void sleep_ms(unsigned ms)
     nanosleep(&t, NULL);
 }
 
-/* Counts a call and says which fault it meets; slow is served here. */
-static enum fault next_fault(struct fault_backend *backend, enum call call)
+/* Counts a call and says which fault it meets; *slow_ms gets how long it must take first. */
+static enum fault count_call(struct fault_backend *backend, enum call call, unsigned *slow_ms)
 {
     uint64_t nth = ++backend->count[call];
     if (backend->lost)
@@ -154,13 +156,24 @@ static enum fault next_fault(struct fault_backend *backend, enum call call)
         if (rule->call != call || (rule->nth != 0 && rule->nth != nth))
             continue;
         if (rule->fault == FAULT_SLOW) {
-            sleep_ms(rule->slow_ms);
+            *slow_ms += rule->slow_ms;
             continue;
         }
         backend->lost = rule->fault == FAULT_ENODEV;
         return rule->fault;
     }
     return FAULT_NONE;
+}
+
+static enum fault next_fault(struct fault_backend *backend, enum call call)
+{
+    unsigned slow_ms = 0;
+    pthread_mutex_lock(&backend->lock);
+    enum fault fault = count_call(backend, call, &slow_ms);
+    pthread_mutex_unlock(&backend->lock);
+    if (slow_ms > 0)
+        sleep_ms(slow_ms);
+    return fault;
 }
 
 /* The error of a fault that fails its call; 0 for the others. */
@@ -223,30 +236,14 @@ static int fault_slab_create(struct lens_backend *base, const struct lens_model 
         fault_slab_destroy(&slab->base);
         return r;
     }
-    slab->base.slot_of = slab->inner->slot_of;
+    slab->base.slot_of = slab->inner->slot_of; /* one set of maps */
     slab->base.lens_in = slab->inner->lens_in;
+    slab->base.source = slab->inner->source;
     *out = &slab->base;
     return 0;
 }
 
-/* Empties the slots of a write that failed: neither what they held nor what was written is resident. */
-static void forget_slots(struct lens_slab *inner, const struct lens_slot_write *writes, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        int32_t held = inner->lens_in[writes[i].slot], elsewhere = inner->slot_of[writes[i].lens];
-        if (held >= 0)
-            lens_slab_place(inner, (uint32_t)held, -1);
-        if (elsewhere >= 0)
-            inner->lens_in[elsewhere] = -1;
-        lens_slab_place(inner, writes[i].lens, -1);
-        inner->lens_in[writes[i].slot] = -1;
-    }
-}
-
 struct late_report {
-    struct lens_slab *inner;
-    const struct lens_slot_write *writes;
-    uint32_t n;
     lens_slot_done_fn done;
     void *arg;
 };
@@ -255,25 +252,28 @@ static void report_late(void *arg, int status)
 {
     (void)status;
     struct late_report *report = arg;
-    forget_slots(report->inner, report->writes, report->n);
     if (report->done != NULL)
         report->done(report->arg, -EIO);
 }
 
-static int fault_slot_write(struct lens_slab *base, const struct lens_slot_write *writes, uint32_t n,
+static int fault_slot_write(struct lens_slab *base, uint32_t loader, const struct lens_slot_write *writes, uint32_t n,
                             lens_slot_done_fn done, void *arg, struct lens_error *err)
 {
     struct lens_slab *inner = inner_of(base);
     enum fault fault = next_fault(backend_of(base), CALL_SLOT_WRITE);
     int r = raise_fault(fault, CALL_SLOT_WRITE, err);
-    if (r != 0) {
-        forget_slots(inner, writes, n);
+    if (r != 0)
         return r;
-    }
     if (fault != FAULT_LATE)
-        return inner->backend->ops->slot_write(inner, writes, n, done, arg, err);
-    struct late_report report = {inner, writes, n, done, arg};
-    return inner->backend->ops->slot_write(inner, writes, n, report_late, &report, err);
+        return inner->backend->ops->slot_write(inner, loader, writes, n, done, arg, err);
+    struct late_report report = {done, arg}; /* the inner backends' writes are done when they return */
+    return inner->backend->ops->slot_write(inner, loader, writes, n, report_late, &report, err);
+}
+
+static uint64_t fault_slot_bytes(const struct lens_slab *base)
+{
+    const struct lens_slab *inner = ((const struct fault_slab *)base)->inner;
+    return inner->backend->ops->slot_bytes(inner);
 }
 
 static int fault_run(struct lens_slab *base, struct lens_batch *batch, struct lens_error *err)
@@ -305,6 +305,7 @@ static void fault_close(struct lens_backend *base)
 {
     struct fault_backend *backend = (struct fault_backend *)base;
     backend->inner->ops->close(backend->inner);
+    pthread_mutex_destroy(&backend->lock);
     free(backend->rules);
     free(backend);
 }
@@ -318,6 +319,7 @@ int lens_fault_open(struct lens_backend *inner, const char *script, struct lens_
         .slab_destroy = fault_slab_destroy,
         .slot_write = fault_slot_write,
         .run = fault_run,
+        .slot_bytes = fault_slot_bytes,
         .close = fault_close,
         .stage = fault_stage,
         .score = fault_score,
@@ -333,6 +335,7 @@ int lens_fault_open(struct lens_backend *inner, const char *script, struct lens_
         free(backend);
         return r;
     }
+    pthread_mutex_init(&backend->lock, NULL);
     backend->base.ops = &ops;
     backend->inner = inner;
     *out = &backend->base; /* may be where `inner` came from */

@@ -23,11 +23,15 @@ struct cpu_slot_layout {
     size_t scale, bias, w2, stride;
 };
 
-/* One thread's own memory while it scores or writes slots. */
+/* One thread's own memory while it scores. */
 struct cpu_scratch {
-    void *acc;      /* [CPU_ROW_CHUNK][max padded] f32 or i32 */
-    float *hidden;  /* [CPU_ROW_CHUNK][hidden_stride], zero beyond h1 */
-    float *widen;   /* CPU_WIDEN_FLOATS */
+    void *acc;     /* [CPU_ROW_CHUNK][max padded] f32 or i32 */
+    float *hidden; /* [CPU_ROW_CHUNK][hidden_stride], zero beyond h1 */
+    float *widen;  /* CPU_WIDEN_FLOATS */
+};
+
+/* One loader's own memory while it writes slots. */
+struct cpu_write_scratch {
     float *row;     /* [dim] one row of W1 as f32 */
     uint8_t *rows;  /* [panel][row_stride] rows of a panel in the slab's dtype, zero-padded */
     uint8_t *zeros; /* [row_stride] */
@@ -50,8 +54,9 @@ struct cpu_slab {
     uint32_t hidden_stride;
     size_t row_stride; /* bytes */
     uint32_t threads;
-    struct cpu_scratch *scratch; /* [threads] */
-    void *scratch_memory;
+    struct cpu_scratch *scratch;             /* [threads] */
+    struct cpu_write_scratch *write_scratch; /* [config.loaders] */
+    void *scratch_memory, *write_memory;
 };
 
 static inline struct cpu_backend *cpu_backend_of(struct lens_slab *slab)
@@ -68,8 +73,9 @@ static inline uint8_t *cpu_slot(const struct cpu_slab *slab, uint32_t slot)
 int cpu_slab_create(struct lens_backend *backend, const struct lens_model *model, const struct lens_slab_config *config,
                     struct lens_slab **out, struct lens_error *err);
 void cpu_slab_destroy(struct lens_slab *slab);
-int cpu_slot_write(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n, lens_slot_done_fn done,
-                   void *arg, struct lens_error *err);
+int cpu_slot_write(struct lens_slab *slab, uint32_t loader, const struct lens_slot_write *writes, uint32_t n,
+                   lens_slot_done_fn done, void *arg, struct lens_error *err);
+uint64_t cpu_slot_bytes(const struct lens_slab *slab);
 int cpu_stage(struct lens_slab *slab, uint32_t row, const void *source, enum lens_dtype dtype);
 int cpu_score(struct lens_slab *slab, const struct lens_score_item *items, uint32_t n_items, const uint32_t *rows,
               float *logits, struct lens_error *err);

@@ -92,6 +92,7 @@ static const struct lens_backend_ops cpu_ops = {
     .slab_destroy = cpu_slab_destroy,
     .slot_write = cpu_slot_write,
     .run = lens_cascade_run,
+    .slot_bytes = cpu_slot_bytes,
     .close = close_backend,
     .stage = cpu_stage,
     .score = cpu_score,

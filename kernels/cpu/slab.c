@@ -79,9 +79,9 @@ static int check_config(const struct lens_model *model, const struct lens_slab_c
                               model->dim, model->h1, model->h2);
     if (model->w2_dtype != LENS_F32 && model->w2_dtype != LENS_BF16)
         return lens_error_set(err, -ENOTSUP, "w2 is %s, expected f32 or bf16", lens_dtype_name(model->w2_dtype));
-    if (config->slots == 0 || config->max_batch_rows == 0)
-        return lens_error_set(err, -EINVAL, "a slab of %u slots for %u rows: both must be at least 1", config->slots,
-                              config->max_batch_rows);
+    if (config->slots == 0 || config->max_batch_rows == 0 || config->loaders == 0)
+        return lens_error_set(err, -EINVAL, "a slab of %u slots for %u rows and %u loaders: all must be at least 1",
+                              config->slots, config->max_batch_rows, config->loaders);
     if (config->compute == LENS_COMPUTE_INT8 && model->dim > MAX_INTEGER_DIM)
         return lens_error_set(err, -ENOTSUP, "compute int8 holds for at most %u dimensions, the model has %u",
                               MAX_INTEGER_DIM, model->dim);
@@ -142,13 +142,19 @@ static void *take(uint8_t *memory, size_t *used, size_t bytes)
 /* Lays one thread's scratch out in `memory`; returns its size. */
 static size_t lay_scratch(const struct cpu_slab *slab, uint8_t *memory, struct cpu_scratch *out)
 {
-    const struct lens_model *model = &slab->base.model;
-    size_t padded = slab->w1.padded > slab->w2.padded ? slab->w1.padded : slab->w2.padded;
-    size_t longest = model->dim > model->h1 ? model->dim : model->h1, used = 0;
-    uint32_t panel = slab->first->panel > slab->second->panel ? slab->first->panel : slab->second->panel;
+    size_t padded = slab->w1.padded > slab->w2.padded ? slab->w1.padded : slab->w2.padded, used = 0;
     out->acc = take(memory, &used, CPU_ROW_CHUNK * padded * 4);
     out->hidden = take(memory, &used, (size_t)CPU_ROW_CHUNK * slab->hidden_stride * sizeof(float));
     out->widen = take(memory, &used, (size_t)CPU_WIDEN_FLOATS * sizeof(float));
+    return used;
+}
+
+/* Likewise one loader's. */
+static size_t lay_write_scratch(const struct cpu_slab *slab, uint8_t *memory, struct cpu_write_scratch *out)
+{
+    const struct lens_model *model = &slab->base.model;
+    size_t longest = model->dim > model->h1 ? model->dim : model->h1, used = 0;
+    uint32_t panel = slab->first->panel > slab->second->panel ? slab->first->panel : slab->second->panel;
     out->row = take(memory, &used, longest * sizeof(float));
     out->rows = take(memory, &used, panel * slab->row_stride);
     out->zeros = take(memory, &used, slab->row_stride);
@@ -168,6 +174,19 @@ static int allocate_scratch(struct cpu_slab *slab)
     return 0;
 }
 
+static int allocate_write_scratch(struct cpu_slab *slab)
+{
+    struct cpu_write_scratch measure;
+    size_t each = lay_write_scratch(slab, NULL, &measure);
+    slab->write_scratch = calloc(slab->base.config.loaders, sizeof *slab->write_scratch);
+    slab->write_memory = zeroed(slab->base.config.loaders, each);
+    if (slab->write_scratch == NULL || slab->write_memory == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < slab->base.config.loaders; i++)
+        lay_write_scratch(slab, (uint8_t *)slab->write_memory + each * i, &slab->write_scratch[i]);
+    return 0;
+}
+
 static int allocate_tables(struct cpu_slab *slab, struct lens_error *err)
 {
     uint32_t rows = slab->base.config.max_batch_rows, dim = slab->base.model.dim;
@@ -175,15 +194,11 @@ static int allocate_tables(struct cpu_slab *slab, struct lens_error *err)
     slab->x_scale = zeroed(rows, sizeof(float));
     slab->staged = zeroed(dim, sizeof(float));
     slab->raw = zeroed(dim, sizeof(float));
-    slab->base.slot_of = calloc(slab->base.model.lenses, sizeof(int32_t));
-    slab->base.lens_in = calloc(slab->base.config.slots, sizeof(int32_t));
     if (slab->x == NULL || slab->x_scale == NULL || slab->staged == NULL || slab->raw == NULL ||
-        slab->base.slot_of == NULL || slab->base.lens_in == NULL || allocate_scratch(slab) != 0)
+        allocate_scratch(slab) != 0 || allocate_write_scratch(slab) != 0)
         return lens_error_set(err, -ENOMEM, "no memory for the tables of a slab of %u slots and %u rows",
                               slab->base.config.slots, rows);
-    memset(slab->base.slot_of, 0xff, slab->base.model.lenses * sizeof(int32_t));
-    memset(slab->base.lens_in, 0xff, slab->base.config.slots * sizeof(int32_t));
-    return 0;
+    return lens_slab_make_maps(&slab->base, err);
 }
 
 void cpu_slab_destroy(struct lens_slab *base)
@@ -200,8 +215,9 @@ void cpu_slab_destroy(struct lens_slab *base)
     free(slab->raw);
     free(slab->scratch);
     free(slab->scratch_memory);
-    free(base->slot_of);
-    free(base->lens_in);
+    free(slab->write_scratch);
+    free(slab->write_memory);
+    lens_slab_free_maps(base);
     free(slab);
 }
 

@@ -10,11 +10,6 @@
 /* Units packed at a time: 256 bytes of each row. */
 #define PACK_UNITS 64u
 
-struct write_job {
-    struct cpu_slab *slab;
-    const struct lens_slot_write *writes;
-};
-
 /* One row of stored W1 as f32. */
 static void decode_row(const struct lens_slot_write *w, uint32_t h, uint32_t dim, float *out)
 {
@@ -111,7 +106,7 @@ static const void *w1_row(const struct cpu_slab *slab, const struct lens_slot_wr
     return room;
 }
 
-static void write_w1(const struct cpu_slab *slab, const struct lens_slot_write *w, struct cpu_scratch *scratch)
+static void write_w1(const struct cpu_slab *slab, const struct lens_slot_write *w, struct cpu_write_scratch *scratch)
 {
     const struct cpu_kernel *kernel = slab->first;
     uint8_t *slot = cpu_slot(slab, w->slot);
@@ -135,7 +130,7 @@ static void write_w1(const struct cpu_slab *slab, const struct lens_slot_write *
     }
 }
 
-static void write_w2(const struct cpu_slab *slab, const struct lens_slot_write *w, struct cpu_scratch *scratch)
+static void write_w2(const struct cpu_slab *slab, const struct lens_slot_write *w, struct cpu_write_scratch *scratch)
 {
     const struct cpu_kernel *kernel = slab->second;
     const struct cpu_matrix *matrix = &slab->w2;
@@ -158,15 +153,6 @@ static void write_w2(const struct cpu_slab *slab, const struct lens_slot_write *
     }
 }
 
-static void write_one(void *arg, uint32_t index, uint32_t worker)
-{
-    const struct write_job *job = arg;
-    struct cpu_scratch *scratch = &job->slab->scratch[worker];
-    write_w1(job->slab, &job->writes[index], scratch);
-    write_w2(job->slab, &job->writes[index], scratch);
-    _mm_sfence(); /* cpu_variant.pack */
-}
-
 static int check_write(const struct lens_slab *slab, const struct lens_slot_write *w, struct lens_error *err)
 {
     if (w->slot >= slab->config.slots || w->lens >= slab->model.lenses)
@@ -184,52 +170,28 @@ static int check_write(const struct lens_slab *slab, const struct lens_slot_writ
     return 0;
 }
 
-/* Takes slot and lens out of the maps: neither is resident until it is mapped again. */
-static void unmap(struct lens_slab *slab, uint32_t slot, uint32_t lens)
-{
-    if (slab->lens_in[slot] >= 0)
-        lens_slab_place(slab, (uint32_t)slab->lens_in[slot], -1);
-    slab->lens_in[slot] = -1;
-    if (slab->slot_of[lens] >= 0)
-        slab->lens_in[slab->slot_of[lens]] = -1;
-    lens_slab_place(slab, lens, -1);
-}
-
-static void unmap_all(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (writes[i].slot < slab->config.slots && writes[i].lens < slab->model.lenses)
-            unmap(slab, writes[i].slot, writes[i].lens);
-}
-
-/* Checks and maps all writes; -EINVAL also when two of them share a slot or a lens and would run over each other. */
-static int map_all(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n, struct lens_error *err)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        const struct lens_slot_write *w = &writes[i];
-        int rc = check_write(slab, w, err);
-        if (rc != 0)
-            return rc;
-        if (slab->lens_in[w->slot] >= 0 || slab->slot_of[w->lens] >= 0)
-            return lens_error_set(err, -EINVAL, "slot %u or lens %u is written twice in one call", w->slot, w->lens);
-        slab->lens_in[w->slot] = (int32_t)w->lens;
-        lens_slab_place(slab, w->lens, (int32_t)w->slot);
-    }
-    return 0;
-}
-
-int cpu_slot_write(struct lens_slab *base, const struct lens_slot_write *writes, uint32_t n, lens_slot_done_fn done,
-                   void *arg, struct lens_error *err)
+int cpu_slot_write(struct lens_slab *base, uint32_t loader, const struct lens_slot_write *writes, uint32_t n,
+                   lens_slot_done_fn done, void *arg, struct lens_error *err)
 {
     struct cpu_slab *slab = (struct cpu_slab *)base;
-    unmap_all(base, writes, n);
-    int rc = map_all(base, writes, n, err);
-    if (rc != 0) {
-        unmap_all(base, writes, n);
-        return rc;
+    if (loader >= base->config.loaders)
+        return lens_error_set(err, -EINVAL, "no loader %u: the slab was made for %u", loader, base->config.loaders);
+    for (uint32_t i = 0; i < n; i++) {
+        int rc = check_write(base, &writes[i], err);
+        if (rc != 0)
+            return rc;
     }
-    cpu_team_run(cpu_backend_of(base)->team, write_one, &(struct write_job){slab, writes}, n);
+    for (uint32_t i = 0; i < n; i++) {
+        write_w1(slab, &writes[i], &slab->write_scratch[loader]);
+        write_w2(slab, &writes[i], &slab->write_scratch[loader]);
+    }
+    _mm_sfence(); /* cpu_variant.pack */
     if (done != NULL)
         done(arg, 0);
     return 0;
+}
+
+uint64_t cpu_slot_bytes(const struct lens_slab *slab)
+{
+    return ((const struct cpu_slab *)slab)->layout.stride;
 }

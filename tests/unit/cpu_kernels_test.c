@@ -381,7 +381,7 @@ static void write_from_cliff(struct conformance_rig *rig, const struct conforman
     w.w1 = at_cliff(&cliffs[0], w.w1, codes);
     if (w.sign != NULL)
         w.sign = at_cliff(&cliffs[1], w.sign, (size_t)shape->h1 * ((shape->dim + 7) / 8));
-    assert_int_equal(rig->backend->ops->slot_write(rig->slab, &w, 1, NULL, NULL, &err), 0);
+    assert_int_equal(rig->backend->ops->slot_write(rig->slab, 0, &w, 1, NULL, NULL, &err), 0);
     munmap(cliffs[0].pages, cliffs[0].bytes);
     if (w.sign != NULL)
         munmap(cliffs[1].pages, cliffs[1].bytes);
@@ -413,7 +413,7 @@ static void nothing_is_read_beyond_its_end(void **state)
         shape.stored = stored[i / COUNT(dims) % COUNT(stored)];
         uint32_t pair = i / COUNT(dims) / COUNT(stored);
         struct lens_slab_config config = {
-            .slots = 1, .dtype = pairs[pair].dtype, .compute = pairs[pair].compute, .max_batch_rows = 1};
+            .slots = 1, .dtype = pairs[pair].dtype, .compute = pairs[pair].compute, .max_batch_rows = 1, .loaders = 1};
         struct conformance_model *model = conformance_model_new(&shape, &dice);
         struct conformance_rig rig;
         conformance_rig_open(&rig, &target, 1, model, &config);
@@ -451,7 +451,7 @@ static void long_items_are_scored_whole_and_nothing_else_is_touched(void **state
     (void)state;
     struct conformance_target target = {"auto", open_auto, "auto"};
     struct conformance_shape shape = {.lenses = 2, .dim = 70, .h1 = 19, .h2 = 3};
-    struct lens_slab_config config = {.slots = 2, .max_batch_rows = MANY};
+    struct lens_slab_config config = {.slots = 2, .max_batch_rows = MANY, .loaders = 1};
     struct conformance_model *model = conformance_model_new(&shape, &dice);
     struct conformance_rig rig;
     float logits[MANY + 60], again;

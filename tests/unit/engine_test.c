@@ -1,5 +1,6 @@
 /* The engine over real rings, in one process: batching never changes an answer, clients can't hurt each other, and
  * everything that goes wrong is answered. */
+#include "daemon/batch.h"
 #include "daemon/sys.h"
 #include "tests/unit/support/engine_world.h"
 #include "tests/unit/support/expected.h"
@@ -473,6 +474,7 @@ static void a_swap_moves_sessions_between_two_rows_and_says_so(void **state)
     unsigned seed = 9;
     next.pack = import_for_test(SMALL, LENS_BF16);
     assert_int_equal(lensd_pool_create(w->backend, next.pack, &config, &next.pool, &err), 0);
+    assert_int_equal(lensd_batch_create(128, next.pack->lenses, &next.batch), 0);
     default_client(w, &c);
     random_rows(row, DIM, &seed);
     for (int i = 0; i < 3; i++) {
@@ -489,6 +491,7 @@ static void a_swap_moves_sessions_between_two_rows_and_says_so(void **state)
         lensd_binding_destroy(&binding);
     }
     close_ring_client(w, &c);
+    lensd_batch_destroy(next.batch);
     lensd_pool_destroy(next.pool);
     lens_pack_close(next.pack);
     close_world(w);

@@ -1,6 +1,7 @@
 /* In its steady state the engine allocates nothing per token, and frees nothing (DESIGN 8).
  *
  * Counts every heap call of all threads but the client's over 500 tokens, in both expansion modes. */
+#include "daemon/batch.h"
 #include "daemon/engine.h"
 #include "daemon/sys.h"
 #include "tests/unit/support/expected.h"
@@ -77,13 +78,13 @@ static struct world *open_world(enum lens_expand expand)
     struct lens_error err = {0};
     struct lens_cpu_options cpu = {.threads = 2, .variant = "auto"};
     struct lensd_pool_config pool = {.max_batch_rows = 64};
-    struct lensd_engine_config engine = {
-        .spin_us = 10000000, .max_batch_rows = 64, .max_sessions = 2, .on_broken = on_broken};
+    struct lensd_engine_config engine = {.spin_us = 10000000, .max_sessions = 2, .on_broken = on_broken};
     assert_non_null(w);
     assert_int_equal(lens_cpu_open(&cpu, &w->backend, &err), 0);
     w->served.pack = import_for_test("tests/fixtures/hatcat-small", LENS_F32);
     w->served.generation = 1;
     assert_int_equal(lensd_pool_create(w->backend, w->served.pack, &pool, &w->served.pool, &err), 0);
+    assert_int_equal(lensd_batch_create(pool.max_batch_rows, w->served.pack->lenses, &w->served.batch), 0);
     assert_int_equal(lensd_engine_start(&engine, &w->engine, &err), 0);
     open_session(w, expand);
     return w;
@@ -94,6 +95,7 @@ static void close_world(struct world *w)
     lensd_engine_detach(w->engine, w->session);
     lensd_engine_stop(w->engine, 1000);
     lensd_session_destroy(w->session);
+    lensd_batch_destroy(w->served.batch);
     lensd_pool_destroy(w->served.pool);
     lens_pack_close(w->served.pack);
     w->backend->ops->close(w->backend);

@@ -200,7 +200,7 @@ static void write_slots(struct bench_base_slab *b)
                                                  .w1 = st->w1 + lens * lens_w1,
                                                  .scale = st->scale + (size_t)lens * shape.h1};
         }
-        if (b->slab->backend->ops->slot_write(b->slab, writes, m, count_done, &done, &err) < 0)
+        if (b->slab->backend->ops->slot_write(b->slab, 0, writes, m, count_done, &done, &err) < 0)
             bench_die("%s", err.text);
         calls++;
         while (atomic_load(&done) < calls)
@@ -248,7 +248,7 @@ struct bench_base_slab *bench_base_slab_open(struct lens_backend *backend, const
     b->copies = (uint32_t)(at_least_bytes / (stored->lens_bytes * s->lenses)) + 1;
     struct lens_model model = model_of(b);
     struct lens_slab_config config = {
-        .slots = model.lenses, .dtype = stored->dtype, .compute = compute, .max_batch_rows = s->rows};
+        .slots = model.lenses, .dtype = stored->dtype, .compute = compute, .max_batch_rows = s->rows, .loaders = 1};
     int failed = backend->ops->slab_create(backend, &model, &config, &b->slab, &err);
     if (failed < 0) {
         b->slab = NULL;

@@ -44,9 +44,8 @@ static void open_session(struct bench_inproc *p)
 void bench_inproc_open(struct bench_inproc *p, struct lens_backend *backend, const char *pack, uint32_t spin_us)
 {
     struct lens_error err = {0};
-    struct lensd_pool_config pool = {.max_batch_rows = BATCH_ROWS};
-    struct lensd_engine_config config = {
-        .spin_us = spin_us, .max_batch_rows = BATCH_ROWS, .max_sessions = 4, .on_broken = on_broken};
+    struct lensd_pool_config pool = {.max_batch_rows = BATCH_ROWS, .preload = true};
+    struct lensd_engine_config config = {.spin_us = spin_us, .max_sessions = 4, .on_broken = on_broken};
     memset(p, 0, sizeof *p);
     p->backend = backend;
     if (lensd_served_pack_open(pack, "bench", backend, &pool, 1, false, &p->served, &err) < 0)

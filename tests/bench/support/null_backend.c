@@ -20,36 +20,28 @@ static void describe(struct lens_backend *backend, struct lens_device *out)
 static int slab_create(struct lens_backend *backend, const struct lens_model *model,
                        const struct lens_slab_config *config, struct lens_slab **out, struct lens_error *err)
 {
-    (void)err;
     struct lens_slab *slab = bench_alloc(sizeof *slab);
     slab->backend = backend;
     slab->model = *model;
     slab->config = *config;
-    slab->slot_of = bench_alloc(model->lenses * sizeof *slab->slot_of);
-    slab->lens_in = bench_alloc(config->slots * sizeof *slab->lens_in);
-    slab->last_used = bench_alloc(model->lenses * sizeof *slab->last_used);
-    memset(slab->slot_of, 0xff, model->lenses * sizeof *slab->slot_of);
-    memset(slab->lens_in, 0xff, config->slots * sizeof *slab->lens_in);
     *out = slab;
-    return 0;
+    return lens_slab_make_maps(slab, err);
 }
 
 static void slab_destroy(struct lens_slab *slab)
 {
-    free(slab->slot_of);
-    free(slab->lens_in);
-    free(slab->last_used);
+    lens_slab_free_maps(slab);
     free(slab);
 }
 
-static int slot_write(struct lens_slab *slab, const struct lens_slot_write *writes, uint32_t n, lens_slot_done_fn done,
-                      void *arg, struct lens_error *err)
+static int slot_write(struct lens_slab *slab, uint32_t loader, const struct lens_slot_write *writes, uint32_t n,
+                      lens_slot_done_fn done, void *arg, struct lens_error *err)
 {
+    (void)slab;
+    (void)loader;
+    (void)writes;
+    (void)n;
     (void)err;
-    for (uint32_t i = 0; i < n; i++) {
-        slab->slot_of[writes[i].lens] = (int32_t)writes[i].slot;
-        slab->lens_in[writes[i].slot] = (int32_t)writes[i].lens;
-    }
     done(arg, 0);
     return 0;
 }
@@ -59,7 +51,7 @@ static int run(struct lens_slab *slab, struct lens_batch *batch, struct lens_err
     (void)slab;
     (void)err;
     for (uint32_t j = 0; j < batch->n_jobs; j++) {
-        struct lens_job *job = &batch->jobs[j];
+        struct lens_job *job = batch->jobs[j];
         for (uint32_t r = 0; r < job->n_rows; r++) {
             struct lens_row_out *out = &job->out[r];
             out->status = LENS_ROW_COMPLETE;
@@ -71,10 +63,18 @@ static int run(struct lens_slab *slab, struct lens_batch *batch, struct lens_err
             out->logits = NULL;
         }
         job->n_retained = 0;
-        job->retained_changed = false;
+        job->retained_changed = job->waited = false;
+        job->timing = (struct lens_job_timing){0};
+        job->state = LENS_JOB_DONE;
     }
-    batch->n_misses = 0;
+    batch->n_misses = batch->n_left = batch->n_used = 0;
     return LENS_RUN_DONE;
+}
+
+static uint64_t slot_bytes(const struct lens_slab *slab)
+{
+    (void)slab;
+    return 0;
 }
 
 static void close_backend(struct lens_backend *backend)
@@ -89,6 +89,7 @@ static const struct lens_backend_ops null_ops = {
     .slab_destroy = slab_destroy,
     .slot_write = slot_write,
     .run = run,
+    .slot_bytes = slot_bytes,
     .close = close_backend,
 };
 

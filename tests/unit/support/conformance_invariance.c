@@ -107,7 +107,7 @@ static void with_other_threads(struct baseline *base, const struct lens_slab_con
 static struct lens_slab_config slab_of(const struct conformance_pair *pair)
 {
     return (struct lens_slab_config){
-        .slots = SLOTS, .dtype = pair->dtype, .compute = pair->compute, .max_batch_rows = ROWS};
+        .slots = SLOTS, .dtype = pair->dtype, .compute = pair->compute, .max_batch_rows = ROWS, .loaders = 1};
 }
 
 static void open_baseline(struct baseline *base, const struct conformance_model *model,
@@ -205,7 +205,7 @@ static void expect_miss(struct baseline *base, uint32_t missing)
     struct lens_detection detection;
     struct lens_row_out out = {.detections = &detection};
     struct lens_error err = {0};
-    uint32_t all[LENSES] = {0, 1, 2, 3, 4}, misses[LENSES], retained[LENSES];
+    uint32_t all[LENSES] = {0, 1, 2, 3, 4}, misses[LENSES], used[LENSES], retained[LENSES];
     lens_options_default(&options);
     options.top_k = 1;
     options.max_depth = 0;
@@ -219,7 +219,7 @@ static void expect_miss(struct baseline *base, uint32_t missing)
                            .out = &out,
                            .retained = retained,
                            .retained_capacity = LENSES};
-    struct lens_batch batch = {.jobs = &job, .n_jobs = 1, .misses = misses, .misses_capacity = LENSES};
+    struct lens_batch batch = {.jobs = &(struct lens_job *){&job}, .n_jobs = 1, .misses = misses, .used = used};
     assert_int_equal(base->rig.backend->ops->run(base->rig.slab, &batch, &err), LENS_RUN_MISSES);
     assert_int_equal(batch.n_misses, 1);
     assert_int_equal(misses[0], missing);
@@ -242,7 +242,7 @@ static void expect_bad_write(struct baseline *base, uint32_t slot, uint32_t lens
     w.slot = slot;
     w.lens = lens;
     w.stored = stored;
-    int rc = base->rig.backend->ops->slot_write(base->rig.slab, &w, 1, never, NULL, &err);
+    int rc = base->rig.backend->ops->slot_write(base->rig.slab, 0, &w, 1, never, NULL, &err);
     assert_true(rc < 0);
     assert_int_equal(err.code, rc);
 }

@@ -47,26 +47,29 @@ void conformance_load(struct conformance_rig *rig, const uint32_t *slots, const 
     assert_non_null(writes);
     for (uint32_t i = 0; i < n; i++)
         writes[i] = conformance_write(rig->model, slots != NULL ? slots[i] : i, lenses != NULL ? lenses[i] : i);
-    if (rig->backend->ops->slot_write(rig->slab, writes, n, note_done, &written, &err) != 0)
+    for (uint32_t i = 0; i < n; i++) {
+        if (rig->slab->lens_in[writes[i].slot] >= 0)
+            lens_slab_unmap(rig->slab, (uint32_t)rig->slab->lens_in[writes[i].slot]);
+        lens_slab_unmap(rig->slab, writes[i].lens);
+    }
+    if (rig->backend->ops->slot_write(rig->slab, 0, writes, n, note_done, &written, &err) != 0)
         fail_msg("slot_write: %s", err.text);
     while (atomic_load(&written.calls) == 0)
         sched_yield();
     assert_int_equal(atomic_load(&written.calls), 1);
     assert_int_equal(atomic_load(&written.status), 0);
-    for (uint32_t i = 0; i < n; i++) {
-        assert_int_equal(rig->slab->slot_of[writes[i].lens], writes[i].slot);
-        assert_int_equal(rig->slab->lens_in[writes[i].slot], writes[i].lens);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        lens_slab_map(rig->slab, writes[i].lens, writes[i].slot, LENS_FROM_FILE);
     free(writes);
 }
 
 /* Everything a batch of at most n rows needs, with outputs poisoned. */
 struct buffers {
     char *rows;
-    struct lens_job *jobs;
+    struct lens_job *jobs, **pointers;
     struct lens_row_out *out;
     struct lens_detection *detections;
-    uint32_t *all, *misses, *retained;
+    uint32_t *all, *misses, *used, *retained;
 };
 
 static void gather(const struct conformance_call *call, size_t row_bytes, char *out)
@@ -82,12 +85,15 @@ static void prepare(struct buffers *b, const struct conformance_call *call, cons
     size_t row_bytes = (size_t)model->dim * lens_dtype_bytes(call->dtype);
     b->rows = malloc(row_bytes * call->n);
     b->jobs = calloc(call->n, sizeof *b->jobs);
+    b->pointers = calloc(call->n, sizeof *b->pointers);
     b->out = malloc(call->n * sizeof *b->out);
     b->detections = malloc(call->n * sizeof *b->detections);
     b->all = malloc(model->lenses * sizeof *b->all);
     b->misses = malloc(model->lenses * sizeof *b->misses);
+    b->used = malloc(model->lenses * sizeof *b->used);
     b->retained = malloc((size_t)call->n * model->lenses * sizeof *b->retained);
-    assert_true(b->rows && b->jobs && b->out && b->detections && b->all && b->misses && b->retained);
+    assert_true(b->rows && b->jobs && b->pointers && b->out && b->detections && b->all && b->misses && b->used &&
+                b->retained);
     gather(call, row_bytes, b->rows);
     memset(b->out, 0xff, call->n * sizeof *b->out);
     memset(b->detections, 0xff, call->n * sizeof *b->detections);
@@ -104,10 +110,12 @@ static void release(struct buffers *b)
 {
     free(b->rows);
     free(b->jobs);
+    free(b->pointers);
     free(b->out);
     free(b->detections);
     free(b->all);
     free(b->misses);
+    free(b->used);
     free(b->retained);
 }
 
@@ -118,6 +126,7 @@ static uint32_t make_jobs(struct buffers *b, const struct conformance_call *call
     uint32_t jobs = 0;
     for (uint32_t first = 0; first < call->n; first += call->job_rows, jobs++) {
         uint32_t left = call->n - first;
+        b->pointers[jobs] = &b->jobs[jobs];
         b->jobs[jobs] = (struct lens_job){
             .rows = b->rows + row_bytes * first,
             .dtype = call->dtype,
@@ -157,7 +166,7 @@ void conformance_run(struct conformance_rig *rig, const struct conformance_call 
     options.top_k = 1;
     options.keep_top_k = 0;
     prepare(&b, call, model);
-    struct lens_batch batch = {.jobs = b.jobs, .misses = b.misses, .misses_capacity = model->lenses};
+    struct lens_batch batch = {.jobs = b.pointers, .misses = b.misses, .used = b.used};
     batch.n_jobs = make_jobs(&b, call, model, &options);
     int rc = rig->backend->ops->run(rig->slab, &batch, &err);
     if (rc != LENS_RUN_DONE)

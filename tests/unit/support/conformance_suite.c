@@ -63,7 +63,7 @@ static void check_shape(const struct conformance_target *target, const struct co
 {
     struct conformance_model *model = conformance_model_new(shape, random);
     struct lens_slab_config config = {
-        .slots = shape->lenses, .dtype = pair->dtype, .compute = pair->compute, .max_batch_rows = n};
+        .slots = shape->lenses, .dtype = pair->dtype, .compute = pair->compute, .max_batch_rows = n, .loaders = 1};
     struct conformance_rig rig;
     float *logits = calloc((size_t)n * shape->lenses, sizeof *logits);
     uint8_t *status = calloc(n, 1);
@@ -172,12 +172,14 @@ void conformance_refusals(const struct conformance_target *target, uint64_t seed
             struct lens_slab_config config = {.slots = 2,
                                               .dtype = (enum lens_dtype)dtype,
                                               .compute = (enum lens_compute)compute,
-                                              .max_batch_rows = 1};
+                                              .max_batch_rows = 1,
+                                              .loaders = 1};
             if (!is_pair(config.dtype, config.compute))
                 expect_refusal(target, &model->model, &config);
         }
     }
-    expect_refusal(target, &model->model, &(struct lens_slab_config){.slots = 0, .max_batch_rows = 1});
-    expect_refusal(target, &model->model, &(struct lens_slab_config){.slots = 1, .max_batch_rows = 0});
+    expect_refusal(target, &model->model, &(struct lens_slab_config){.slots = 0, .max_batch_rows = 1, .loaders = 1});
+    expect_refusal(target, &model->model, &(struct lens_slab_config){.slots = 1, .max_batch_rows = 0, .loaders = 1});
+    expect_refusal(target, &model->model, &(struct lens_slab_config){.slots = 1, .max_batch_rows = 1, .loaders = 0});
     conformance_model_free(model);
 }

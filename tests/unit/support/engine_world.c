@@ -1,5 +1,6 @@
 /* See engine_world.h. */
 #include "tests/unit/support/engine_world.h"
+#include "daemon/batch.h"
 
 #include "daemon/sys.h"
 #include "tests/unit/support/expected.h"
@@ -34,12 +35,8 @@ struct engine_world *open_world(uint32_t slots, uint32_t spin_us, const char *fa
     struct lens_error err = {0};
     struct lens_cpu_options cpu = {.threads = 1, .variant = "auto"};
     struct lensd_pool_config pool = {.slots = slots, .max_batch_rows = 128};
-    struct lensd_engine_config engine = {.spin_us = spin_us,
-                                         .max_batch_rows = 128,
-                                         .max_sessions = 4,
-                                         .on_broken = count_broken,
-                                         .on_failure = count_failed,
-                                         .arg = w};
+    struct lensd_engine_config engine = {
+        .spin_us = spin_us, .max_sessions = 4, .on_broken = count_broken, .on_failure = count_failed, .arg = w};
     assert_int_equal(lens_cpu_open(&cpu, &w->backend, &err), 0);
     if (fault_script != NULL)
         assert_int_equal(lens_fault_open(w->backend, fault_script, &w->backend, &err), 0);
@@ -47,6 +44,7 @@ struct engine_world *open_world(uint32_t slots, uint32_t spin_us, const char *fa
     w->served.generation = 1;
     snprintf(w->served.name, sizeof w->served.name, "small");
     assert_int_equal(lensd_pool_create(w->backend, w->served.pack, &pool, &w->served.pool, &err), 0);
+    assert_int_equal(lensd_batch_create(pool.max_batch_rows, w->served.pack->lenses, &w->served.batch), 0);
     assert_int_equal(lensd_engine_start(&engine, &w->engine, &err), 0);
     return w;
 }
@@ -54,6 +52,7 @@ struct engine_world *open_world(uint32_t slots, uint32_t spin_us, const char *fa
 void close_world(struct engine_world *w)
 {
     lensd_engine_stop(w->engine, 1000);
+    lensd_batch_destroy(w->served.batch);
     lensd_pool_destroy(w->served.pool);
     lens_pack_close(w->served.pack);
     w->backend->ops->close(w->backend);

@@ -1,6 +1,8 @@
 /* See walk.h. */
 #include "tests/unit/support/walk.h"
 
+#include "tests/unit/support/drive.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,13 +77,11 @@ static void advance(struct walker *w, uint32_t s, const struct lens_job *job)
 }
 
 /* One batch: every stream that has begun and isn't done submits once. */
-static void step(struct walker *w, struct lensd_pool *pool, uint32_t turn, uint32_t *misses)
+static void step(struct walker *w, struct lensd_pool *pool, uint32_t turn)
 {
     struct lens_job jobs[16];
     static struct lens_row_out outs[16][LENS_MAX_ROWS];
     uint32_t who[16], n = 0;
-    uint64_t deadlines[16] = {0}, load_ns;
-    uint32_t loaded;
     for (uint32_t s = 0; s < w->out->sequences && s <= turn; s++) {
         if (w->streams[s].at == w->expected->n_rows)
             continue;
@@ -90,13 +90,15 @@ static void step(struct walker *w, struct lensd_pool *pool, uint32_t turn, uint3
     }
     if (n == 0)
         return;
-    struct lens_batch batch = {.jobs = jobs, .n_jobs = n, .misses = misses, .misses_capacity = w->pack->lenses};
     struct lens_error err = {0};
-    if (lensd_pool_run(pool, &batch, deadlines, &load_ns, &loaded, &err) != 0) {
+    struct lensd_pool_counters before, after;
+    lensd_pool_get_counters(pool, &before);
+    if (drive_pool(pool, jobs, n, NULL, &err) != 0) {
         fprintf(stderr, "walk: %s\n", err.text);
         abort();
     }
-    w->out->loaded += loaded;
+    lensd_pool_get_counters(pool, &after);
+    w->out->loaded += (uint32_t)(after.loads - before.loads);
     for (uint32_t i = 0; i < n; i++)
         advance(w, who[i], &jobs[i]);
 }
@@ -105,7 +107,6 @@ void walk_run(struct lensd_pool *pool, const struct lens_pack *pack, const struc
               uint32_t sequences, struct walk *out)
 {
     struct walker w = {.pack = pack, .expected = expected, .out = out};
-    uint32_t *misses = calloc(pack->lenses, sizeof *misses);
     *out = (struct walk){.sequences = sequences, .n_rows = expected->n_rows};
     out->rows = malloc((size_t)sequences * expected->n_rows * sizeof *out->rows);
     memset(out->rows, 0xa5, (size_t)sequences * expected->n_rows * sizeof *out->rows);
@@ -116,14 +117,13 @@ void walk_run(struct lensd_pool *pool, const struct lens_pack *pack, const struc
     }
     list_base(&w);
     for (uint32_t turn = 0; turn < expected->n_rows + sequences; turn++)
-        step(&w, pool, turn, misses);
+        step(&w, pool, turn);
     for (uint32_t s = 0; s < sequences; s++) {
         free(w.streams[s].retained);
         free(w.streams[s].next);
     }
     free(w.streams);
     free(w.base);
-    free(misses);
 }
 
 void walk_free(struct walk *walk)

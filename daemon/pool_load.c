@@ -1,0 +1,259 @@
+/* What goes into which slot: requests to the loader, victims, and what came back. See pool_private.h. */
+#include "daemon/pool_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Lenses loaded ahead and not used yet may hold this share of the slots. */
+#define AHEAD_SHARE 8u
+/* Suggestions looked at after a row, and loads issued for it at most. */
+#define SUGGESTIONS 64u
+#define AHEAD_ROW   16u
+
+/* ---- slots ------------------------------------------------------------------------------------------------------ */
+
+/* Foresight leaves alone what this run and the one before used. */
+static bool needed_now(const void *arg, uint32_t lens)
+{
+    const struct lensd_pool *pool = arg;
+    return pool->used_in[lens] + 1 >= pool->run || (pool->notes[lens] & POOL_FRESH) != 0;
+}
+
+static void evict(struct lensd_pool *pool, uint32_t lens)
+{
+    pool->empty[pool->n_empty++] = (uint32_t)pool->slab->slot_of[lens];
+    lens_slab_unmap(pool->slab, lens);
+    atomic_fetch_sub_explicit(&pool->resident, 1, memory_order_relaxed);
+    pool_count(&pool->count.evictions, 1);
+    if ((pool->notes[lens] & POOL_AHEAD) != 0) {
+        pool_count(&pool->count.prefetch_wasted, 1);
+        pool->ahead--;
+    }
+    pool->notes[lens] = 0;
+}
+
+static bool find_slot(struct lensd_pool *pool, enum lensd_load_kind kind, uint32_t *slot)
+{
+    uint32_t victim;
+    if (pool->n_empty == 0) {
+        bool ahead = kind == LENSD_LOAD_PREFETCH;
+        if (!lensd_cache_policy_victim(pool->policy, ahead ? needed_now : NULL, pool, &victim))
+            return false;
+        evict(pool, victim);
+    }
+    *slot = pool->empty[--pool->n_empty];
+    return true;
+}
+
+/* ---- requests --------------------------------------------------------------------------------------------------- */
+
+/* Somebody waits for (or went without) a lens that is on its way already. */
+static bool upgrade(struct lensd_pool *pool, uint32_t lens, enum lensd_load_kind kind)
+{
+    enum lensd_load_kind was = (enum lensd_load_kind)(pool->on_way[lens] - 1);
+    if (kind >= was)
+        return false;
+    pool->on_way[lens] = (uint8_t)(1 + kind);
+    if (was == LENSD_LOAD_PREFETCH) {
+        atomic_fetch_add_explicit(&pool->awaited, 1, memory_order_relaxed);
+        pool_count(&pool->count.prefetch_late, 1);
+        pool_count(&pool->count.prefetch_used, 1);
+        pool->notes[lens] &= (uint8_t)~POOL_AHEAD;
+        pool->ahead--;
+    }
+    return kind == LENSD_LOAD_DEMAND;
+}
+
+static struct lensd_load plan(struct lensd_pool *pool, uint32_t lens, uint32_t slot, enum lensd_load_kind kind)
+{
+    struct lensd_load load = {.lens = lens, .slot = slot, .kind = kind};
+    load.host = lensd_host_tier_get(pool->host, lens);
+    pool_count(load.host != NULL ? &pool->count.host_hits : &pool->count.cold, 1);
+    if (load.host == NULL) {
+        load.host = pool->skip_host ? NULL : lensd_host_tier_reserve(pool->host, lens);
+        load.fill_host = load.host != NULL;
+        pool_count(&pool->count.load_bytes, pool->pack->w1_lens_bytes + pool->pack->w1_sign_bytes);
+    }
+    pool->on_way[lens] = (uint8_t)(1 + kind);
+    pool->notes[lens] = kind == LENSD_LOAD_PREFETCH ? POOL_AHEAD : POOL_FRESH;
+    pool_count(&pool->count.loads, 1);
+    if (kind == LENSD_LOAD_BEHIND)
+        pool_count(&pool->count.loads_behind, 1);
+    if (kind == LENSD_LOAD_PREFETCH) {
+        pool_count(&pool->count.prefetch_issued, 1);
+        pool->ahead++;
+    } else {
+        atomic_fetch_add_explicit(&pool->awaited, 1, memory_order_relaxed);
+    }
+    return load;
+}
+
+/* A run of neighbours being put together. */
+struct gathering {
+    uint32_t n, submitted;
+    bool wake;
+    struct lensd_load loads[LENSD_LOAD_RUN];
+};
+
+static void submit(struct lensd_pool *pool, struct gathering *g)
+{
+    if (g->n == 0)
+        return;
+    lensd_loader_submit(pool->loader, g->loads, g->n, g->wake || g->submitted > 0);
+    g->submitted++;
+    g->n = 0;
+}
+
+static void gather(struct lensd_pool *pool, struct gathering *g, struct lensd_load load)
+{
+    const struct lensd_load *last = &g->loads[g->n > 0 ? g->n - 1 : 0];
+    bool joins = g->n > 0 && g->n < pool->run_length && load.lens == last->lens + 1 &&
+                 (load.host != NULL) == (last->host != NULL);
+    if (!joins)
+        submit(pool, g);
+    g->loads[g->n++] = load;
+}
+
+uint32_t pool_request(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n, enum lensd_load_kind kind, bool wake)
+{
+    struct gathering g = {.wake = wake};
+    bool promote = false;
+    uint32_t i = 0;
+    for (; i < n; i++) {
+        uint32_t lens = lenses[i], slot;
+        if (pool->slab->slot_of[lens] >= 0)
+            continue;
+        if (pool->on_way[lens] != 0) {
+            promote = upgrade(pool, lens, kind) || promote;
+            continue;
+        }
+        if (!find_slot(pool, kind, &slot))
+            break;
+        gather(pool, &g, plan(pool, lens, slot, kind));
+    }
+    submit(pool, &g);
+    if (promote)
+        lensd_loader_promote(pool->loader);
+    return i;
+}
+
+void pool_remember_behind(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t *word = &pool->behind[lenses[i] / 64];
+        uint64_t bit = UINT64_C(1) << (lenses[i] % 64);
+        if ((*word & bit) == 0)
+            atomic_fetch_add_explicit(&pool->n_behind, 1, memory_order_relaxed);
+        *word |= bit;
+    }
+}
+
+/* A few runs at a time: what rows wait for mustn't queue up behind it. */
+void pool_request_behind(struct lensd_pool *pool)
+{
+    uint32_t most = 4 * pool->run_length, n = 0;
+    if (atomic_load_explicit(&pool->n_behind, memory_order_relaxed) == 0 ||
+        atomic_load_explicit(&pool->awaited, memory_order_relaxed) >= most)
+        return;
+    for (uint32_t word = 0; n < most && word < (pool->pack->lenses + 63) / 64; word++)
+        for (uint64_t bits = pool->behind[word]; bits != 0 && n < most; bits &= bits - 1)
+            pool->list[n++] = word * 64 + (uint32_t)__builtin_ctzll(bits);
+    uint32_t done = pool_request(pool, pool->list, n, LENSD_LOAD_BEHIND, true);
+    for (uint32_t i = 0; i < done; i++)
+        pool->behind[pool->list[i] / 64] &= ~(UINT64_C(1) << (pool->list[i] % 64));
+    atomic_fetch_sub_explicit(&pool->n_behind, done, memory_order_relaxed);
+}
+
+/* ---- what came back --------------------------------------------------------------------------------------------- */
+
+static void take_in(struct lensd_pool *pool, const struct lensd_load *load)
+{
+    uint32_t lens = load->lens;
+    bool awaited = pool->on_way[lens] != 1 + LENSD_LOAD_PREFETCH;
+    if (awaited)
+        atomic_fetch_sub_explicit(&pool->awaited, 1, memory_order_relaxed);
+    pool->on_way[lens] = 0;
+    if (load->host != NULL)
+        lensd_host_tier_settle(pool->host, lens, load->status == 0 || !load->fill_host);
+    if (load->status != 0) {
+        if ((pool->notes[lens] & POOL_AHEAD) != 0) {
+            pool->ahead--;
+            pool_count(&pool->count.prefetch_wasted, 1);
+        }
+        pool->notes[lens] = 0;
+        pool->lost[pool->n_lost++] = lens;
+    }
+    if (load->slot == LENSD_NO_SLOT) {
+        pool->notes[lens] = 0;
+        return;
+    }
+    if (load->status != 0) {
+        pool->empty[pool->n_empty++] = load->slot;
+        return;
+    }
+    lens_slab_map(pool->slab, lens, load->slot,
+                  load->host != NULL && !load->fill_host ? LENS_FROM_HOST : LENS_FROM_FILE);
+    atomic_fetch_add_explicit(&pool->resident, 1, memory_order_relaxed);
+    if (pool->pins[lens] == 0)
+        lensd_cache_policy_insert(pool->policy, lens, awaited);
+}
+
+void pool_settle(struct lensd_pool *pool)
+{
+    while (pool->n_lost < pool->slots && lensd_loader_ready(pool->loader)) {
+        uint32_t n = lensd_loader_take(pool->loader, pool->taken, pool->slots - pool->n_lost);
+        for (uint32_t i = 0; i < n; i++)
+            take_in(pool, &pool->taken[i]);
+    }
+}
+
+void pool_note_uses(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t lens = lenses[i];
+        pool->used_in[lens] = pool->run;
+        uint8_t notes = pool->notes[lens];
+        pool->notes[lens] = 0;
+        if ((notes & POOL_AHEAD) != 0) {
+            pool_count(&pool->count.prefetch_used, 1);
+            pool->ahead--;
+        }
+        if ((notes & POOL_FRESH) == 0)
+            lensd_cache_policy_use(pool->policy, lens);
+    }
+}
+
+/* ---- foresight -------------------------------------------------------------------------------------------------- */
+
+static int by_id(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+void lensd_pool_foresee(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row,
+                        float load_threshold)
+{
+    if (pool->predictor == NULL || row->logits == NULL)
+        return;
+    struct lensd_predictor_row seen = {.sequence = sequence,
+                                       .scored = row->wanted,
+                                       .n = row->n_wanted,
+                                       .logits = row->logits,
+                                       .threshold = load_threshold};
+    uint32_t suggested[SUGGESTIONS], n = 0;
+    uint32_t found = lensd_predictor_row(pool->predictor, &seen, suggested, SUGGESTIONS);
+    uint32_t room = pool->slots / AHEAD_SHARE > pool->ahead ? pool->slots / AHEAD_SHARE - pool->ahead : 0;
+    uint32_t most = room < AHEAD_ROW ? room : AHEAD_ROW;
+    for (uint32_t i = 0; i < found && n < most; i++)
+        if (pool->slab->slot_of[suggested[i]] < 0 && pool->on_way[suggested[i]] == 0)
+            suggested[n++] = suggested[i];
+    qsort(suggested, n, sizeof *suggested, by_id);
+    (void)pool_request(pool, suggested, n, LENSD_LOAD_PREFETCH, true);
+}
+
+void lensd_pool_forget_sequence(struct lensd_pool *pool, uint64_t sequence)
+{
+    if (pool->predictor != NULL)
+        lensd_predictor_forget(pool->predictor, sequence);
+}
