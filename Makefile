@@ -198,7 +198,8 @@ install: all ## install below DESTDIR/PREFIX (default /usr/local)
 	ln -sf liblens.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/liblens.so.0
 	ln -sf liblens.so.0 $(DESTDIR)$(PREFIX)/lib/liblens.so
 	install -m 644 client/liblens/lens.h $(DESTDIR)$(PREFIX)/include/
-	install -m 644 proto/lens.fbs config/lensd.conf $(DESTDIR)$(PREFIX)/share/lensd/
+	install -m 644 proto/lens.fbs config/lensd.conf config/realtime.conf config/offline.conf \
+		$(DESTDIR)$(PREFIX)/share/lensd/
 	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' client/liblens/liblens.pc.in \
 		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/liblens.pc
 	sed -e 's|@PREFIX@|$(PREFIX)|g' systemd/lensd.service.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/lensd.service

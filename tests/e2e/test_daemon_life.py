@@ -193,7 +193,7 @@ class Configuration(unittest.TestCase):
 
     def test_bad_file_names_line_and_setting(self):
         cases = [("[pool]\nslots = many\n", "line 2"), ("[pool]\n\nslot = 1\n", "did you mean pool.slots"),
-                 ("[poll]\n", "no section [poll]"), ("[cache]\npolicy = sieve\n", "not available in this version"),
+                 ("[poll]\n", "no section [poll]"), ("[cache]\npolicy = arc\n", "expected one of lru, hatcat"),
                  ("[http]\nlisten = 127.0.0.1:9100\n", "not available in this version")]
         for text, part in cases:
             with self.subTest(text=text):
