@@ -27,7 +27,8 @@ static void list_base(struct walker *w)
 {
     w->base = calloc(w->pack->lenses, sizeof *w->base);
     for (uint32_t lens = 0; lens < w->pack->lenses; lens++) {
-        if ((w->expected->options.base_layers >> w->pack->layer[lens] & 1) != 0)
+        if ((w->expected->options.base_layers >> w->pack->layer[lens] & 1) != 0 &&
+            lensd_content_has(w->expected->maps.allowed, lens))
             w->base[w->n_base++] = lens;
     }
 }
@@ -52,6 +53,8 @@ static void fill_job(struct walker *w, uint32_t s, struct lens_job *job, struct 
         .options = &e->options,
         .base = w->base,
         .n_base = w->n_base,
+        .allowed = e->maps.allowed,
+        .reported = e->maps.reported,
         .pinned = e->pinned,
         .n_pinned = e->n_pinned,
         .kept = stream->retained,
