@@ -22,8 +22,7 @@
 struct lens_buffers {
     void *w1, *sign, *w2;   /* as stored in the input */
     float *old_w1, *old_w2; /* decoded */
-    float *row;             /* one row as the output will have it */
-    uint8_t *codes, *signs; /* of that row */
+    float *row;             /* one row as the output has it */
 };
 
 struct conversion {
@@ -48,54 +47,40 @@ static void widen(enum lens_dtype dtype, const void *stored, size_t count, float
         out[i] = lens_f32_from_bf16(halves[i]);
 }
 
-static void decode_w1(struct conversion *c, uint32_t lens)
+/* Row `row` of a stored W1. */
+static void decode_row(const struct pack_stored_lens *stored, uint32_t row, uint32_t dim, float *out)
+{
+    const size_t at = (size_t)row * dim;
+    const char *bytes = (const char *)stored->w1 + at * lens_dtype_bytes(stored->w1_dtype);
+    if (stored->w1_dtype == LENS_LOG8) {
+        lens_log8_decode((const uint8_t *)bytes, (const uint8_t *)stored->sign + row * ((dim + 7) / 8), dim,
+                         stored->w1_log_min[row], stored->w1_log_max[row], out);
+    } else if (stored->w1_dtype == LENS_I8) {
+        for (uint32_t i = 0; i < dim; i++)
+            out[i] = (float)((const int8_t *)bytes)[i] * stored->w1_scale[row];
+    } else {
+        widen(stored->w1_dtype, bytes, dim, out);
+    }
+}
+
+static void decode_lens(struct conversion *c, uint32_t lens)
 {
     const struct lens_pack *in = c->in;
-    const size_t sign_row = (in->dim + 7) / 8;
-    if (in->w1_dtype == LENS_F32 || in->w1_dtype == LENS_BF16) {
-        widen(in->w1_dtype, c->b.w1, (size_t)in->h1 * in->dim, c->b.old_w1);
-        return;
-    }
-    for (uint32_t row = 0; row < in->h1; row++) {
-        const size_t table_row = (size_t)lens * in->h1 + row;
-        const size_t at = (size_t)row * in->dim;
-        float *w = c->b.old_w1 + at;
-        if (in->w1_dtype == LENS_LOG8) {
-            lens_log8_decode((const uint8_t *)c->b.w1 + at, (const uint8_t *)c->b.sign + row * sign_row, in->dim,
-                             in->w1_log_min[table_row], in->w1_log_max[table_row], w);
-            continue;
-        }
-        const int8_t *codes = (const int8_t *)c->b.w1 + at;
-        for (uint32_t i = 0; i < in->dim; i++)
-            w[i] = (float)codes[i] * in->w1_scale[table_row];
-    }
+    const size_t first = (size_t)lens * in->h1;
+    const struct pack_stored_lens stored = {
+        .w1_dtype = in->w1_dtype,
+        .w1 = c->b.w1,
+        .sign = c->b.sign,
+        .w1_scale = in->w1_scale != NULL ? in->w1_scale + first : NULL,
+        .w1_log_min = in->w1_log_min != NULL ? in->w1_log_min + first : NULL,
+        .w1_log_max = in->w1_log_max != NULL ? in->w1_log_max + first : NULL,
+    };
+    for (uint32_t row = 0; row < in->h1; row++)
+        decode_row(&stored, row, in->dim, c->b.old_w1 + (size_t)row * in->dim);
+    widen(in->w2_dtype, c->b.w2, (size_t)in->h2 * in->h1, c->b.old_w2);
 }
 
 /* --------------------------------------------------------------------------------------------------- what it costs */
-
-/* `count` weights as they will be read back from the output. */
-static void as_stored(struct conversion *c, enum lens_dtype to, const float *w, uint32_t count)
-{
-    float scale;
-    float log_max;
-    switch (to) {
-    case LENS_BF16:
-        for (uint32_t i = 0; i < count; i++)
-            c->b.row[i] = lens_f32_from_bf16(lens_bf16_from_f32(w[i]));
-        break;
-    case LENS_I8:
-        lens_int8_encode(w, count, (int8_t *)c->b.codes, &scale);
-        for (uint32_t i = 0; i < count; i++)
-            c->b.row[i] = (float)((int8_t *)c->b.codes)[i] * scale;
-        break;
-    case LENS_LOG8:
-        lens_log8_encode(w, count, c->b.codes, c->b.signs, &scale, &log_max);
-        lens_log8_decode(c->b.codes, c->b.signs, count, scale, log_max, c->b.row);
-        break;
-    default:
-        memcpy(c->b.row, w, count * sizeof *w);
-    }
-}
 
 /* mean_relative holds the sum until the end. */
 static void compare_row(struct lens_convert_error *error, const float *old, const float *new, uint32_t count)
@@ -120,13 +105,19 @@ static void compare_row(struct lens_convert_error *error, const float *old, cons
         error->largest_of_row = largest_difference / largest_old;
 }
 
-static void measure(struct conversion *c, struct lens_convert_error *error, const float *old, uint32_t rows,
-                    uint32_t columns)
+/* Holds what was written against what was read. */
+static void measure(struct conversion *c, const struct pack_stored_lens *written)
 {
-    for (uint32_t row = 0; row < rows; row++) {
-        const float *w = old + (size_t)row * columns;
-        as_stored(c, error->to, w, columns);
-        compare_row(error, w, c->b.row, columns);
+    const uint32_t dim = c->in->dim;
+    const uint32_t h1 = c->in->h1;
+    for (uint32_t row = 0; row < h1; row++) {
+        decode_row(written, row, dim, c->b.row);
+        compare_row(&c->result.w1, c->b.old_w1 + (size_t)row * dim, c->b.row, dim);
+    }
+    for (uint32_t row = 0; row < c->in->h2; row++) {
+        const size_t at = (size_t)row * h1;
+        widen(written->w2_dtype, (const char *)written->w2 + at * lens_dtype_bytes(written->w2_dtype), h1, c->b.row);
+        compare_row(&c->result.w2, c->b.old_w2 + at, c->b.row, h1);
     }
 }
 
@@ -143,8 +134,7 @@ static int take_lens(struct conversion *c, uint32_t lens, struct lens_error *err
         rc = pack_verify_lens(in, lens, c->b.w1, c->b.sign, c->b.w2, err);
     if (rc != 0)
         return rc;
-    decode_w1(c, lens);
-    widen(in->w2_dtype, c->b.w2, (size_t)in->h2 * in->h1, c->b.old_w2);
+    decode_lens(c, lens);
     return 0;
 }
 
@@ -165,8 +155,8 @@ static int convert_lens(struct conversion *c, uint32_t lens, struct lens_pack_wr
     rc = lens_pack_writer_add(writer, &weights, err); /* which refuses what isn't finite */
     if (rc != 0)
         return rc;
-    measure(c, &c->result.w1, c->b.old_w1, in->h1, in->dim);
-    measure(c, &c->result.w2, c->b.old_w2, in->h2, in->h1);
+    const struct pack_stored_lens written = pack_writer_last(writer);
+    measure(c, &written);
     return 0;
 }
 
@@ -282,10 +272,7 @@ static int allocate(struct conversion *c, struct lens_error *err)
     b->old_w1 = malloc(weights1 * sizeof(float));
     b->old_w2 = malloc(weights2 * sizeof(float));
     b->row = malloc(columns * sizeof(float));
-    b->codes = malloc(columns);
-    b->signs = malloc((columns + 7) / 8);
-    if (b->w1 == NULL || b->sign == NULL || b->w2 == NULL || b->old_w1 == NULL || b->old_w2 == NULL || b->row == NULL ||
-        b->codes == NULL || b->signs == NULL)
+    if (b->w1 == NULL || b->sign == NULL || b->w2 == NULL || b->old_w1 == NULL || b->old_w2 == NULL || b->row == NULL)
         return lens_error_set(err, -ENOMEM, "no memory for one lens");
     return 0;
 }
@@ -298,8 +285,6 @@ static void release(struct lens_buffers *b)
     free(b->old_w1);
     free(b->old_w2);
     free(b->row);
-    free(b->codes);
-    free(b->signs);
 }
 
 /* More than the input could say: its weights stay what they were. */

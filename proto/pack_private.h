@@ -26,6 +26,17 @@ int pack_verify_tables(const struct lens_pack *pack, struct lens_error *err);
 int pack_verify_lens(const struct lens_pack *pack, uint32_t lens, const void *w1, const void *sign, const void *w2,
                      struct lens_error *err);
 
+/* One lens as a pack stores it. */
+struct pack_stored_lens {
+    enum lens_dtype w1_dtype, w2_dtype;
+    const void *w1, *sign, *w2;                      /* sign: LOG8 */
+    const float *w1_scale, *w1_log_min, *w1_log_max; /* [h1], as far as the dtype has them */
+};
+
+struct lens_pack_writer;
+/* The lens that was added last, until the next add or the end. */
+struct pack_stored_lens pack_writer_last(const struct lens_pack_writer *writer);
+
 /* Sets sizes and dtypes of `pack` from `shape`. */
 void pack_set_shape(struct lens_pack *pack, const struct pack_shape *shape);
 

@@ -33,6 +33,7 @@ struct lens_pack_writer {
     struct pack_replacement file;
     char *header;         /* bytes from the start of the file to data_start */
     void *w1, *sign, *w2; /* one encoded lens */
+    struct pack_stored_lens last;
 };
 
 void lens_pack_writer_abort(struct lens_pack_writer *writer)
@@ -405,6 +406,27 @@ static void start_writeback(struct lens_pack_writer *writer)
     writer->written_back = done;
 }
 
+static void remember(struct lens_pack_writer *writer, const void *w1, const void *w2)
+{
+    const struct lens_pack *pack = &writer->pack;
+    const size_t row = (size_t)writer->next * pack->h1;
+    writer->last = (struct pack_stored_lens){
+        .w1_dtype = pack->w1_dtype,
+        .w2_dtype = pack->w2_dtype,
+        .w1 = w1,
+        .sign = writer->sign,
+        .w2 = w2,
+        .w1_scale = pack->w1_scale != NULL ? pack->w1_scale + row : NULL,
+        .w1_log_min = pack->w1_log_min != NULL ? pack->w1_log_min + row : NULL,
+        .w1_log_max = pack->w1_log_max != NULL ? pack->w1_log_max + row : NULL,
+    };
+}
+
+struct pack_stored_lens pack_writer_last(const struct lens_pack_writer *writer)
+{
+    return writer->last;
+}
+
 static int add_lens(struct lens_pack_writer *writer, const struct lens_weights *weights, struct lens_error *err)
 {
     const void *w1;
@@ -424,6 +446,7 @@ static int add_lens(struct lens_pack_writer *writer, const struct lens_weights *
     writer->pack.checksum[writer->next] =
         (int64_t)pack_lens_checksum(&writer->pack, writer->next, w1, writer->sign, w2);
     start_writeback(writer);
+    remember(writer, w1, w2);
     writer->next++;
     return 0;
 }
