@@ -3,6 +3,7 @@
 
 #include "daemon/publish.h"
 #include "daemon/sys.h"
+#include "daemon/tracing.h"
 
 #include <errno.h>
 #include <math.h>
@@ -352,6 +353,22 @@ static void foresee(const struct lensd_served_pack *pack, const struct lensd_fli
         lensd_pool_foresee(pack->pool, key, &flight->job.out[i], threshold);
 }
 
+static void trace(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
+{
+    struct lens_trace_row row = {
+        .sequence = lensd_sequence_key(flight->session->id, flight->sequence->name),
+        .base_layers = (uint32_t)flight->job.options->base_layers,
+        .flags = (flight->prewarm ? LENS_TRACE_PREWARM : 0) | (last ? LENS_TRACE_LAST : 0),
+    };
+    for (uint32_t i = 0; i < flight->job.n_rows; i++) {
+        const struct lens_row_out *out = &flight->job.out[i];
+        row.n = out->n_wanted;
+        row.n_active = out->n_active;
+        if (out->logits != NULL)
+            lensd_tracing_row(pack->tracing, &row, out->wanted, out->logits);
+    }
+}
+
 static void land(struct lensd_served_pack *pack, struct lensd_flight *flight, uint32_t loaded,
                  struct lensd_statistics *statistics)
 {
@@ -364,6 +381,8 @@ static void land(struct lensd_served_pack *pack, struct lensd_flight *flight, ui
     lensd_publish_flight(flight, statistics);
     lensd_publish_release(session);
     foresee(pack, flight, last);
+    if (pack->tracing != NULL)
+        trace(pack, flight, last);
     if (last)
         lensd_sequences_end(&session->sequences, session->pending[at].sequence);
     for (uint32_t r = flight->first_row; r < flight->first_row + flight->job.n_rows; r++)

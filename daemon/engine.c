@@ -1,6 +1,8 @@
 /* See engine.h. The engine's thread, how the loop thread talks to it, and how it sleeps. */
 #include "daemon/engine.h"
 
+#include "daemon/tracing.h"
+
 #include "daemon/batch.h"
 #include "daemon/sys.h"
 
@@ -12,8 +14,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define IDLE_MS     1000 /* the heartbeat's period while nothing happens */
-#define CLOCK_TURNS 16   /* idle turns between two looks at the clock */
+#define IDLE_MS      1000 /* the heartbeat's period while nothing happens */
+#define CLOCK_TURNS  16   /* idle turns between two looks at the clock */
+#define FILLED_PACKS 64   /* packs without sessions whose slots are being filled, at most */
 
 /* Work of the loop thread (one at a time: only that thread makes calls) that must run between two batches. */
 struct call {
@@ -39,6 +42,8 @@ struct lensd_engine {
     _Atomic uint64_t heartbeat;
     struct lensd_session **sessions; /* the engine thread's */
     uint32_t n_sessions, next_session;
+    struct lensd_served_pack **packs; /* those of the sessions, and others whose pools still load what was asked for */
+    uint32_t n_packs, max_packs;
     struct lensd_statistics *statistics;
 };
 
@@ -67,8 +72,8 @@ static int call_engine(struct lensd_engine *engine, int (*run)(struct lensd_engi
 
 static bool in_flight(const struct lensd_engine *engine)
 {
-    for (uint32_t i = 0; i < engine->n_sessions; i++)
-        if (lensd_batch_in_flight(engine->sessions[i]->binding.served->batch))
+    for (uint32_t i = 0; i < engine->n_packs; i++)
+        if (lensd_batch_in_flight(engine->packs[i]->batch))
             return true;
     return false;
 }
@@ -91,13 +96,40 @@ static void answer_call(struct lensd_engine *engine)
     pthread_mutex_unlock(&engine->lock);
 }
 
-/* Loads that come in end the engine's sleep, too. */
-static int watch_pool(struct lensd_engine *engine, const struct lensd_served_pack *served, struct lens_error *err)
+/* The engine serves the pack from now on; loads that come in end its sleep, too. Packs leave in drop_unused_packs. */
+static int serve_pack(struct lensd_engine *engine, struct lensd_served_pack *served, struct lens_error *err)
 {
+    for (uint32_t i = 0; i < engine->n_packs; i++)
+        if (engine->packs[i] == served)
+            return 0;
+    if (engine->n_packs == engine->max_packs)
+        return lens_error_set(err, -ENOSPC, "%u packs are in use, the most this engine serves", engine->n_packs);
     struct epoll_event event = {.events = EPOLLIN};
-    if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, lensd_pool_fd(served->pool), &event) == 0 || errno == EEXIST)
-        return 0;
-    return lens_error_set(err, -errno, "watching a pack's loads: %s", strerror(errno));
+    if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, lensd_pool_fd(served->pool), &event) != 0)
+        return lens_error_set(err, -errno, "watching a pack's loads: %s", strerror(errno));
+    engine->packs[engine->n_packs++] = served;
+    return 0;
+}
+
+static bool has_sessions(const struct lensd_engine *engine, const struct lensd_served_pack *served)
+{
+    for (uint32_t i = 0; i < engine->n_sessions; i++)
+        if (engine->sessions[i]->binding.served == served)
+            return true;
+    return false;
+}
+
+static void drop_pack(struct lensd_engine *engine, uint32_t i)
+{
+    (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, lensd_pool_fd(engine->packs[i]->pool), NULL);
+    engine->packs[i] = engine->packs[--engine->n_packs];
+}
+
+static void drop_unused_packs(struct lensd_engine *engine)
+{
+    for (uint32_t i = engine->n_packs; i > 0; i--)
+        if (!has_sessions(engine, engine->packs[i - 1]) && !lensd_pool_busy(engine->packs[i - 1]->pool))
+            drop_pack(engine, i - 1);
 }
 
 static int pin_binding(const struct lensd_binding *binding, struct lens_error *err)
@@ -126,7 +158,7 @@ static int attach_here(struct lensd_engine *engine, void *arg, struct lens_error
                               "%u sessions are attached already, the most this daemon serves: detach "
                               "one or raise ipc.max_sessions",
                               engine->n_sessions);
-    int r = watch_pool(engine, session->binding.served, err);
+    int r = serve_pack(engine, session->binding.served, err);
     if (r != 0)
         return r;
     r = pin_binding(&session->binding, err);
@@ -159,6 +191,7 @@ static int detach_here(struct lensd_engine *engine, void *arg, struct lens_error
         unpin_binding(&session->binding);
         break;
     }
+    drop_unused_packs(engine);
     return 0;
 }
 
@@ -189,7 +222,7 @@ static int swap_here(struct lensd_engine *engine, void *arg, struct lens_error *
     uint32_t pinned = 0;
     int r = 0;
     for (; pinned < swap->n; pinned++) {
-        r = watch_pool(engine, swap->bindings[pinned].served, err);
+        r = serve_pack(engine, swap->bindings[pinned].served, err);
         if (r == 0)
             r = pin_binding(&swap->bindings[pinned], err);
         if (r != 0)
@@ -202,6 +235,7 @@ static int swap_here(struct lensd_engine *engine, void *arg, struct lens_error *
     }
     for (uint32_t i = 0; i < swap->n; i++)
         rebind(swap->sessions[i], &swap->bindings[i]);
+    drop_unused_packs(engine);
     return 0;
 }
 
@@ -213,24 +247,62 @@ int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessio
 }
 
 struct filling {
-    struct lensd_pool *pool;
+    struct lensd_served_pack *served;
     uint32_t lenses;
 };
 
 static int fill_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
 {
-    (void)engine;
-    (void)err;
     struct filling *filling = arg;
-    filling->lenses = lensd_pool_fill(filling->pool);
+    int r = serve_pack(engine, filling->served, err);
+    if (r == 0)
+        filling->lenses = lensd_pool_fill(filling->served->pool);
+    return r;
+}
+
+int lensd_engine_fill(struct lensd_engine *engine, struct lensd_served_pack *served, uint32_t *lenses,
+                      struct lens_error *err)
+{
+    struct filling filling = {served, 0};
+    int r = call_engine(engine, fill_here, &filling, err);
+    *lenses = filling.lenses;
+    return r;
+}
+
+static int forget_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    (void)err;
+    for (uint32_t i = 0; i < engine->n_packs; i++)
+        if (engine->packs[i] == arg) {
+            drop_pack(engine, i);
+            break;
+        }
     return 0;
 }
 
-uint32_t lensd_engine_fill(struct lensd_engine *engine, const struct lensd_served_pack *served)
+void lensd_engine_forget_pack(struct lensd_engine *engine, struct lensd_served_pack *served)
 {
-    struct filling filling = {served->pool, 0};
-    (void)call_engine(engine, fill_here, &filling, NULL);
-    return filling.lenses;
+    (void)call_engine(engine, forget_here, served, NULL);
+}
+
+struct tracing {
+    struct lensd_served_pack *served;
+    struct lensd_tracing *tracing;
+};
+
+static int trace_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    (void)engine;
+    (void)err;
+    struct tracing *trace = arg;
+    trace->served->tracing = trace->tracing;
+    return 0;
+}
+
+void lensd_engine_trace(struct lensd_engine *engine, struct lensd_served_pack *served, struct lensd_tracing *tracing)
+{
+    struct tracing trace = {served, tracing};
+    (void)call_engine(engine, trace_here, &trace, NULL);
 }
 
 struct ending {
@@ -307,8 +379,8 @@ static void execute(struct lensd_engine *engine, struct lensd_served_pack *pack)
 static bool run_due(struct lensd_engine *engine)
 {
     bool any = false;
-    for (uint32_t i = 0; i < engine->n_sessions; i++) {
-        struct lensd_served_pack *pack = engine->sessions[i]->binding.served;
+    for (uint32_t i = 0; i < engine->n_packs; i++) {
+        struct lensd_served_pack *pack = engine->packs[i];
         if (!lensd_batch_in_flight(pack->batch) || !lensd_batch_due(pack))
             continue;
         execute(engine, pack);
@@ -341,8 +413,8 @@ static bool run_new(struct lensd_engine *engine)
 static bool tend_pools(struct lensd_engine *engine)
 {
     bool any = false;
-    for (uint32_t i = 0; i < engine->n_sessions; i++) {
-        struct lensd_served_pack *pack = engine->sessions[i]->binding.served;
+    for (uint32_t i = 0; i < engine->n_packs; i++) {
+        struct lensd_served_pack *pack = engine->packs[i];
         bool ready = lensd_pool_ready(pack->pool);
         if (lensd_batch_in_flight(pack->batch) || (!ready && !lensd_pool_busy(pack->pool)))
             continue;
@@ -355,8 +427,8 @@ static bool tend_pools(struct lensd_engine *engine)
 /* With nothing to score: reads one of the lenses that somebody waits for. */
 static bool help_loading(struct lensd_engine *engine)
 {
-    for (uint32_t i = 0; i < engine->n_sessions; i++)
-        if (lensd_pool_help(engine->sessions[i]->binding.served->pool))
+    for (uint32_t i = 0; i < engine->n_packs; i++)
+        if (lensd_pool_help(engine->packs[i]->pool))
             return true;
     return false;
 }
@@ -396,8 +468,8 @@ static void announce(struct lensd_engine *engine, bool sleeping)
 static bool arm_pools(struct lensd_engine *engine)
 {
     bool quiet = true;
-    for (uint32_t i = 0; i < engine->n_sessions; i++) {
-        struct lensd_served_pack *pack = engine->sessions[i]->binding.served;
+    for (uint32_t i = 0; i < engine->n_packs; i++) {
+        struct lensd_served_pack *pack = engine->packs[i];
         if (lensd_batch_in_flight(pack->batch) || lensd_pool_busy(pack->pool))
             quiet = lensd_pool_arm(pack->pool) && quiet;
     }
@@ -406,8 +478,8 @@ static bool arm_pools(struct lensd_engine *engine)
 
 static void disarm_pools(struct lensd_engine *engine)
 {
-    for (uint32_t i = 0; i < engine->n_sessions; i++) {
-        struct lensd_served_pack *pack = engine->sessions[i]->binding.served;
+    for (uint32_t i = 0; i < engine->n_packs; i++) {
+        struct lensd_served_pack *pack = engine->packs[i];
         if (lensd_batch_in_flight(pack->batch) || lensd_pool_busy(pack->pool))
             lensd_pool_disarm(pack->pool);
     }
@@ -417,8 +489,8 @@ static void disarm_pools(struct lensd_engine *engine)
 static int sleep_ms(const struct lensd_engine *engine)
 {
     uint64_t first = 0;
-    for (uint32_t i = 0; i < engine->n_sessions; i++) {
-        uint64_t deadline = lensd_batch_next_deadline(engine->sessions[i]->binding.served->batch);
+    for (uint32_t i = 0; i < engine->n_packs; i++) {
+        uint64_t deadline = lensd_batch_next_deadline(engine->packs[i]->batch);
         if (deadline != 0 && (first == 0 || deadline < first))
             first = deadline;
     }
@@ -509,6 +581,7 @@ static void free_engine(struct lensd_engine *engine)
     pthread_cond_destroy(&engine->called);
     pthread_mutex_destroy(&engine->lock);
     lensd_free(engine->sessions);
+    lensd_free(engine->packs);
     lensd_free(engine->statistics);
     lensd_free(engine);
 }
@@ -524,8 +597,10 @@ int lensd_engine_start(const struct lensd_engine_config *config, struct lensd_en
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->called, NULL);
     engine->sessions = lensd_calloc(config->max_sessions, sizeof *engine->sessions);
+    engine->max_packs = 2 * config->max_sessions + FILLED_PACKS;
+    engine->packs = lensd_calloc(engine->max_packs, sizeof *engine->packs);
     engine->statistics = lensd_calloc(1, sizeof *engine->statistics);
-    int r = engine->sessions != NULL && engine->statistics != NULL ? 0 : -ENOMEM;
+    int r = engine->sessions != NULL && engine->packs != NULL && engine->statistics != NULL ? 0 : -ENOMEM;
     if (r == 0)
         r = open_descriptors(engine);
     if (r == 0)

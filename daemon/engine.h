@@ -39,8 +39,11 @@ void lensd_engine_detach(struct lensd_engine *engine, struct lensd_session *sess
 int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessions, struct lensd_binding *bindings,
                       uint32_t n, struct lens_error *err);
 
-/* Has the pack's empty slots filled while rows go on (lensd_pool_fill); returns how many lenses that will be. */
-uint32_t lensd_engine_fill(struct lensd_engine *engine, const struct lensd_served_pack *served);
+/* Has the pack's empty slots filled while rows go on (lensd_pool_fill); *lenses says how many that will be. */
+int lensd_engine_fill(struct lensd_engine *engine, struct lensd_served_pack *served, uint32_t *lenses,
+                      struct lens_error *err);
+/* After it returns the engine never touches the pack again; it has no sessions any more. */
+void lensd_engine_forget_pack(struct lensd_engine *engine, struct lensd_served_pack *served);
 
 void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence);
 

@@ -259,6 +259,8 @@ int lensd_pack_job_start(struct lensd_service *service, struct lensd_connection 
 void lensd_pack_job_close(struct lensd_service *service, struct lensd_served_pack *served)
 {
     struct lensd_pack_job *job = lensd_calloc(1, sizeof *job);
+    if (service->engine != NULL)
+        lensd_engine_forget_pack(service->engine, served);
     if (job != NULL) {
         job->work.data = job;
         job->service = service;

@@ -7,15 +7,17 @@
 #include "daemon/pool.h"
 
 struct lensd_batch;
+struct lensd_tracing;
 
 struct lensd_served_pack {
     char name[64]; /* as clients ask for it: the file's stem unless named otherwise */
     struct lens_pack *pack;
     struct lensd_pool *pool;
-    struct lensd_batch *batch; /* the engine's: what is in flight */
-    int32_t tap;               /* the transformer block that meta.tap_layer names; -1 = it names none */
-    uint32_t generation;       /* counts loads and swaps over the daemon's life, from 1 */
-    uint32_t sessions;         /* attached now; the loop thread's */
+    struct lensd_batch *batch;     /* the engine's: what is in flight */
+    struct lensd_tracing *tracing; /* the engine's: where its rows go besides, or NULL (tracing.h) */
+    int32_t tap;                   /* the transformer block that meta.tap_layer names; -1 = it names none */
+    uint32_t generation;           /* counts loads and swaps over the daemon's life, from 1 */
+    uint32_t sessions;             /* attached now; the loop thread's */
 };
 
 /* Opens, verifies (checksums too when `verify`), creates the pool and (config->preload) fills it. Nothing is left on

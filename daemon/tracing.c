@@ -46,12 +46,6 @@ void lensd_tracing_destroy(struct lensd_tracing *tracing)
 }
 
 /* Sessions are far apart (the golden ratio's bits), and a session's own names are kept apart exactly. */
-uint64_t lensd_tracing_sequence(uint32_t session, uint64_t sequence)
-{
-    uint64_t x = session * UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ x >> 32) * UINT64_C(0xd6e8feb86659fd93);
-    return sequence ^ x ^ x >> 32;
-}
 
 void lensd_tracing_row(struct lensd_tracing *tracing, const struct lens_trace_row *row, const uint32_t *scored,
                        const float *logits)

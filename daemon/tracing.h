@@ -27,9 +27,6 @@ void lensd_tracing_destroy(struct lensd_tracing *tracing); /* after end; NULL is
 /* engine.c: between two batches, lets rows of `served` go to `tracing`, or (NULL) no longer. */
 void lensd_engine_trace(struct lensd_engine *engine, struct lensd_served_pack *served, struct lensd_tracing *tracing);
 
-/* The row's name for its sequence: one for each sequence of each session over the daemon's life. */
-uint64_t lensd_tracing_sequence(uint32_t session, uint64_t sequence);
-
 /* Passes an answered row on, or counts it as left out: row->n lenses in the order they were asked for, and the logits
  * of those by lens id (NaN where one was left out). No system call, no waiting. */
 void lensd_tracing_row(struct lensd_tracing *tracing, const struct lens_trace_row *row, const uint32_t *scored,

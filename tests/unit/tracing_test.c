@@ -1,4 +1,5 @@
 /* The daemon's end of a trace (daemon/tracing.h): memory nobody can resize, rows a recorder can read. */
+#include "daemon/sequences.h"
 #include "daemon/tracing.h"
 
 #include "daemon/sys.h"
@@ -35,7 +36,7 @@ static void rows_reach_a_recorder(void **state)
     static const float logits[4] = {1.5f, 99.0f, NAN, -2.25f}; /* by lens id */
     const struct lens_trace_row row = {.n = 3,
                                        .n_active = 1,
-                                       .sequence = lensd_tracing_sequence(7, 11),
+                                       .sequence = lensd_sequence_key(7, 11),
                                        .base_layers = 3,
                                        .flags = LENS_TRACE_PREWARM};
     struct lensd_tracing *tracing = open_tracing();
@@ -84,11 +85,11 @@ static void sequences_of_different_sessions_never_share_a_name(void **state)
     (void)state;
     for (uint32_t session = 1; session <= SESSIONS; session++)
         for (uint64_t name = 0; name < NAMES; name++)
-            names[n++] = lensd_tracing_sequence(session, name);
+            names[n++] = lensd_sequence_key(session, name);
     for (unsigned i = 0; i < n; i++)
         for (unsigned k = 0; k < i; k++)
             assert_true(names[i] != names[k]);
-    assert_true(lensd_tracing_sequence(5, 9) == lensd_tracing_sequence(5, 9));
+    assert_true(lensd_sequence_key(5, 9) == lensd_sequence_key(5, 9));
 }
 
 static void the_recorder_cannot_resize_the_memory(void **state)
