@@ -1,8 +1,9 @@
 /* The tables of the systems before lensd (SEEDS "Headline numbers", H5-H9, H16-H18), made again on the same axes: what
  * base layers, a cache, pre-warming and pruning cost or save a token, stage by stage, in microseconds.
  *
- *     bench_seeds [--tables base,prewarm,keep] [--rows 1000] [--starts 10] [--prompt 32] [--pack FILE] [--tree FILE]
- *                 [--dtype bf16] [--compute exact] [--policy lru] [--prefetch off] [--load-threads 2]
+ *     bench_seeds [--tables base,prewarm,keep,profiles] [--rows 1000] [--starts 10] [--prompt 32]
+ *                 [--pack FILE] [--tree FILE] [--dtype bf16] [--compute exact]
+ *                 [--policy lru] [--prefetch off] [--load-threads 2]
  *
  * Each cell is a lensd of its own on the second processor (one engine thread) and a client that spins on the first, on
  * one stream of rows with planted answers. "Cache off" has slots for the base lenses and the widest family of children,
@@ -30,6 +31,7 @@
 #define MAX_PROMPT   64u
 #define SEED         11u
 #define KEEP_DEFAULT (-2)
+#define QUOTAS       "2:0.25,3:0.4"
 
 enum stage { BASE, LOAD, CHILDREN, MANAGE, OTHER, TOTAL, STAGES };
 static const char *const stage_names[STAGES] = {"base", "loading", "children", "cache_management", "other", "total"};
@@ -50,9 +52,11 @@ struct setup {
 /* What one cell is. */
 struct cell {
     const char *table, *name, *cache;
+    const char *quotas;   /* cache.quotas; NULL = none */
     uint32_t base_layers; /* 0..base_layers-1 */
     uint32_t slots;       /* 0 = all */
     bool preload, prewarm;
+    bool from_nothing; /* measured from the first token of a sequence on; another one warmed the cache */
     uint32_t starts, warm, rows;
     int32_t keep_top_k;
     float unload_threshold; /* negative = lensd's default */
@@ -178,9 +182,10 @@ static void run_rows(struct lens_session *session, const struct setup *setup, co
         result->prompt_ns += (double)(bench_now_ns() - began);
     }
     for (uint32_t t = 0; t < cell->warm + cell->rows; t++) {
-        uint64_t sequence = t < cell->warm && cell->keep_top_k != KEEP_DEFAULT ? 2 : 1; /* the set grows from nothing */
+        uint64_t sequence = t < cell->warm && cell->from_nothing ? 2 : 1;
         began = bench_now_ns();
-        submit(session, setup, at + t, 1, 0, sequence);
+        /* what warms for another sequence needn't retain anything: unbounded, that would take minutes */
+        submit(session, setup, at + t, 1, sequence == 2 ? LENS_SLOT_RESET : 0, sequence);
         wait_answer(session, &answer);
         double ns = (double)(bench_now_ns() - began);
         if (t >= cell->warm)
@@ -240,6 +245,8 @@ static void run_start(const struct setup *setup, const struct cell *cell, struct
                                  cell->preload ? "on" : "off",
                                  "--cache-policy",
                                  setup->policy,
+                                 "--cache-quotas",
+                                 cell->quotas ? cell->quotas : "",
                                  "--cache-prefetch",
                                  setup->prefetch,
                                  "--cache-load-threads",
@@ -429,11 +436,42 @@ static void keep_table(struct setup *setup)
                                 .starts = 1,
                                 .warm = WARM,
                                 .rows = KEEP_ROWS,
+                                .from_nothing = true,
                                 .keep_top_k = rules[rule].keep,
                                 .unload_threshold = rules[rule].unload,
                                 .same_answers = 6 + rule};
             run_cell(setup, &cell);
         }
+    }
+}
+
+/* SEEDS H17: real-time is base layer 0 and keep 30; offline base layers 0-1, keep 100 and at most 1000 lenses. Quotas
+ * (H16) bound what layers may hold of the same slots. */
+static void profile_table(struct setup *setup)
+{
+    static const struct {
+        const char *name, *quotas;
+        uint32_t layers, group;
+        int32_t keep;
+    } profiles[] = {{"real-time", "", 1, 10, 30}, {"offline", "", 2, 11, 100}, {"offline", QUOTAS, 2, 11, 100}};
+    print_head("Profiles of the field with 1,000 slots, steady state. Hit rate and misses: lenses beyond the base. "
+               "Quotas: " QUOTAS ".",
+               "profile", "");
+    for (uint32_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++) {
+        struct cell cell = {.table = "profiles",
+                            .name = profiles[i].name,
+                            .cache = *profiles[i].quotas ? "1000, quotas" : "1000",
+                            .quotas = profiles[i].quotas,
+                            .base_layers = profiles[i].layers,
+                            .slots = 1000,
+                            .preload = true,
+                            .starts = 1,
+                            .warm = WARM,
+                            .rows = setup->rows,
+                            .keep_top_k = profiles[i].keep,
+                            .unload_threshold = -1,
+                            .same_answers = profiles[i].group};
+        run_cell(setup, &cell);
     }
 }
 
@@ -471,7 +509,7 @@ int main(int argc, char **argv)
     struct lens_pack *pack;
     char path[4096];
     const char *given = bench_option(argc, argv, "--pack", NULL);
-    const char *tables = bench_option(argc, argv, "--tables", "base,prewarm,keep");
+    const char *tables = bench_option(argc, argv, "--tables", "base,prewarm,keep,profiles");
     read_options(&setup, argc, argv);
     snprintf(path, sizeof path, "%s", given ? given : "");
     if (!given)
@@ -493,6 +531,8 @@ int main(int argc, char **argv)
         prewarm_table(&setup);
     if (strstr(tables, "keep"))
         keep_table(&setup);
+    if (strstr(tables, "profiles"))
+        profile_table(&setup);
     printf("\n");
     free(setup.states);
     free(setup.leaves);

@@ -33,6 +33,7 @@ if [ "$quick" = --quick ]; then
     bench allocs --count 500
     bench token --runs bf16:exact --rows 200
     bench import --rounds 1
+    bench seeds --tables base --rows 50
 else
     bench read
     bench base --ms 150
@@ -40,6 +41,7 @@ else
     bench allocs
     bench token
     bench import
+    bench seeds
     if [ -n "${LENS_BENCH_HATCAT:-}" ]; then
         printf '\n== peer\n'
         python3 tests/bench/peer.py --build "$build" --hatcat "$LENS_BENCH_HATCAT" --full || failed="$failed peer"
