@@ -4,13 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
-const char *const lensd_cache_policy_names[] = {"lru", "hatcat", "sieve", "s3fifo", NULL};
+const char *const lensd_cache_policy_names[] = {"lru", "hatcat", "sieve", "s3fifo", "sequence", NULL};
 
 static const struct cache_ops *const kinds[] = {
-    [LENSD_CACHE_LRU] = &cache_lru_ops,
-    [LENSD_CACHE_HATCAT] = &cache_hatcat_ops,
-    [LENSD_CACHE_SIEVE] = &cache_sieve_ops,
-    [LENSD_CACHE_S3FIFO] = &cache_s3fifo_ops,
+    [LENSD_CACHE_LRU] = &cache_lru_ops,           [LENSD_CACHE_HATCAT] = &cache_hatcat_ops,
+    [LENSD_CACHE_SIEVE] = &cache_sieve_ops,       [LENSD_CACHE_S3FIFO] = &cache_s3fifo_ops,
+    [LENSD_CACHE_SEQUENCE] = &cache_sequence_ops,
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 _Static_assert(sizeof lensd_cache_policy_names / sizeof lensd_cache_policy_names[0] == KINDS + 1,
@@ -153,6 +152,13 @@ void lensd_cache_policy_use(struct lensd_cache_policy *policy, uint32_t lens)
     bool again = policy->state[lens] == CACHE_HELD;
     policy->state[lens] = CACHE_HELD;
     policy->ops->use(policy, lens, again);
+}
+
+void lensd_cache_policy_row(struct lensd_cache_policy *policy, uint64_t sequence, const uint32_t *lenses, uint32_t n,
+                            bool ends)
+{
+    if (policy->ops->row != NULL)
+        policy->ops->row(policy, sequence, lenses, n, ends);
 }
 
 void lensd_cache_policy_remove(struct lensd_cache_policy *policy, uint32_t lens)

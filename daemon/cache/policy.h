@@ -4,8 +4,9 @@
  * tells it what comes in, what is used and what leaves; lenses that must not leave (base lenses, pins) are simply never
  * given to it. Everything is one choice of order: which answers rows get never depends on it.
  *
- * All memory is taken at creation (a few words a lens); the calls allocate nothing and are O(1), but for `victim`,
- * which may pass over protected lenses. Threads: one at a time. This folder knows nobody but proto/lens_error.h. */
+ * All memory is taken at creation (a few words a lens); the calls allocate nothing and are O(1), but for `row`
+ * and for `victim`, which may pass over protected lenses (and takes O(log held) with "sequence"). Threads: one at a
+ * time. This folder knows nobody but proto/lens_error.h. */
 #ifndef LENSD_CACHE_POLICY_H
 #define LENSD_CACHE_POLICY_H
 
@@ -15,8 +16,14 @@
 #include <stdint.h>
 
 /* Values are those of the setting cache.policy, in the order of lensd_cache_policy_names. */
-enum lensd_cache_kind { LENSD_CACHE_LRU, LENSD_CACHE_HATCAT, LENSD_CACHE_SIEVE, LENSD_CACHE_S3FIFO };
-extern const char *const lensd_cache_policy_names[]; /* "lru", "hatcat", "sieve", "s3fifo", NULL */
+enum lensd_cache_kind {
+    LENSD_CACHE_LRU,
+    LENSD_CACHE_HATCAT,
+    LENSD_CACHE_SIEVE,
+    LENSD_CACHE_S3FIFO,
+    LENSD_CACHE_SEQUENCE
+};
+extern const char *const lensd_cache_policy_names[]; /* "lru", "hatcat", "sieve", "s3fifo", "sequence", NULL */
 
 /* Shares of the capacity that one layer's lenses may hold while others want room: a lens of a layer over its quota
  * leaves before any other. 0 = no quota for that layer. */
@@ -51,6 +58,12 @@ void lensd_cache_policy_insert(struct lensd_cache_policy *policy, uint32_t lens,
 
 /* A row used `lens`, which is held (else nothing happens). Once a batch step at most. */
 void lensd_cache_policy_use(struct lensd_cache_policy *policy, uint32_t lens);
+
+/* A row of `sequence` (unique over all sessions) was answered and wanted these lenses beside base and pins, each once,
+ * in the order asked for; after their `insert` or `use`, before the next row's. `ends`: the sequence is over. The
+ * policy "sequence" lives on this (without it, it is LRU); the others don't look. O(n log held). */
+void lensd_cache_policy_row(struct lensd_cache_policy *policy, uint64_t sequence, const uint32_t *lenses, uint32_t n,
+                            bool ends);
 
 /* `lens` is no longer the policy's business: it was pinned, or lost. Not held: nothing happens. */
 void lensd_cache_policy_remove(struct lensd_cache_policy *policy, uint32_t lens);

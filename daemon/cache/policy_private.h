@@ -31,7 +31,8 @@ struct cache_filter {
 bool cache_may_leave(const struct cache_filter *filter, uint32_t lens);
 
 struct cache_ops {
-    int (*create)(struct lensd_cache_policy *policy); /* allocates policy->own; -ENOMEM with nothing left behind */
+    int (*create)(
+        struct lensd_cache_policy *policy); /* allocates policy->own; -ENOMEM: own is NULL, or what `destroy` frees */
     void (*destroy)(struct lensd_cache_policy *policy);
     void (*resize)(struct lensd_cache_policy *policy); /* policy->capacity changed; NULL = nothing to do */
     void (*insert)(struct lensd_cache_policy *policy, uint32_t lens);
@@ -40,6 +41,8 @@ struct cache_ops {
     void (*remove)(struct lensd_cache_policy *policy, uint32_t lens);
     /* Passes over lenses that may not leave without changing anything about them. */
     bool (*victim)(struct lensd_cache_policy *policy, const struct cache_filter *filter, uint32_t *lens);
+    /* NULL = nothing to learn */
+    void (*row)(struct lensd_cache_policy *policy, uint64_t sequence, const uint32_t *lenses, uint32_t n, bool ends);
 };
 
 struct lensd_cache_policy {
@@ -55,6 +58,6 @@ struct lensd_cache_policy {
 
 enum cache_state { CACHE_OUT, CACHE_HELD, CACHE_UNWANTED /* held, and no row asked for it yet */ };
 
-extern const struct cache_ops cache_lru_ops, cache_hatcat_ops, cache_sieve_ops, cache_s3fifo_ops;
+extern const struct cache_ops cache_lru_ops, cache_hatcat_ops, cache_sieve_ops, cache_s3fifo_ops, cache_sequence_ops;
 
 #endif

@@ -1,5 +1,6 @@
 /* The predictor's counts: learning from a row, and what they suggest for the next; predict.h says what they mean. */
-#include "daemon/cache/predict_private.h"
+#include "daemon/cache/predict.h"
+#include "daemon/cache/sequence_table.h"
 
 #include <errno.h>
 #include <math.h>
@@ -16,9 +17,23 @@ struct successor {
     float count; /* 0 = a free place */
 };
 
+/* What is remembered of a sequence. */
+struct near_parent {
+    uint32_t lens, bucket; /* of its distance below the threshold */
+};
+
+struct history {
+    uint32_t rows; /* in the window so far */
+    uint32_t at;   /* where the next row's best go in the window */
+    uint32_t n_near;
+    struct near_parent near[LENSD_PREDICTOR_NEAR];
+};
+
 struct lensd_predictor {
     struct lensd_predictor_config config;
-    struct predict_sequences sequences;
+    struct sequence_table sequences;
+    struct history *history;     /* [sequences] */
+    uint32_t *best;              /* [sequences][window][best] lenses, SEQUENCE_NONE behind the last */
     struct successor *successor; /* [N][LENSD_PREDICTOR_SUCCESSORS] */
     float *followed;             /* [N] rows that followed a, decayed like the counts */
     float rose[BUCKETS], near[BUCKETS];
@@ -43,7 +58,7 @@ static int check_config(const struct lensd_predictor_config *config, struct lens
     if (config->lenses == 0 || config->child_offsets == NULL || config->child_ids == NULL)
         return lens_error_set(err, -EINVAL, "a predictor needs the lenses and their hierarchy; found none");
     if (config->window == 0 || config->window > LENSD_PREDICTOR_MAX_WINDOW || config->best == 0 ||
-        config->best > LENSD_PREDICTOR_MAX_BEST || config->sequences == 0 || config->sequences == PREDICT_NONE)
+        config->best > LENSD_PREDICTOR_MAX_BEST || config->sequences == 0 || config->sequences == SEQUENCE_NONE)
         return lens_error_set(err, -EINVAL,
                               "a predictor wants a window of 1 to %u rows, 1 to %u best lenses and at least one "
                               "sequence; found %u, %u and %u",
@@ -75,9 +90,11 @@ int lensd_predictor_create(const struct lensd_predictor_config *config, struct l
     p->suggested = calloc(n, sizeof *p->suggested);
     p->candidate = calloc(n, sizeof *p->candidate);
     p->probability = calloc(n, sizeof *p->probability);
+    p->history = calloc(config->sequences, sizeof *p->history);
+    p->best = calloc((size_t)config->sequences * config->window, config->best * sizeof *p->best);
     if (p->successor == NULL || p->followed == NULL || p->wanted == NULL || p->scored == NULL || p->suggested == NULL ||
-        p->candidate == NULL || p->probability == NULL ||
-        predict_sequences_init(&p->sequences, config->sequences, config->window, config->best) < 0)
+        p->candidate == NULL || p->probability == NULL || p->history == NULL || p->best == NULL ||
+        sequence_table_init(&p->sequences, config->sequences) < 0)
         goto no_memory;
     *out = p;
     return 0;
@@ -90,7 +107,9 @@ void lensd_predictor_destroy(struct lensd_predictor *p)
 {
     if (p == NULL)
         return;
-    predict_sequences_free(&p->sequences);
+    sequence_table_free(&p->sequences);
+    free(p->history);
+    free(p->best);
     free(p->successor);
     free(p->followed);
     free(p->wanted);
@@ -103,7 +122,27 @@ void lensd_predictor_destroy(struct lensd_predictor *p)
 
 void lensd_predictor_forget(struct lensd_predictor *p, uint64_t sequence)
 {
-    predict_sequences_forget(&p->sequences, sequence);
+    uint32_t i = sequence_table_find(&p->sequences, sequence);
+    if (i != SEQUENCE_NONE)
+        sequence_table_drop(&p->sequences, i);
+}
+
+/* Its index; the longest unseen one is forgotten for an unknown one if need be. */
+static uint32_t see_sequence(struct lensd_predictor *p, uint64_t name)
+{
+    bool fresh;
+    if (p->sequences.used == p->sequences.capacity && sequence_table_find(&p->sequences, name) == SEQUENCE_NONE)
+        sequence_table_drop(&p->sequences, p->sequences.oldest);
+    uint32_t i = sequence_table_see(&p->sequences, name, &fresh);
+    if (fresh)
+        p->history[i] = (struct history){0};
+    return i;
+}
+
+/* Where the best of a row in the window of a sequence stand. */
+static uint32_t *best_of(const struct lensd_predictor *p, uint32_t sequence, uint32_t row)
+{
+    return p->best + ((size_t)sequence * p->config.window + row) * p->config.best;
 }
 
 /* ---- learning --------------------------------------------------------------------------------------------------- */
@@ -156,9 +195,9 @@ static void learn_window(struct lensd_predictor *p, const struct lensd_predictor
     uint32_t lens[LENSD_PREDICTOR_MAX_WINDOW * LENSD_PREDICTOR_MAX_BEST];
     uint32_t times[LENSD_PREDICTOR_MAX_WINDOW * LENSD_PREDICTOR_MAX_BEST];
     uint32_t n = 0;
-    for (uint32_t r = 0; r < p->sequences.sequence[sequence].rows; r++) {
-        const uint32_t *best = predict_best(&p->sequences, sequence, r);
-        for (uint32_t k = 0; k < p->config.best && best[k] != PREDICT_NONE; k++) {
+    for (uint32_t r = 0; r < p->history[sequence].rows; r++) {
+        const uint32_t *best = best_of(p, sequence, r);
+        for (uint32_t k = 0; k < p->config.best && best[k] != SEQUENCE_NONE; k++) {
             uint32_t i = 0;
             while (i < n && lens[i] != best[k])
                 i++;
@@ -176,7 +215,7 @@ static void learn_window(struct lensd_predictor *p, const struct lensd_predictor
 /* Which near parents of the sequence's last row fire in this one. */
 static void learn_near(struct lensd_predictor *p, const struct lensd_predictor_row *row, uint32_t sequence)
 {
-    const struct predict_sequence *s = &p->sequences.sequence[sequence];
+    const struct history *s = &p->history[sequence];
     for (uint32_t i = 0; i < s->n_near; i++) {
         uint32_t lens = s->near[i].lens, bucket = s->near[i].bucket;
         bool rose = p->scored[lens] == p->row && row->logits[lens] > row->threshold;
@@ -191,8 +230,8 @@ static void learn_near(struct lensd_predictor *p, const struct lensd_predictor_r
 static const uint32_t *remember_best(struct lensd_predictor *p, const struct lensd_predictor_row *row,
                                      uint32_t sequence)
 {
-    struct predict_sequence *s = &p->sequences.sequence[sequence];
-    uint32_t *best = predict_best(&p->sequences, sequence, s->at), n = 0;
+    struct history *s = &p->history[sequence];
+    uint32_t *best = best_of(p, sequence, s->at), n = 0;
     s->at = (s->at + 1) % p->config.window;
     s->rows += s->rows < p->config.window;
     for (uint32_t i = 0; i < row->n; i++) {
@@ -210,7 +249,7 @@ static const uint32_t *remember_best(struct lensd_predictor *p, const struct len
         best[k] = lens;
     }
     if (n < p->config.best)
-        best[n] = PREDICT_NONE;
+        best[n] = SEQUENCE_NONE;
     return best;
 }
 
@@ -222,7 +261,7 @@ static float distance_below(const struct lensd_predictor_row *row, uint32_t lens
 /* The nearest of those at most `margin` below the threshold that have children. */
 static void remember_near(struct lensd_predictor *p, const struct lensd_predictor_row *row, uint32_t sequence)
 {
-    struct predict_sequence *s = &p->sequences.sequence[sequence];
+    struct history *s = &p->history[sequence];
     const int32_t *offsets = p->config.child_offsets;
     s->n_near = 0;
     for (uint32_t i = 0; i < row->n; i++) {
@@ -238,7 +277,7 @@ static void remember_near(struct lensd_predictor *p, const struct lensd_predicto
         for (uint32_t j = s->n_near - 1; j > k; j--)
             s->near[j] = s->near[j - 1];
         uint32_t bucket = (uint32_t)(below / p->config.margin * BUCKETS);
-        s->near[k] = (struct predict_near){lens, bucket < BUCKETS ? bucket : BUCKETS - 1};
+        s->near[k] = (struct near_parent){lens, bucket < BUCKETS ? bucket : BUCKETS - 1};
     }
 }
 
@@ -275,10 +314,10 @@ static void sift_down(struct lensd_predictor *p, uint32_t i)
     p->candidate[i] = lens;
 }
 
-static void gather(struct lensd_predictor *p, const uint32_t *best, const struct predict_sequence *s)
+static void gather(struct lensd_predictor *p, const uint32_t *best, const struct history *s)
 {
     p->n_candidates = 0;
-    for (uint32_t k = 0; k < p->config.best && best[k] != PREDICT_NONE; k++) {
+    for (uint32_t k = 0; k < p->config.best && best[k] != SEQUENCE_NONE; k++) {
         const struct successor *successor = p->successor + (size_t)best[k] * LENSD_PREDICTOR_SUCCESSORS;
         for (uint32_t i = 0; i < LENSD_PREDICTOR_SUCCESSORS; i++) {
             if (successor[i].count > 0)
@@ -296,12 +335,12 @@ static void gather(struct lensd_predictor *p, const uint32_t *best, const struct
 uint32_t lensd_predictor_row(struct lensd_predictor *p, const struct lensd_predictor_row *row, uint32_t *out,
                              uint32_t capacity)
 {
-    uint32_t n = 0, sequence = predict_sequences_get(&p->sequences, row->sequence);
+    uint32_t n = 0, sequence = see_sequence(p, row->sequence);
     mark_row(p, row);
     learn_window(p, row, sequence);
     learn_near(p, row, sequence);
     remember_near(p, row, sequence);
-    gather(p, remember_best(p, row, sequence), &p->sequences.sequence[sequence]);
+    gather(p, remember_best(p, row, sequence), &p->history[sequence]);
     for (uint32_t i = p->n_candidates / 2; i-- > 0;)
         sift_down(p, i);
     for (; n < capacity && p->n_candidates > 0; n++) {

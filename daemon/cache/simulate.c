@@ -132,6 +132,9 @@ static void play_row(struct run *run)
         make_place(run, true);
         lensd_cache_policy_insert(run->policy, run->list[i], true);
     }
+    const struct lens_trace_row *row = &input->trace->row[run->row - 1];
+    lensd_cache_policy_row(run->policy, row->sequence, input->lens + from, (uint32_t)(to - from),
+                           row->flags & LENS_TRACE_LAST);
     run->figures.rows++;
     run->figures.requests += to - from;
     run->figures.misses += missing;

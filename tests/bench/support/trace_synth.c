@@ -215,7 +215,8 @@ static void write_row(struct maker *m, uint64_t row, const struct sequence *s, u
 
 static void make_row(struct maker *m, uint64_t row)
 {
-    struct sequence *s = &m->sequences[draw(m, m->plan->sequences)];
+    uint32_t turn = m->plan->by_chance ? draw(m, m->plan->sequences) : (uint32_t)(row % m->plan->sequences);
+    struct sequence *s = &m->sequences[turn];
     bool last = m->plan->length > 0 && draw(m, m->plan->length) == 0;
     mark_concepts(m, s);
     write_row(m, row, s, cascade(m, s), last);

@@ -13,9 +13,10 @@
 #include "tests/bench/support/tree.h"
 
 struct bench_trace_plan {
-    uint32_t sequences;   /* alive at once; each row belongs to one of them by chance */
-    uint64_t rows;        /* of all of them together */
-    uint32_t length;      /* rows of a sequence on average, then another takes its place; 0 = they never end */
+    uint32_t sequences; /* alive at once */
+    bool by_chance;     /* each row belongs to one of them by chance; false: they take turns, as in a server's batch */
+    uint64_t rows;      /* of all of them together */
+    uint32_t length;    /* rows of a sequence on average, then another takes its place; 0 = they never end */
     uint32_t base_layers; /* bits; 3 = layers 0 and 1 */
     uint32_t keep;        /* keep_top_k; 30 */
     double noise;         /* 0 = as planted */
