@@ -1,6 +1,8 @@
 /* Requests about the daemon as a whole: hello, status, config, shutdown, subscribe. */
 #include "daemon/control.h"
 #include "daemon/heap.h"
+#include "daemon/pack_job.h"
+#include "daemon/pack_progress.h"
 #include "daemon/sys.h"
 
 #include <string.h>
@@ -31,21 +33,39 @@ void lensd_control_hello(struct lensd_service *service, struct lensd_connection 
     lensd_connection_send(c, answer, NULL, 0);
 }
 
+static void add_counters(const struct lensd_pool_counters *counters, struct lens_status *out)
+{
+    out->loads += counters->loads;
+    out->load_bytes += counters->load_bytes;
+    out->evictions += counters->evictions;
+    out->host_hits += counters->host_hits;
+    out->cold += counters->cold;
+    out->loads_behind += counters->loads_behind;
+    out->prefetch_issued += counters->prefetch_issued;
+    out->prefetch_used += counters->prefetch_used;
+    out->prefetch_wasted += counters->prefetch_wasted;
+    out->prefetch_late += counters->prefetch_late;
+}
+
 static void fill_packs(const struct lensd_service *service, struct lens_status *out)
 {
     out->packs = service->n_packs;
     for (uint32_t i = 0; i < service->n_packs; i++) {
+        const struct lens_pack *pack = service->packs[i]->pack;
         const struct lensd_pool *pool = service->packs[i]->pool;
         const struct lens_slab *slab = lensd_pool_slab(pool);
         struct lensd_pool_counters counters;
         lensd_pool_get_counters(pool, &counters);
         out->slots += slab->config.slots;
         out->resident += lensd_pool_resident(pool);
-        out->load_bytes += counters.load_bytes;
-        uint64_t elements = (uint64_t)slab->model.h1 * slab->model.dim;
-        uint64_t scales = slab->config.dtype == LENS_I8 ? slab->model.h1 * sizeof(float) : 0;
-        out->slab_bytes += slab->config.slots * (elements * lens_dtype_bytes(slab->config.dtype) + scales);
+        out->slab_bytes += slab->config.slots * lensd_pool_slot_bytes(pool);
+        uint32_t held = lensd_pool_host_held(pool);
+        out->host_resident += held;
+        out->host_bytes += held * (pack->w1_lens_bytes + pack->w1_sign_bytes);
+        add_counters(&counters, out);
     }
+    if (service->n_packs > 0)
+        out->policy = lens_text_of(lensd_cache_policy_names[lensd_pool_policy(service->packs[0]->pool)]);
 }
 
 static void add_statistics(const struct lensd_statistics *statistics, struct lens_status *out)
@@ -95,6 +115,8 @@ void lensd_control_status(struct lensd_service *service, struct lensd_connection
     out->start_time_ns = service->start_time_ns;
     out->threads = service->device.threads;
     out->heap_bytes = lensd_heap_bytes();
+    lensd_pack_job_text(service, service->keys, LENSD_PROGRESS_TEXT);
+    out->loading = lens_text_of(service->keys);
     fill_packs(service, out);
     fill_work(service, lensd_control_scope(c), out);
     lensd_connection_send(c, answer, NULL, 0);

@@ -49,6 +49,11 @@ static void fill_pack(const struct lensd_served_pack *served, struct lens_pack_r
         .slots = slab->config.slots,
         .resident = lensd_pool_resident(served->pool),
         .file_bytes = pack->file_bytes,
+        .policy = lens_text_of(lensd_cache_policy_names[lensd_pool_policy(served->pool)]),
+        .lens_bytes = pack->w1_lens_bytes + pack->w1_sign_bytes,
+        .slot_bytes = lensd_pool_slot_bytes(served->pool),
+        .host_resident = lensd_pool_host_held(served->pool),
+        .host_slots = lensd_pool_host_places(served->pool),
     };
 }
 

@@ -3,6 +3,7 @@
 
 #include "daemon/control.h"
 #include "daemon/pack_path.h"
+#include "daemon/pack_progress.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ struct lensd_pack_job {
     struct lens_backend *backend;
     uint32_t generation;
     bool verify;
+    struct lensd_pack_progress progress;
     struct lensd_served_pack *served; /* the result; for a close what to close */
     enum lens_fault fault;
     struct lens_error err;
@@ -48,7 +50,7 @@ static void work_open(uv_work_t *work)
         return;
     }
     job->result = lensd_served_pack_open(path, job->name, job->backend, &job->config, job->generation, job->verify,
-                                         &job->served, &job->err);
+                                         lensd_pack_progress_report, &job->progress, &job->served, &job->err);
     job->fault = job->result == -ENOSPC || job->result == -ENOMEM ? LENS_FAULT_NO_SPACE : LENS_FAULT_BAD_PACK;
 }
 
@@ -242,6 +244,7 @@ int lensd_pack_job_start(struct lensd_service *service, struct lensd_connection 
     lensd_service_pool_config(service, &job->config);
     int r = fill_job(job, path, name, err);
     if (r == 0) {
+        lensd_pack_progress_begin(&job->progress, &service->log, job->name[0] != '\0' ? job->name : job->asked);
         r = uv_queue_work(&service->loop, &job->work, work_open, opened);
         if (r != 0)
             lens_error_set(err, r, "can't start a worker: %s", uv_strerror(r));
@@ -250,10 +253,19 @@ int lensd_pack_job_start(struct lensd_service *service, struct lensd_connection 
         free_job(job);
         return r;
     }
+    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: opening%s%s", job->asked,
+              replace_pack != NULL ? ", to replace " : "", replace_pack != NULL ? replace_pack->name : "");
     service->last_generation++;
     service->job = job;
     connection->busy = true;
     return 0;
+}
+
+void lensd_pack_job_text(const struct lensd_service *service, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (service->job != NULL)
+        lensd_pack_progress_text(&service->job->progress, out, size);
 }
 
 void lensd_pack_job_close(struct lensd_service *service, struct lensd_served_pack *served)

@@ -13,6 +13,9 @@ int lensd_pack_job_start(struct lensd_service *service, struct lensd_connection 
                          const struct lensd_served_pack *replace, struct lens_text path, struct lens_text name,
                          struct lens_error *err);
 
+/* What the load or swap under way has come to, "" when there is none. */
+void lensd_pack_job_text(const struct lensd_service *service, char *out, size_t size);
+
 /* Closes a pack on a worker; it must have left the service's table. Closes at once when the worker can't be asked. */
 void lensd_pack_job_close(struct lensd_service *service, struct lensd_served_pack *served);
 

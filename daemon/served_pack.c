@@ -41,10 +41,26 @@ static int32_t tap_of(const struct lens_pack *pack)
     return text[0] >= '0' && text[0] <= '9' && *end == '\0' && tap <= UINT16_MAX ? (int32_t)tap : -1;
 }
 
+/* Says which part of the work the numbers are of. */
+struct part {
+    lens_progress_fn progress;
+    void *arg;
+    const char *what;
+};
+
+static void report_part(void *arg, const char *what, uint64_t done, uint64_t total)
+{
+    const struct part *part = arg;
+    (void)what;
+    if (part->progress != NULL)
+        part->progress(part->arg, part->what, done, total);
+}
+
 int lensd_served_pack_open(const char *path, const char *name, struct lens_backend *backend,
                            const struct lensd_pool_config *config, uint32_t generation, bool verify,
-                           struct lensd_served_pack **out, struct lens_error *err)
+                           lens_progress_fn progress, void *arg, struct lensd_served_pack **out, struct lens_error *err)
 {
+    struct part verifying = {progress, arg, "lenses verified"}, loading = {progress, arg, "lenses loaded"};
     *out = NULL;
     struct lensd_served_pack *served = lensd_calloc(1, sizeof *served);
     if (served == NULL)
@@ -56,13 +72,13 @@ int lensd_served_pack_open(const char *path, const char *name, struct lens_backe
     if (r == 0)
         served->tap = tap_of(served->pack);
     if (r == 0 && verify)
-        r = lens_pack_verify(served->pack, NULL, NULL, err);
+        r = lens_pack_verify(served->pack, report_part, &verifying, err);
     if (r == 0)
         r = lensd_pool_create(backend, served->pack, config, &served->pool, err);
     if (r == 0 && lensd_batch_create(config->max_batch_rows, served->pack->lenses, &served->batch) != 0)
         r = lens_error_set(err, -ENOMEM, "no memory for the %u rows of a batch", config->max_batch_rows);
     if (r == 0 && config->preload)
-        r = lensd_pool_preload(served->pool, NULL, NULL, err);
+        r = lensd_pool_preload(served->pool, report_part, &loading, err);
     if (r != 0) {
         lensd_served_pack_close(served);
         return r;

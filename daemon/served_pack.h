@@ -20,11 +20,12 @@ struct lensd_served_pack {
     uint32_t sessions;             /* attached now; the loop thread's */
 };
 
-/* Opens, verifies (checksums too when `verify`), creates the pool and (config->preload) fills it. Nothing is left on
- * error. */
+/* Opens, verifies (checksums too when `verify`), creates the pool and (config->preload) fills it. `progress` (or NULL)
+ * hears of the two long parts, "lenses verified" and "lenses loaded". Nothing is left on error. */
 int lensd_served_pack_open(const char *path, const char *name, struct lens_backend *backend,
                            const struct lensd_pool_config *config, uint32_t generation, bool verify,
-                           struct lensd_served_pack **out, struct lens_error *err);
+                           lens_progress_fn progress, void *arg, struct lensd_served_pack **out,
+                           struct lens_error *err);
 void lensd_served_pack_close(struct lensd_served_pack *served); /* NULL is fine */
 
 #endif

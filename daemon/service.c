@@ -2,6 +2,8 @@
 #include "daemon/service.h"
 
 #include "daemon/connection.h"
+#include "daemon/pack_job.h"
+#include "daemon/pack_progress.h"
 #include "daemon/service_setup.h"
 #include "daemon/sys.h"
 
@@ -183,9 +185,13 @@ static void report_failures(struct lensd_service *service)
 static void on_tick(uv_timer_t *timer)
 {
     struct lensd_service *service = timer->data;
-    char status[160];
+    char status[160], loading[LENSD_PROGRESS_TEXT];
     lensd_supervisor_feed(&service->supervisor, lensd_engine_heartbeat(service->engine));
-    snprintf(status, sizeof status, "Serving %u packs to %u sessions", service->n_packs, service->sessions.n);
+    lensd_pack_job_text(service, loading, sizeof loading);
+    if (loading[0] != '\0')
+        snprintf(status, sizeof status, "Opening %s", loading);
+    else
+        snprintf(status, sizeof status, "Serving %u packs to %u sessions", service->n_packs, service->sessions.n);
     lensd_supervisor_status(&service->supervisor, status);
     lensd_connections_sweep(service, lensd_now_ns());
     report_failures(service);

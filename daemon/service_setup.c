@@ -2,6 +2,7 @@
 #include "daemon/service_setup.h"
 
 #include "daemon/pack_path.h"
+#include "daemon/pack_progress.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -94,13 +95,18 @@ static int open_pack(struct lensd_service *service, const char *path, struct len
 {
     struct lensd_pool_config config;
     struct lensd_served_pack *served;
+    struct lensd_pack_progress progress;
     uint64_t before = lensd_now_ns();
     lensd_service_pool_config(service, &config);
+    lensd_pack_progress_begin(&progress, &service->log, path);
+    progress.supervisor = &service->supervisor;
     int r = lensd_pack_path_add_directory(service->pack_directories, sizeof service->pack_directories, path, err);
     if (r != 0)
         return r;
+    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: opening", path);
+    lensd_supervisor_starting(&service->supervisor, path);
     r = lensd_served_pack_open(path, NULL, service->backend, &config, service->last_generation + 1,
-                               service->settings->packs.verify, &served, err);
+                               service->settings->packs.verify, lensd_pack_progress_report, &progress, &served, err);
     if (r != 0)
         return lens_error_prefix(err, "pack %s", path);
     if (lensd_service_find_pack(service, lens_text_of(served->name)) != NULL) {

@@ -22,6 +22,12 @@ uint64_t lensd_supervisor_interval_ms(const struct lensd_supervisor *supervisor)
     return third;
 }
 
+void lensd_supervisor_starting(struct lensd_supervisor *supervisor, const char *line)
+{
+    sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000");
+    lensd_supervisor_status(supervisor, line);
+}
+
 void lensd_supervisor_ready(void)
 {
     sd_notify(0, "READY=1");

@@ -17,6 +17,9 @@ void lensd_supervisor_init(struct lensd_supervisor *supervisor);
 /* How often to call feed, in milliseconds: a third of the watchdog's time, a second at most. */
 uint64_t lensd_supervisor_interval_ms(const struct lensd_supervisor *supervisor);
 
+/* At start-up: shows the line, and asks for half a minute more before the manager gives up waiting for ready. */
+void lensd_supervisor_starting(struct lensd_supervisor *supervisor, const char *line);
+
 void lensd_supervisor_ready(void);
 void lensd_supervisor_reloading(void); /* READY=1 ends it */
 void lensd_supervisor_stopping(void);

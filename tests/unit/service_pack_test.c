@@ -77,6 +77,10 @@ static void packs_are_listed_with_what_they_are(void **state)
     assert_int_equal(page->rows[0].slots, 200);
     assert_int_equal(page->rows[0].resident, 200);
     assert_int_equal(page->rows[0].generation, 1);
+    assert_true(page->rows[0].policy.length > 0);
+    assert_int_equal(page->rows[0].lens_bytes, (uint64_t)page->rows[0].h1 * page->rows[0].dim * 4);
+    assert_true(page->rows[0].slot_bytes >= page->rows[0].lens_bytes);
+    assert_int_equal(page->rows[0].host_resident, 0);
     peer_request(peer, LENS_MSG_PACKS)->u.page.first = UINT32_MAX;
     assert_int_equal(peer_ask(peer), LENS_MSG_PACK_PAGE);
     assert_int_equal(peer->answer.u.pack_page.count, 0);

@@ -48,7 +48,7 @@ void bench_inproc_open(struct bench_inproc *p, struct lens_backend *backend, con
     struct lensd_engine_config config = {.spin_us = spin_us, .max_sessions = 4, .on_broken = on_broken};
     memset(p, 0, sizeof *p);
     p->backend = backend;
-    if (lensd_served_pack_open(pack, "bench", backend, &pool, 1, false, &p->served, &err) < 0)
+    if (lensd_served_pack_open(pack, "bench", backend, &pool, 1, false, NULL, NULL, &p->served, &err) < 0)
         bench_die("%s", err.text);
     bench_pin(1); /* the engine's thread inherits this */
     if (lensd_engine_start(&config, &p->engine, &err) < 0)
