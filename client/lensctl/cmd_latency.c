@@ -1,6 +1,7 @@
 /* lensctl latency: where the time of a row goes, as a table of stages (SEEDS.md row H18). */
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
+#include "client/lensctl/field_stages.h"
 
 /* In the order of struct lens_row_timing. */
 static const char *const stage_names[] = {"queue", "copy_in", "base", "load", "expand", "select", "copy_out", "total"};
@@ -39,6 +40,7 @@ static int print_json(const struct ctl *ctl, uint32_t session, const struct lens
     for (unsigned i = 0; i < LENS_STAGES; i++)
         json_object_set_new(stages, stage_names[i], stage_json(&s->stages[i]));
     json_object_set_new(object, "stages_ns", stages);
+    json_object_set_new(object, "hatcat_stages_ns", field_stages_json(s));
     return ctl_json_print(&ctl->out, object, false);
 }
 
@@ -78,6 +80,9 @@ static int print_text(const struct ctl *ctl, const struct lens_statistics *s)
     uint64_t lookups = s->slot_hits + s->host_hits + s->cold;
     FILE *file = ctl->out.file;
     int r = print_stages(ctl, s);
+    fputc('\n', file);
+    if (r == 0)
+        r = field_stages_print(s, &ctl->out);
     fprintf(file, "\n%llu rows (%llu invalid, %llu partial, %llu capped, %llu dropped), %.1f rows a batch\n",
             (unsigned long long)s->rows, (unsigned long long)s->invalid_rows, (unsigned long long)s->partial_rows,
             (unsigned long long)s->capped_rows, (unsigned long long)s->dropped_rows,

@@ -122,6 +122,15 @@ static const struct ctl_command commands[] = {
      .run = ctl_run_detect},
     {.name = "latency",
      .summary = "where the time of a row goes: stages with percentiles, cache hits",
+     .details =
+         "The first table has lensd's stages: queue (until its batch begins), copy_in (read and normalised), base "
+         "(what is\n"
+         "always scored), load (waiting for lenses), expand (children, level by level), select (report and retained "
+         "set),\n"
+         "copy_out, and total (from submission to result). The second has the same rows in the stages of HatCat's own\n"
+         "table: initial detection = base, child loading = load (eviction included), child detection = expand, cache\n"
+         "management = select, total = total; its rest is queue, copy_in and copy_out, which that table doesn't know.\n"
+         "share is of the mean total. In JSON: stages_ns and hatcat_stages_ns.",
      .flags = latency_flags,
      .run = ctl_run_latency},
     {.name = "pack import hatcat",

@@ -393,6 +393,30 @@ class Live(unittest.TestCase):
         self.assertIn("hits: slot ", "\n".join(lines))
         self.fails(["latency", "--session", 999999], "999999")
 
+    def test_latency_has_the_field_s_table_of_stages_too(self):
+        self.daemon.lensctl("detect", SMALL / "tokens.npy").check()
+        found = self.object("latency")
+        ours, field = found["stages_ns"], found["hatcat_stages_ns"]
+        mapped = {"initial_detection": "base", "child_loading": "load", "child_detection": "expand",
+                  "cache_management": "select", "total": "total"}
+        self.assertEqual(list(field), [*list(mapped)[:4], "rest", "total"])
+        for name, stage in mapped.items():
+            self.assertEqual(field[name]["stages"], [stage])
+            for figure in ("p50", "p99", "mean"):
+                self.assertEqual(field[name][figure], ours[stage][figure])
+        rest = ("queue", "copy_in", "copy_out")
+        self.assertEqual(field["rest"]["stages"], list(rest))
+        self.assertEqual(field["rest"]["mean"], sum(ours[stage]["mean"] for stage in rest))
+        self.assertEqual(field["total"]["share"], 1)
+        self.assertGreater(field["initial_detection"]["share"], 0)
+        lines = [line.split("\t") for line in self.text("latency").splitlines()]
+        head = lines.index(["HatCat's stages, us", "ours", "p50", "p99", "mean", "share"])
+        self.assertEqual([line[0] for line in lines[head + 1 : head + 7]],
+                         ["initial detection", "child loading", "child detection", "cache management", "(rest)",
+                          "total"])
+        self.assertEqual(lines[head + 6][5], "100.0%")
+        self.assertIn("cache\nmanagement = select", lensctl("help", "latency").check().stdout)
+
     def test_a_terminal_gets_colour_and_aligned_columns(self):
         where = ["--socket", self.daemon.socket]
         text = on_a_terminal(*where, "packs")
