@@ -32,6 +32,8 @@ if [ "$quick" = --quick ]; then
     bench ipc --count 20000
     bench allocs --count 500
     bench token --runs bf16:exact --rows 200
+    bench sessions --runs small:exact --sessions 1,8,64 --seconds 1
+    bench cold --runs bf16 --rows 100 --families 50
     bench import --rounds 1
     bench seeds --tables base --rows 50
 else
@@ -40,6 +42,8 @@ else
     bench ipc
     bench allocs
     bench token
+    bench sessions
+    bench cold
     bench import
     bench seeds
     if [ -n "${LENS_BENCH_HATCAT:-}" ]; then
@@ -49,7 +53,7 @@ else
         printf '\n== peer: left out, LENS_BENCH_HATCAT names no checkout of HatCat\n'
     fi
 fi
-printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
+printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,sessions,cold,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
 if [ -n "$failed" ]; then
     echo "did not run to the end:$failed"
     exit 1
