@@ -5,8 +5,8 @@
  * given to it. Everything is one choice of order: which answers rows get never depends on it.
  *
  * All memory is taken at creation (a few words a lens); the calls allocate nothing and are O(1), but for `row`
- * and for `victim`, which may pass over protected lenses (and takes O(log held) with "sequence"). Threads: one at a
- * time. This folder knows nobody but proto/lens_error.h. */
+ * and for `victim`, which may pass over protected lenses (and with "sequence" may look at all that are held). Threads:
+ * one at a time. This folder knows nobody but proto/lens_error.h. */
 #ifndef LENSD_CACHE_POLICY_H
 #define LENSD_CACHE_POLICY_H
 
