@@ -302,7 +302,7 @@ static void open_session(struct client *c, const char *socket)
         r = c->connection ? 0 : lens_client_open(socket, &c->connection, &err);
         if (r == 0)
             r = lens_session_open(c->connection, &params, &c->session, &err);
-        if (r == 0 || r != -ETIMEDOUT)
+        if (r != -ETIMEDOUT)
             break;
     }
     if (r != 0) {

@@ -44,7 +44,7 @@ static bool send_piece(struct lens_session *session, const struct soak_rows *row
 static bool read_piece(struct soak_shared *shared, struct soak_tally *tally, struct lens_session *session,
                        uint32_t first, uint32_t n, uint64_t *digests)
 {
-    struct lens_answer answer;
+    struct lens_answer answer = {0};
     for (uint32_t i = 0; i < n; i++) {
         int r = lens_session_wait(session, 120000000, &answer);
         if (r != 0) {

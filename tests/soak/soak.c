@@ -302,7 +302,7 @@ static int ascending(const void *a, const void *b)
 /* The median of one figure over the hours [from, to) that ended with this pack; -1 when there is none. */
 static double median(const struct soak *soak, uint32_t pack, uint32_t from, uint32_t to, bool heap)
 {
-    double values[HOURS_MAX];
+    double values[HOURS_MAX] = {0};
     uint32_t n = 0;
     for (uint32_t h = from; h < to; h++) {
         if (soak->past[h].pack == pack)
