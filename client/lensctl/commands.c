@@ -1,6 +1,7 @@
 /* The command table: everything lensctl can do, in the order of --help. */
 #include "client/lensctl/commands.h"
 
+#include "daemon/cache/policy.h"
 #include "proto/wire.h"
 
 static const char *const pack_dtypes[] = {"f32", "bf16", "int8", "log8", NULL};
@@ -74,6 +75,13 @@ static const struct ctl_flag trace_flags[] = {
     {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack (default: the first)"},
     {"--seconds", "N", CTL_INTEGER, 1, 31536000, .help = "end after so long"},
     {"--rows", "N", CTL_INTEGER, 1, 1e12, .help = "end after so many rows"},
+    {0},
+};
+
+static const struct ctl_flag cache_sim_flags[] = {
+    {"--slots", "N|P%[,..]", CTL_TEXT, .help = "lenses held beside the base, or percent of the pack (2%,5%,10%)"},
+    {"--policy", NULL, CTL_CHOICE, .choices = lensd_cache_policy_names, .help = "only this policy (all)"},
+    {"--prefetch", "N", CTL_INTEGER, 1, 1 << 20, .help = "with the predictor: so many lenses after a row, at most"},
     {0},
 };
 
@@ -165,6 +173,15 @@ static const struct ctl_command commands[] = {
                 "than they can be written are left out and counted. One recording at a time.",
      .flags = trace_flags,
      .run = ctl_run_trace_record},
+    {.name = "cache-sim",
+     .arguments = {{.name = "TRACE"}},
+     .summary = "what each cache policy would have done with a recorded trace, against Belady's optimum",
+     .details =
+         "TRACE is a file of `lensctl trace record`. Base lenses are neither counted nor held in the slots. A miss "
+         "is a\nlens that a row waited for; \"x Belady\" divides the misses by the fewest possible without prefetch, "
+         "which\nthe policy that knows the future has. No daemon is needed.",
+     .flags = cache_sim_flags,
+     .run = ctl_run_cache_sim},
     {.name = "load",
      .arguments = {{.name = "PACK"}},
      .summary = "load a pack file into the daemon (operators)",

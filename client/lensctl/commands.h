@@ -18,6 +18,7 @@ int ctl_run_pack_inspect(struct ctl *ctl);
 int ctl_run_pack_verify(struct ctl *ctl);
 int ctl_run_pack_quantize(struct ctl *ctl); /* cmd_quantize.c */
 int ctl_run_trace_record(struct ctl *ctl);  /* cmd_trace.c */
+int ctl_run_cache_sim(struct ctl *ctl);     /* cmd_cache_sim.c */
 int ctl_run_load(struct ctl *ctl);          /* cmd_operator.c */
 int ctl_run_swap(struct ctl *ctl);
 int ctl_run_unload(struct ctl *ctl);
