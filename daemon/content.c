@@ -271,16 +271,16 @@ static bool resolve_list(struct resolving *r, enum level level, enum lensd_conte
 
 static void resolve_level(struct resolving *r, enum level level, const struct lensd_content_maps *out)
 {
-    if (resolve_list(r, level, LENSD_CONTENT_INCLUDE)) {
+    if (out->allowed != NULL && resolve_list(r, level, LENSD_CONTENT_INCLUDE)) {
         mark_above(r->pack, r->list);
         for (size_t w = 0; w < r->words; w++)
             out->allowed[w] &= r->list[w];
     }
-    if (resolve_list(r, level, LENSD_CONTENT_EXCLUDE)) {
+    if (out->allowed != NULL && resolve_list(r, level, LENSD_CONTENT_EXCLUDE)) {
         for (size_t w = 0; w < r->words; w++)
             out->allowed[w] &= ~r->list[w];
     }
-    if (resolve_list(r, level, LENSD_CONTENT_FILTER)) {
+    if (out->reported != NULL && resolve_list(r, level, LENSD_CONTENT_FILTER)) {
         for (size_t w = 0; w < r->words; w++)
             out->reported[w] &= r->list[w];
     }
@@ -527,7 +527,7 @@ int lensd_content_explain(const struct lensd_content_source *source, const char 
                           uint32_t lens, char *out, size_t size, struct lens_error *err)
 {
     struct lensd_content *content;
-    struct lensd_content_maps maps;
+    struct lensd_content_maps maps = {NULL, NULL};
     char note[LENSD_CONTENT_NOTE];
     out[0] = '\0';
     explain_pin(pin, pack, lens, out, size);

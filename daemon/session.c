@@ -211,16 +211,12 @@ static int plan_memory(const struct lensd_session_request *request, const struct
     return check_heap(request, keep, *heap_bytes, layout->total_bytes, err);
 }
 
-/* Takes `content` over, whatever comes of it. */
-static int new_session(const struct lensd_session_request *request, struct lensd_content *content,
-                       struct lensd_session **out, struct lens_error *err)
+/* NULL: no memory. */
+static struct lensd_session *new_session(const struct lensd_session_request *request)
 {
     struct lensd_session *session = lensd_calloc(1, sizeof *session);
-    if (session == NULL) {
-        lensd_content_free(content);
-        return lens_error_set(err, -ENOMEM, "no memory for a session");
-    }
-    session->content = content;
+    if (session == NULL)
+        return NULL;
     session->id = request->id;
     session->uid = request->uid;
     session->pid = request->pid;
@@ -228,8 +224,7 @@ static int new_session(const struct lensd_session_request *request, struct lensd
     session->options = request->options;
     session->created_ns = lensd_now_ns();
     snprintf(session->label, sizeof session->label, "%s", request->label != NULL ? request->label : "");
-    *out = session;
-    return 0;
+    return session;
 }
 
 static int fill_session(struct lensd_session *session, const struct lensd_session_request *request,
@@ -237,7 +232,10 @@ static int fill_session(struct lensd_session *session, const struct lensd_sessio
 {
     struct lens_ring_layout layout;
     uint64_t heap_bytes = 0;
-    int r = plan_memory(request, session->content, served->pack, &layout, &heap_bytes, err);
+    int r = lensd_content_create(&request->content, &session->content, err);
+    if (r != 0)
+        return r;
+    r = plan_memory(request, session->content, served->pack, &layout, &heap_bytes, err);
     if (r != 0)
         return r;
     r = make_memory(session, &layout, err);
@@ -257,21 +255,20 @@ static int fill_session(struct lensd_session *session, const struct lensd_sessio
 int lensd_session_create(const struct lensd_session_request *request, struct lensd_served_pack *served,
                          struct lensd_session **out, struct lens_error *err)
 {
-    struct lensd_content *content = NULL;
     *out = NULL;
     int r = check_request(request, err);
-    if (r == 0)
-        r = lensd_content_create(&request->content, &content, err);
-    if (r == 0)
-        r = new_session(request, content, out, err);
     if (r != 0)
         return r;
-    r = fill_session(*out, request, served, err);
+    struct lensd_session *session = new_session(request);
+    if (session == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory for a session");
+    r = fill_session(session, request, served, err);
     if (r != 0) {
-        lensd_session_destroy(*out);
-        *out = NULL;
+        lensd_session_destroy(session);
+        return r;
     }
-    return r;
+    *out = session;
+    return 0;
 }
 
 void lensd_session_discard_memory(const struct lensd_session *session)
