@@ -129,6 +129,7 @@ static void on_closed(uv_handle_t *handle)
 void lensd_connection_close(struct lensd_connection *c)
 {
     struct lensd_service *service = c->service;
+    lensd_control_trace_left(service, c);
     uint32_t sessions = lensd_attachments_close_all(&service->sessions, service->engine, c);
     if (sessions > 0)
         lensd_log_client(&service->log, LENSD_LOG_INFO, "client \"%s\" (pid %u, uid %u) left; %u of its sessions ended",

@@ -28,6 +28,8 @@ static const struct route routes[] = {
     [LENS_MSG_LOAD] = {LENS_PEER_OPERATOR, lensd_control_load},
     [LENS_MSG_SWAP] = {LENS_PEER_OPERATOR, lensd_control_swap},
     [LENS_MSG_UNLOAD] = {LENS_PEER_OPERATOR, lensd_control_unload},
+    [LENS_MSG_TRACE] = {LENS_PEER_OPERATOR, lensd_control_trace},
+    [LENS_MSG_PRELOAD] = {LENS_PEER_OPERATOR, lensd_control_preload},
     [LENS_MSG_SHUTDOWN] = {LENS_PEER_OPERATOR, lensd_control_shutdown},
 };
 

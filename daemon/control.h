@@ -28,6 +28,12 @@ lensd_control_fn lensd_control_trace;
 void lensd_control_trace_left(struct lensd_service *service, const struct lensd_connection *connection);
 /* The pack is about to be closed: a recording of it ends, and with a goodbye its recorder's connection. */
 void lensd_control_trace_ends(struct lensd_service *service, const struct lensd_served_pack *served);
+/* control_preload.c */
+lensd_control_fn lensd_control_preload;
+/* The pack is about to be closed: whoever waits for its preload hears so. */
+void lensd_control_preload_ends(struct lensd_service *service, const struct lensd_served_pack *served);
+/* What the preload under way has come to, "" when there is none. */
+void lensd_control_preload_text(const struct lensd_service *service, char *out, size_t size);
 /* control_daemon.c */
 lensd_control_fn lensd_control_hello, lensd_control_status, lensd_control_config, lensd_control_shutdown,
     lensd_control_subscribe;

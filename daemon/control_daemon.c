@@ -116,6 +116,8 @@ void lensd_control_status(struct lensd_service *service, struct lensd_connection
     out->threads = service->device.threads;
     out->heap_bytes = lensd_heap_bytes();
     lensd_pack_job_text(service, service->keys, LENSD_PROGRESS_TEXT);
+    if (service->keys[0] == '\0')
+        lensd_control_preload_text(service, service->keys, LENSD_PROGRESS_TEXT);
     out->loading = lens_text_of(service->keys);
     fill_packs(service, out);
     fill_work(service, lensd_control_scope(c), out);

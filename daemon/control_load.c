@@ -67,6 +67,7 @@ void lensd_control_unload(struct lensd_service *service, struct lensd_connection
                                "a trace of pack %s is being recorded: end it first, or swap the pack", served->name);
         return;
     }
+    lensd_control_preload_ends(service, served);
     remove_pack(service, served);
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s unloaded", served->name);
     lensd_control_done(service, c, served->generation, "pack %s is unloaded", served->name);

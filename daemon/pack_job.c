@@ -162,6 +162,8 @@ static int replace(struct lensd_service *service, struct lensd_pack_job *job)
         job->fault = r == -ENOSPC || r == -ENOMEM ? LENS_FAULT_NO_SPACE : LENS_FAULT_BAD_PACK;
         return lens_error_prefix(&job->err, "pack %s keeps its place", old->name);
     }
+    lensd_control_trace_ends(service, old);
+    lensd_control_preload_ends(service, old);
     service->packs[at] = job->served;
     lensd_pack_job_close(service, old);
     return 0;

@@ -232,6 +232,7 @@ static int init_handles(struct lensd_service *service)
     service->accepting.data = service->terminate.data = service->interrupt.data = service->hangup.data =
         service->broken.data = service->tick.data = service;
     uv_timer_init(loop, &service->tick);
+    uv_timer_init(loop, &service->filling_look);
     r = uv_signal_init(loop, &service->terminate);
     if (r == 0)
         r = uv_signal_init(loop, &service->interrupt);

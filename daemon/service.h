@@ -30,6 +30,16 @@ struct lensd_recording {
     uint64_t recorder; /* the connection's id */
 };
 
+/* The preload under way; `served` is NULL when there is none. */
+struct lensd_filling {
+    struct lensd_served_pack *served;
+    uint64_t connection;                    /* the asker's id; it may be gone */
+    uint32_t lenses, target;                /* to load; in slots then */
+    uint64_t loads_before, failures_before; /* the pool's counts */
+    uint32_t seen;                          /* most lenses in slots so far, */
+    uint64_t seen_ns;                       /* and since when */
+};
+
 struct lensd_service {
     const struct lensd_arguments *arguments; /* lent: what a reload reads again */
     struct lensd_settings *settings;         /* lent; a reload changes the live ones */
@@ -51,6 +61,7 @@ struct lensd_service {
     uint64_t failures_told, failed_ns; /* failed batches the log knows of, and when it last told */
     char failure[600];                 /* what `lensctl status` says of them, "" = nothing */
     struct lensd_recording recording;
+    struct lensd_filling filling;
     struct lensd_attachments sessions;
     uint32_t last_session;
 
@@ -63,7 +74,8 @@ struct lensd_service {
     uv_signal_t terminate, interrupt, hangup;
     uv_async_t broken; /* the engine found a forged ring */
     uv_timer_t tick;
-    bool accept_paused; /* no descriptors left: the tick tries again */
+    uv_timer_t filling_look; /* runs while packs are being filled */
+    bool accept_paused;      /* no descriptors left: the tick tries again */
     bool stopping;
     uint64_t started_ns, start_time_ns; /* CLOCK_MONOTONIC, CLOCK_REALTIME */
 

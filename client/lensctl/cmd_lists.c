@@ -70,7 +70,7 @@ static void packs_extent(const struct lens_msg *msg, uint32_t *count, uint32_t *
 static void packs_text(struct ctl_table *table, const struct lens_msg *msg, uint32_t i)
 {
     const struct lens_pack_row *row = &msg->u.pack_page.rows[i];
-    char size[32];
+    char size[32], slot[32];
     ctl_table_text(table, row->name);
     ctl_table_add(table, "%u", row->lenses);
     ctl_table_add(table, "%u", row->dim);
@@ -80,6 +80,10 @@ static void packs_text(struct ctl_table *table, const struct lens_msg *msg, uint
     ctl_table_add(table, "%.*s/%.*s/%.*s", (int)row->dtype.length, row->dtype.data, (int)row->slab_dtype.length,
                   row->slab_dtype.data, (int)row->compute.length, row->compute.data);
     ctl_table_add(table, "%u/%u", row->resident, row->slots);
+    ctl_table_add(table, "%u/%u", row->host_resident, row->host_slots);
+    ctl_table_text(table, row->policy);
+    ctl_table_add(table, "%s/%s", ctl_bytes_text(row->lens_bytes, size, sizeof size),
+                  ctl_bytes_text(row->slot_bytes, slot, sizeof slot));
     ctl_table_add(table, "%u", row->sessions);
     ctl_table_add(table, "%u", row->generation);
     ctl_table_add(table, "%s", ctl_bytes_text(row->file_bytes, size, sizeof size));
@@ -107,16 +111,23 @@ static json_t *packs_json(const struct lens_msg *msg, uint32_t i)
     ctl_json_set_count(object, "slots", row->slots);
     ctl_json_set_count(object, "resident", row->resident);
     ctl_json_set_count(object, "file_bytes", row->file_bytes);
+    ctl_json_set_text(object, "policy", row->policy);
+    ctl_json_set_count(object, "lens_bytes", row->lens_bytes);
+    ctl_json_set_count(object, "slot_bytes", row->slot_bytes);
+    ctl_json_set_count(object, "host_resident", row->host_resident);
+    ctl_json_set_count(object, "host_slots", row->host_slots);
     return object;
 }
 
 int ctl_run_packs(struct ctl *ctl)
 {
-    static const struct ctl_column columns[] = {{"pack", false},  {"lenses", true},   {"dim", true},
-                                                {"model", false}, {"tap", false},     {"file/slab/compute", false},
-                                                {"slots", true},  {"sessions", true}, {"generation", true},
-                                                {"size", true},   {"path", false}};
-    static const struct list list = {LENS_MSG_PACKS, LENS_MSG_PACK_PAGE, "packs",   columns, 11,
+    static const struct ctl_column columns[] = {
+        {"pack", false},          {"lenses", true},   {"dim", true},
+        {"model", false},         {"tap", false},     {"file/slab/compute", false},
+        {"slots", true},          {"host", true},     {"policy", false},
+        {"lens file/slot", true}, {"sessions", true}, {"generation", true},
+        {"size", true},           {"path", false}};
+    static const struct list list = {LENS_MSG_PACKS, LENS_MSG_PACK_PAGE, "packs",   columns, 14,
                                      packs_extent,   packs_text,         packs_json};
     return run_list(ctl, &list);
 }

@@ -1,6 +1,7 @@
-/* lensctl load | swap | unload | shutdown: what operators may ask of a daemon. */
+/* lensctl load | swap | preload | unload | shutdown: what operators may ask of a daemon. */
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
+#include "client/lensctl/load_watch.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -20,6 +21,16 @@ static int print_done(const struct ctl *ctl, const struct lens_done *done)
     return CTL_OK;
 }
 
+/* Sends the request and prints the answer, with a progress bar for what may take long. */
+static int finish(const struct ctl *ctl, struct lens_client *client, struct lens_msg *msg)
+{
+    bool is_long = msg->type == LENS_MSG_LOAD || msg->type == LENS_MSG_SWAP || msg->type == LENS_MSG_PRELOAD;
+    struct ctl_load_watch *watch = is_long ? ctl_load_watch_begin(ctl) : NULL;
+    int r = ctl_call(client, msg, LENS_MSG_DONE);
+    ctl_load_watch_end(watch);
+    return r == CTL_OK ? print_done(ctl, &msg->u.done) : r;
+}
+
 static int ask(const struct ctl *ctl, enum lens_msg_type type, const struct lens_load *load)
 {
     struct lens_client *client;
@@ -30,9 +41,7 @@ static int ask(const struct ctl *ctl, enum lens_msg_type type, const struct lens
     ctl_request(&msg, type);
     if (load != NULL)
         msg.u.load = *load;
-    r = ctl_call(client, &msg, LENS_MSG_DONE);
-    if (r == CTL_OK)
-        r = print_done(ctl, &msg.u.done);
+    r = finish(ctl, client, &msg);
     lens_client_close(client);
     return r;
 }
@@ -59,6 +68,21 @@ int ctl_run_load(struct ctl *ctl)
 int ctl_run_swap(struct ctl *ctl)
 {
     return ask_with_file(ctl, LENS_MSG_SWAP);
+}
+
+int ctl_run_preload(struct ctl *ctl)
+{
+    struct lens_client *client;
+    struct lens_msg msg;
+    const char *pack = ctl_argument(ctl, 0);
+    int r = ctl_connect(ctl, &client);
+    if (r != CTL_OK)
+        return r;
+    ctl_request(&msg, LENS_MSG_PRELOAD);
+    msg.u.pack_ref.pack = lens_text_of(pack != NULL ? pack : "");
+    r = finish(ctl, client, &msg);
+    lens_client_close(client);
+    return r;
 }
 
 int ctl_run_unload(struct ctl *ctl)

@@ -2,6 +2,25 @@
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
 
+static void set_cache(json_t *object, const struct lens_status *s)
+{
+    ctl_json_set_text(object, "policy", s->policy);
+    ctl_json_set_text(object, "loading", s->loading);
+    ctl_json_set_count(object, "evictions", s->evictions);
+    ctl_json_set_count(object, "loads", s->loads);
+    ctl_json_set_count(object, "loads_behind", s->loads_behind);
+    ctl_json_set_count(object, "host_hits", s->host_hits);
+    ctl_json_set_count(object, "cold", s->cold);
+    ctl_json_set_count(object, "host_bytes", s->host_bytes);
+    ctl_json_set_count(object, "prefetch_issued", s->prefetch_issued);
+    ctl_json_set_count(object, "prefetch_used", s->prefetch_used);
+    ctl_json_set_count(object, "prefetch_wasted", s->prefetch_wasted);
+    ctl_json_set_count(object, "prefetch_late", s->prefetch_late);
+    json_object_set_new(object, "prefetch_precision",
+                        s->prefetch_issued > 0 ? json_real((double)s->prefetch_used / (double)s->prefetch_issued)
+                                               : json_null());
+}
+
 static int print_json(const struct ctl *ctl, const struct lens_status *s)
 {
     json_t *object = ctl_json_new();
@@ -31,7 +50,30 @@ static int print_json(const struct ctl *ctl, const struct lens_status *s)
     ctl_json_set_text(object, "degraded", s->degraded);
     ctl_json_set_count(object, "p50_ns", s->p50_ns);
     ctl_json_set_count(object, "p99_ns", s->p99_ns);
+    set_cache(object, s);
     return ctl_json_print(&ctl->out, object, false);
+}
+
+static void add_loads(struct ctl_table *table, const struct lens_status *s)
+{
+    char a[32], b[32];
+    ctl_table_add(table, "loads");
+    ctl_table_add(table, "%llu lenses, %s: %llu from the file, %llu from host memory, %llu behind; %llu evictions",
+                  (unsigned long long)s->loads, ctl_bytes_text(s->load_bytes, a, sizeof a), (unsigned long long)s->cold,
+                  (unsigned long long)s->host_hits, (unsigned long long)s->loads_behind,
+                  (unsigned long long)s->evictions);
+    ctl_table_add(table, "prefetch");
+    if (s->prefetch_issued == 0)
+        ctl_table_add(table, "none");
+    else
+        ctl_table_add(table, "%llu lenses, %s used, %llu of them late, %llu wasted",
+                      (unsigned long long)s->prefetch_issued,
+                      ctl_percent_text(s->prefetch_used, s->prefetch_issued, b, sizeof b),
+                      (unsigned long long)s->prefetch_late, (unsigned long long)s->prefetch_wasted);
+    if (s->loading.length > 0) {
+        ctl_table_add(table, "loading");
+        ctl_table_text(table, s->loading);
+    }
 }
 
 static void add_work(struct ctl_table *table, const struct lens_status *s)
@@ -48,12 +90,14 @@ static void add_work(struct ctl_table *table, const struct lens_status *s)
         ctl_table_add(table, "p50 %s, p99 %s", ctl_latency_text(s->p50_ns, a, sizeof a),
                       ctl_latency_text(s->p99_ns, b, sizeof b));
     ctl_table_add(table, "slots");
-    ctl_table_add(table, "%u of %u hold a lens (%s); %u lenses in host memory", s->resident, s->slots,
-                  ctl_bytes_text(s->slab_bytes, a, sizeof a), s->host_resident);
+    ctl_table_add(table, "%u of %u hold a lens (%s), policy %.*s", s->resident, s->slots,
+                  ctl_bytes_text(s->slab_bytes, a, sizeof a), (int)s->policy.length, s->policy.data);
+    ctl_table_add(table, "host");
+    ctl_table_add(table, "%u lenses in host memory (%s)", s->host_resident, ctl_bytes_text(s->host_bytes, a, sizeof a));
     ctl_table_add(table, "hits");
-    ctl_table_add(table, "%s in a slot; %s loaded",
-                  ctl_percent_text(s->slot_hits, s->slot_hits + s->slot_misses, b, sizeof b),
-                  ctl_bytes_text(s->load_bytes, a, sizeof a));
+    ctl_table_add(table, "%s of what rows wanted was in a slot",
+                  ctl_percent_text(s->slot_hits, s->slot_hits + s->slot_misses, b, sizeof b));
+    add_loads(table, s);
     ctl_table_add(table, "heap");
     ctl_table_add(table, "%s", ctl_bytes_text(s->heap_bytes, a, sizeof a));
 }

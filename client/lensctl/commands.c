@@ -192,6 +192,13 @@ static const struct ctl_command commands[] = {
      .summary = "put a pack file in a loaded pack's place, without stopping anyone (operators)",
      .flags = swap_flags,
      .run = ctl_run_swap},
+    {.name = "preload",
+     .arguments = {{.name = "PACK", .optional = true}},
+     .summary = "fill a pack's empty slots while rows go on (operators)",
+     .details =
+         "PACK is the name of a loaded pack (default: the first). Lenses come in pack order, broad layers first.\n"
+         "Without a bound on the slots (pool.slots) every lens has one. Answers when all are there.",
+     .run = ctl_run_preload},
     {.name = "unload",
      .arguments = {{.name = "NAME"}},
      .summary = "take a loaded pack out of the daemon (operators)",

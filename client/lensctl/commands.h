@@ -21,6 +21,7 @@ int ctl_run_trace_record(struct ctl *ctl);  /* cmd_trace.c */
 int ctl_run_cache_sim(struct ctl *ctl);     /* cmd_cache_sim.c */
 int ctl_run_load(struct ctl *ctl);          /* cmd_operator.c */
 int ctl_run_swap(struct ctl *ctl);
+int ctl_run_preload(struct ctl *ctl);
 int ctl_run_unload(struct ctl *ctl);
 int ctl_run_shutdown(struct ctl *ctl);
 

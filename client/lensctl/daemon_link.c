@@ -49,8 +49,9 @@ int ctl_call_fd(struct lens_client *client, struct lens_msg *msg, enum lens_msg_
     if (r == -EREMOTEIO)
         return ctl_fail(CTL_FAILED, "%s (%s)", err.text, lens_fault_name(msg->u.fault.code));
     if (r == -ETIMEDOUT && reads_a_pack)
-        return ctl_fail(CTL_FAILED, "lensd is still reading the pack: `lensctl packs` shows it as soon as it is there, "
-                                    "lensd's log says so when it is refused");
+        return ctl_fail(CTL_FAILED,
+                        "lensd is still reading the pack: `lensctl status` says how far it is, `lensctl packs` "
+                        "shows it as soon as it is there, lensd's log says so when it is refused");
     if (r != 0)
         return ctl_link_failed(r, err.text);
     if (msg->type != expected)
