@@ -2,13 +2,16 @@
  * what sequences turn to most often. It learns both from lensd_cache_policy_row; without those calls it is plain LRU.
  *
  * A held lens is in one of three places:
- *   owned    on the list of a sequence whose last row wanted it (of the last two sequences that did)
- *   recent   came in or was used, and no row was told of yet: prefetched, or wanted by the step that runs
- *   cold     wanted by no live sequence's last row: a heap by how often sequences turned to the lens, each time
- * counting half as much after HALF_LIFE rows; of equals the one used longest ago is on top Victims are the top of the
- * cold ones, then recent ones, the longest unused first, then lenses of the sequence whose next turn is furthest: its
- * last row plus the usual gap between its rows. A sequence that stays silent for much longer than the others take for
- * their turns is over, and so is the wait for a prefetched lens. */
+ *
+ * - owned: on the list of a sequence whose last row wanted it (one of the last two sequences that did).
+ * - recent: it came in or was used, and no row was told of yet: prefetched, or wanted by the step that runs.
+ * - cold: no live sequence's last row wanted it. A heap by how often sequences turned to the lens, each time counting
+ *   half as much after HALF_LIFE rows; of equals the one used longest ago is on top.
+ *
+ * Victims are the top of the cold ones, then recent ones, the longest unused first, then of the owned ones the least
+ * likely wanted soon: by the waits until its sequences' next turns, which the gaps between their rows tell, and by how
+ * often sequences turn to it. A sequence that stays silent for much longer than the others take for their turns is
+ * over, and so is, after two turns of all, the wait for a prefetched lens. */
 #include "daemon/cache/policy_private.h"
 #include "daemon/cache/sequence_table.h"
 
@@ -267,7 +270,8 @@ static void lose_patience(struct lensd_cache_policy *policy)
     uint64_t patience = PATIENCE_ROWS + 4 * (uint64_t)s->table.used;
     while (s->table.used > 0 && s->owner[s->table.oldest].row + patience < s->row)
         end_sequence(policy, s->table.oldest);
-    while (s->recent.size > 0 && s->lens[s->recent.tail].row + patience < s->row) {
+    uint64_t soon = 4 + 2 * (uint64_t)s->table.used;
+    while (s->recent.size > 0 && s->lens[s->recent.tail].row + soon < s->row) {
         uint32_t lens = s->recent.tail;
         take(policy, lens);
         settle(policy, lens);

@@ -23,10 +23,16 @@ struct near_parent {
 };
 
 struct history {
+    uint64_t last; /* its last row, among those of all; 0 = none */
     uint32_t rows; /* in the window so far */
     uint32_t at;   /* where the next row's best go in the window */
     uint32_t n_near;
     struct near_parent near[LENSD_PREDICTOR_NEAR];
+};
+
+struct claim {
+    uint32_t sequence;
+    uint64_t row;
 };
 
 struct lensd_predictor {
@@ -37,9 +43,13 @@ struct lensd_predictor {
     struct successor *successor; /* [N][LENSD_PREDICTOR_SUCCESSORS] */
     float *followed;             /* [N] rows that followed a, decayed like the counts */
     float rose[BUCKETS], near[BUCKETS];
+    struct claim (*claim)[2]; /* [N] the last two sequences that wanted the lens, and when */
+    uint64_t rows;
     /* of the row at hand */
-    uint32_t row;        /* a number for it; marks of others mean nothing */
-    uint32_t *wanted;    /* [N] = row: wanted and not always there */
+    uint32_t row;     /* a number for it; marks of others mean nothing */
+    uint32_t *wanted; /* [N] = row: newly wanted */
+    uint32_t *fresh;  /* [N] the newly wanted ones */
+    uint32_t n_fresh;
     uint32_t *scored;    /* [N] = row: it has a logit */
     uint32_t *suggested; /* [N] = row: among the candidates */
     uint32_t *candidate; /* [N] a heap, the most probable on top */
@@ -86,15 +96,17 @@ int lensd_predictor_create(const struct lensd_predictor_config *config, struct l
     p->successor = calloc((size_t)n * LENSD_PREDICTOR_SUCCESSORS, sizeof *p->successor);
     p->followed = calloc(n, sizeof *p->followed);
     p->wanted = calloc(n, sizeof *p->wanted);
+    p->fresh = calloc(n, sizeof *p->fresh);
+    p->claim = calloc(n, sizeof *p->claim);
     p->scored = calloc(n, sizeof *p->scored);
     p->suggested = calloc(n, sizeof *p->suggested);
     p->candidate = calloc(n, sizeof *p->candidate);
     p->probability = calloc(n, sizeof *p->probability);
     p->history = calloc(config->sequences, sizeof *p->history);
     p->best = calloc((size_t)config->sequences * config->window, config->best * sizeof *p->best);
-    if (p->successor == NULL || p->followed == NULL || p->wanted == NULL || p->scored == NULL || p->suggested == NULL ||
-        p->candidate == NULL || p->probability == NULL || p->history == NULL || p->best == NULL ||
-        sequence_table_init(&p->sequences, config->sequences) < 0)
+    if (p->successor == NULL || p->followed == NULL || p->wanted == NULL || p->fresh == NULL || p->claim == NULL ||
+        p->scored == NULL || p->suggested == NULL || p->candidate == NULL || p->probability == NULL ||
+        p->history == NULL || p->best == NULL || sequence_table_init(&p->sequences, config->sequences) < 0)
         goto no_memory;
     *out = p;
     return 0;
@@ -113,6 +125,8 @@ void lensd_predictor_destroy(struct lensd_predictor *p)
     free(p->successor);
     free(p->followed);
     free(p->wanted);
+    free(p->fresh);
+    free(p->claim);
     free(p->scored);
     free(p->suggested);
     free(p->candidate);
@@ -147,26 +161,45 @@ static uint32_t *best_of(const struct lensd_predictor *p, uint32_t sequence, uin
 
 /* ---- learning --------------------------------------------------------------------------------------------------- */
 
-static void mark_row(struct lensd_predictor *p, const struct lensd_predictor_row *row)
+/* The sequence wants the lens in this row. True when its row before didn't. (Only the last two sequences that wanted a
+ * lens are known: with more, some are taken for new that aren't.) */
+static bool newly_wanted(struct lensd_predictor *p, uint32_t lens, uint32_t sequence)
+{
+    struct claim *claim = p->claim[lens];
+    uint64_t last = p->history[sequence].last;
+    bool first = claim[0].sequence == sequence && claim[0].row != 0;
+    bool second = !first && claim[1].sequence == sequence && claim[1].row != 0;
+    bool had = last != 0 && ((first && claim[0].row == last) || (second && claim[1].row == last));
+    if (!first)
+        claim[1] = claim[0];
+    claim[0] = (struct claim){sequence, p->rows};
+    return !had;
+}
+
+static void mark_row(struct lensd_predictor *p, const struct lensd_predictor_row *row, uint32_t sequence)
 {
     if (++p->row == 0) { /* after four billion rows all marks begin anew */
         for (uint32_t i = 0; i < p->config.lenses; i++)
             p->wanted[i] = p->scored[i] = p->suggested[i] = 0;
         p->row = 1;
     }
+    p->rows++;
+    p->n_fresh = 0;
     for (uint32_t i = 0; i < row->n; i++) {
         uint32_t lens = row->scored[i];
-        if (i >= row->n_always)
-            p->wanted[lens] = p->row;
         if (i < row->n_always || !isnan(row->logits[lens]))
             p->scored[lens] = p->row;
+        if (i >= row->n_always && newly_wanted(p, lens, sequence)) {
+            p->wanted[lens] = p->row;
+            p->fresh[p->n_fresh++] = lens;
+        }
     }
+    p->history[sequence].last = p->rows;
 }
 
-/* `a` was among the best of `times` rows of the window, and this row followed. Wanted lenses that it has no count for
- * take free places, then those of counts below 1. */
-static void learn_successors(struct lensd_predictor *p, const struct lensd_predictor_row *row, uint32_t a,
-                             uint32_t times)
+/* `a` was among the best of `times` rows of the window, and this row followed. Lenses that are newly wanted and have no
+ * count yet take free places, then those of counts below 1. */
+static void learn_successors(struct lensd_predictor *p, uint32_t a, uint32_t times)
 {
     struct successor *s = p->successor + (size_t)a * LENSD_PREDICTOR_SUCCESSORS;
     uint32_t places[LENSD_PREDICTOR_SUCCESSORS], n_places = 0;
@@ -181,8 +214,8 @@ static void learn_successors(struct lensd_predictor *p, const struct lensd_predi
             places[n_places++] = i;
         }
     }
-    for (uint32_t i = row->n_always, used = 0; i < row->n; i++) {
-        uint32_t b = row->scored[i];
+    for (uint32_t i = 0, used = 0; i < p->n_fresh; i++) {
+        uint32_t b = p->fresh[i];
         if (p->wanted[b] == p->row && used < n_places)
             s[places[used++]] = (struct successor){b, (float)times};
         p->wanted[b] = p->row;
@@ -190,7 +223,7 @@ static void learn_successors(struct lensd_predictor *p, const struct lensd_predi
 }
 
 /* Every lens of the window once, with the number of rows it was among the best of. */
-static void learn_window(struct lensd_predictor *p, const struct lensd_predictor_row *row, uint32_t sequence)
+static void learn_window(struct lensd_predictor *p, uint32_t sequence)
 {
     uint32_t lens[LENSD_PREDICTOR_MAX_WINDOW * LENSD_PREDICTOR_MAX_BEST];
     uint32_t times[LENSD_PREDICTOR_MAX_WINDOW * LENSD_PREDICTOR_MAX_BEST];
@@ -209,7 +242,7 @@ static void learn_window(struct lensd_predictor *p, const struct lensd_predictor
         }
     }
     for (uint32_t i = 0; i < n; i++)
-        learn_successors(p, row, lens[i], times[i]);
+        learn_successors(p, lens[i], times[i]);
 }
 
 /* Which near parents of the sequence's last row fire in this one. */
@@ -336,8 +369,8 @@ uint32_t lensd_predictor_row(struct lensd_predictor *p, const struct lensd_predi
                              uint32_t capacity)
 {
     uint32_t n = 0, sequence = see_sequence(p, row->sequence);
-    mark_row(p, row);
-    learn_window(p, row, sequence);
+    mark_row(p, row, sequence);
+    learn_window(p, sequence);
     learn_near(p, row, sequence);
     remember_near(p, row, sequence);
     gather(p, remember_best(p, row, sequence), &p->history[sequence]);

@@ -1,10 +1,11 @@
 /* Foresight: which lenses a sequence will want next (SEEDS H15).
  *
- * Two sources. Co-occurrence: decayed counts C[a->b], a among the best that fired in a row, b wanted (and not always
- * there) by one of the next `window` rows of the same sequence; C[a->b] over the rows that followed a estimates how
- * likely such a row wants b. Near parents: lenses just below the load threshold, whose children would be scored if they
- * rise; how often such ones rise, by their distance, is counted too. Suggestions are ordered by their estimated
- * probability. What is suggested changes when lenses are loaded, never what a row answers.
+ * Two sources. Co-occurrence: decayed counts C[a->b], a among the best that fired in a row, b newly wanted by one of
+ * the next `window` rows of the same sequence (not always there, and not wanted by the row before); C[a->b] over the
+ * rows that followed a estimates how likely such a row begins to want b. Near parents: lenses just below the load
+ * threshold, whose children would be scored if they rise; how often such ones rise, by their distance, is counted too.
+ * Suggestions are ordered by their estimated probability. What is suggested changes when lenses are loaded, never what
+ * a row answers.
  *
  * All memory is taken at creation. Bounds: LENSD_PREDICTOR_SUCCESSORS counts a lens (a new one takes the place of one
  * that decayed below 1), LENSD_PREDICTOR_NEAR near parents a row (the nearest), config.sequences sequences (the longest
