@@ -424,9 +424,12 @@ static bool tend_pools(struct lensd_engine *engine)
     return any;
 }
 
-/* With nothing to score: reads one of the lenses that somebody waits for. */
+/* With nothing to score: reads one of the lenses that somebody waits for, unless a deadline might pass meanwhile. */
 static bool help_loading(struct lensd_engine *engine)
 {
+    for (uint32_t i = 0; i < engine->n_packs; i++)
+        if (lensd_batch_next_deadline(engine->packs[i]->batch) != 0)
+            return false;
     for (uint32_t i = 0; i < engine->n_packs; i++)
         if (lensd_pool_help(engine->packs[i]->pool))
             return true;

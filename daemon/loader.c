@@ -17,6 +17,7 @@
 
 struct run {
     uint32_t n;
+    bool on_disk; /* not in the page cache: not the engine's to read */
     struct lensd_load loads[LENSD_LOAD_RUN];
 };
 
@@ -33,6 +34,7 @@ struct reader {
     pthread_t thread;
     unsigned char *staging, *sign;
     struct run run; /* what it is at */
+    bool may_wait;  /* for a disk */
 };
 
 struct lensd_loader {
@@ -83,16 +85,36 @@ static void publish_lengths(struct lensd_loader *loader)
     atomic_store_explicit(&loader->n_others, loader->others.n, memory_order_relaxed);
 }
 
-/* Takes the next run for `reader`; false when there is none. */
+static bool first_is_on_disk(const struct lensd_loader *loader, const struct queue *queue)
+{
+    return queue->n > 0 && loader->runs[queue->runs[queue->head]].on_disk;
+}
+
+/* Takes the next run for `reader`; false when there is none for it. */
 static bool next_run(struct lensd_loader *loader, struct reader *reader, bool any)
 {
     uint32_t run;
+    if (!reader->may_wait && first_is_on_disk(loader, &loader->demanded))
+        return false;
     if (!pop(loader, &loader->demanded, &run) && !(any && pop(loader, &loader->others, &run)))
         return false;
     reader->run = loader->runs[run];
     loader->free_runs[loader->n_free++] = run;
     publish_lengths(loader);
     return true;
+}
+
+/* Leaves a run to the threads: it comes first. */
+static void put_back(struct lensd_loader *loader, const struct run *given)
+{
+    uint32_t run = loader->free_runs[--loader->n_free];
+    struct queue *queue = &loader->demanded;
+    loader->runs[run] = *given;
+    loader->runs[run].on_disk = true;
+    queue->head = (queue->head + loader->config.capacity - 1) % loader->config.capacity;
+    queue->runs[queue->head] = run;
+    queue->n++;
+    publish_lengths(loader);
 }
 
 static void finish_run(struct lensd_loader *loader, const struct run *run, const struct lens_error *err)
@@ -117,11 +139,13 @@ static void ring(struct lensd_loader *loader)
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
 
-static int read_one(const struct lens_pack *pack, uint32_t first, uint32_t n, bool verify, void *w1, void *sign,
-                    struct lens_error *err)
+static int read_some(const struct reader *reader, uint32_t first, uint32_t n, void *w1, void *sign,
+                     struct lens_error *err)
 {
-    int r = lens_pack_read_w1(pack, first, n, w1, sign, err);
-    for (uint32_t i = 0; r == 0 && verify && i < n; i++) {
+    const struct lens_pack *pack = reader->loader->config.pack;
+    int r = reader->may_wait ? lens_pack_read_w1(pack, first, n, w1, sign, err)
+                             : lens_pack_read_w1_cached(pack, first, n, w1, sign);
+    for (uint32_t i = 0; r == 0 && reader->loader->config.verify && i < n; i++) {
         const char *at = (const char *)w1 + i * pack->w1_lens_bytes;
         const char *signs = pack->w1_sign_bytes > 0 ? (const char *)sign + i * pack->w1_sign_bytes : NULL;
         if (!lens_pack_lens_intact(pack, first + i, at, signs))
@@ -135,18 +159,17 @@ static int read_one(const struct lens_pack *pack, uint32_t first, uint32_t n, bo
 /* Brings the encoded weights of a run's lenses into memory; w1[i] and sign[i] say where they are. */
 static int fetch(struct reader *reader, const void **w1, const void **sign, struct lens_error *err)
 {
-    const struct lensd_loader_config *config = &reader->loader->config;
-    const struct lens_pack *pack = config->pack;
+    const struct lens_pack *pack = reader->loader->config.pack;
     const struct run *run = &reader->run;
     int r = 0;
     if (run->loads[0].host == NULL)
-        r = read_one(pack, run->loads[0].lens, run->n, config->verify, reader->staging, reader->sign, err);
+        r = read_some(reader, run->loads[0].lens, run->n, reader->staging, reader->sign, err);
     for (uint32_t i = 0; r == 0 && i < run->n; i++) {
         char *host = run->loads[i].host;
         w1[i] = host != NULL ? host : (char *)reader->staging + i * pack->w1_lens_bytes;
         sign[i] = host != NULL ? host + pack->w1_lens_bytes : (char *)reader->sign + i * pack->w1_sign_bytes;
         if (run->loads[i].fill_host)
-            r = read_one(pack, run->loads[i].lens, 1, config->verify, host, host + pack->w1_lens_bytes, err);
+            r = read_some(reader, run->loads[i].lens, 1, host, host + pack->w1_lens_bytes, err);
     }
     return r;
 }
@@ -194,13 +217,20 @@ static int decode(struct reader *reader, const void **w1, const void **sign, str
     return 0;
 }
 
-/* Does the run that `reader` holds, and hands its loads back. */
-static void do_run(struct reader *reader)
+/* Does the run that `reader` holds, and hands its loads back; false when it was left to the threads. */
+static bool do_run(struct reader *reader)
 {
     struct lensd_loader *loader = reader->loader;
     const void *w1[LENSD_LOAD_RUN], *sign[LENSD_LOAD_RUN];
     struct lens_error err = {0};
     int r = fetch(reader, w1, sign, &err);
+    if (r == -EAGAIN && !reader->may_wait) {
+        pthread_mutex_lock(&loader->lock);
+        put_back(loader, &reader->run);
+        pthread_mutex_unlock(&loader->lock);
+        pthread_cond_broadcast(&loader->work);
+        return false;
+    }
     if (r == 0)
         r = decode(reader, w1, sign, &err);
     for (uint32_t i = 0; i < reader->run.n; i++)
@@ -209,6 +239,7 @@ static void do_run(struct reader *reader)
     finish_run(loader, &reader->run, &err);
     pthread_mutex_unlock(&loader->lock);
     ring(loader);
+    return true;
 }
 
 static void *thread_main(void *arg)
@@ -222,7 +253,7 @@ static void *thread_main(void *arg)
             continue;
         }
         pthread_mutex_unlock(&loader->lock);
-        do_run(reader);
+        (void)do_run(reader);
         pthread_mutex_lock(&loader->lock);
     }
     pthread_mutex_unlock(&loader->lock);
@@ -236,6 +267,7 @@ void lensd_loader_submit(struct lensd_loader *loader, const struct lensd_load *l
     pthread_mutex_lock(&loader->lock);
     uint32_t run = loader->free_runs[--loader->n_free];
     loader->runs[run].n = n;
+    loader->runs[run].on_disk = false;
     memcpy(loader->runs[run].loads, loads, n * sizeof *loads);
     push(loader, loads[0].kind == LENSD_LOAD_DEMAND ? &loader->demanded : &loader->others, run);
     publish_lengths(loader);
@@ -260,19 +292,23 @@ void lensd_loader_wake(struct lensd_loader *loader)
         pthread_cond_broadcast(&loader->work);
 }
 
-bool lensd_loader_help(struct lensd_loader *loader, bool any)
+static bool read_here(struct lensd_loader *loader, bool any)
 {
-    uint32_t waiting = atomic_load_explicit(&loader->n_demanded, memory_order_relaxed);
-    if (any)
-        waiting += atomic_load_explicit(&loader->n_others, memory_order_relaxed);
-    if (waiting == 0)
-        return false;
+    loader->readers[0].may_wait = any;
     pthread_mutex_lock(&loader->lock);
     bool found = next_run(loader, &loader->readers[0], any);
     pthread_mutex_unlock(&loader->lock);
-    if (found)
-        do_run(&loader->readers[0]);
-    return found;
+    return found && do_run(&loader->readers[0]);
+}
+
+bool lensd_loader_help(struct lensd_loader *loader)
+{
+    return atomic_load_explicit(&loader->n_demanded, memory_order_relaxed) > 0 && read_here(loader, false);
+}
+
+bool lensd_loader_work(struct lensd_loader *loader)
+{
+    return read_here(loader, true);
 }
 
 bool lensd_loader_ready(const struct lensd_loader *loader)
@@ -344,6 +380,7 @@ static bool allocate(struct lensd_loader *loader)
         struct reader *reader = &loader->readers[i];
         reader->loader = loader;
         reader->index = i;
+        reader->may_wait = true;
         reader->staging = lensd_aligned(4096, loader->run_length * pack->w1_lens_bytes);
         reader->sign = lensd_aligned(64, loader->run_length * pack->w1_sign_bytes + 64);
         if (reader->staging == NULL || reader->sign == NULL)

@@ -56,8 +56,10 @@ void lensd_loader_promote(struct lensd_loader *loader);
 /* Wakes the threads when demanded loads wait that were submitted without. */
 void lensd_loader_wake(struct lensd_loader *loader);
 
-/* Reads and decodes one waiting run of loads of demanded (or, `any`, all) kinds here; false when there is none. */
-bool lensd_loader_help(struct lensd_loader *loader, bool any);
+/* Reads and decodes one waiting run of demanded loads here, if it needn't wait for a disk; false when there is none. */
+bool lensd_loader_help(struct lensd_loader *loader);
+/* The same with any kind of load, and waiting: for a thread that has nothing else to do. */
+bool lensd_loader_work(struct lensd_loader *loader);
 
 bool lensd_loader_ready(const struct lensd_loader *loader); /* take would give something */
 bool lensd_loader_idle(const struct lensd_loader *loader);  /* nothing waits, runs, or is to be taken */

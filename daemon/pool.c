@@ -172,6 +172,12 @@ int lensd_pool_pin(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n, 
 
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
+/* One job, and one that will wait: this thread reads the first run itself, sooner than another wakes up. */
+static bool alone(const struct lens_batch *batch)
+{
+    return batch->n_jobs == 1 && batch->jobs[0]->options->miss == LENS_MISS_WAIT;
+}
+
 int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct lens_error *err)
 {
     lensd_loader_wake(pool->loader); /* this thread won't help for a while */
@@ -185,7 +191,7 @@ int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct len
         return r;
     pool_note_uses(pool, batch->used, batch->n_used);
     if (batch->n_misses > 0)
-        (void)pool_request(pool, batch->misses, batch->n_misses, LENSD_LOAD_DEMAND, batch->n_jobs > 1);
+        (void)pool_request(pool, batch->misses, batch->n_misses, LENSD_LOAD_DEMAND, !alone(batch));
     pool_remember_behind(pool, batch->misses + batch->n_misses, batch->n_left);
     pool_request_behind(pool);
     return r;
@@ -211,7 +217,7 @@ bool lensd_pool_busy(const struct lensd_pool *pool)
 
 bool lensd_pool_help(struct lensd_pool *pool)
 {
-    return lensd_loader_help(pool->loader, false);
+    return lensd_loader_help(pool->loader);
 }
 
 int lensd_pool_fd(const struct lensd_pool *pool)

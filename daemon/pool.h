@@ -74,7 +74,8 @@ bool lensd_pool_ready(const struct lensd_pool *pool);
 bool lensd_pool_busy(const struct lensd_pool *pool);
 /* Takes in what was loaded and goes on loading what rows went without, when no job is in flight. */
 void lensd_pool_idle(struct lensd_pool *pool);
-/* Does one waiting read on this thread; false when none waits. */
+/* Reads one run of lenses that rows wait for on this thread, if no disk has to be waited for; false when there is none.
+ */
 bool lensd_pool_help(struct lensd_pool *pool);
 /* For sleeping while loads are under way: see lensd_loader_fd, _arm, _disarm. */
 int lensd_pool_fd(const struct lensd_pool *pool);

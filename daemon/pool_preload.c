@@ -32,7 +32,7 @@ static uint32_t request_next(struct lensd_pool *pool, uint32_t first, uint32_t t
 /* Until something comes back: read ourselves, or wait a little for those who do. */
 static void wait_for_loads(struct lensd_pool *pool)
 {
-    if (!lensd_loader_help(pool->loader, true) && !lensd_loader_ready(pool->loader))
+    if (!lensd_loader_work(pool->loader) && !lensd_loader_ready(pool->loader))
         nanosleep(&(struct timespec){0, 100000}, NULL);
     pool_settle(pool);
 }

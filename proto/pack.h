@@ -92,6 +92,10 @@ typedef void (*lens_progress_fn)(void *arg, const char *what, uint64_t done, uin
  * that differs. -EBADMSG then. */
 int lens_pack_verify(const struct lens_pack *pack, lens_progress_fn progress, void *arg, struct lens_error *err);
 
+/* The same without waiting for a disk: -EAGAIN, and nothing to be relied on in the buffers, when the kernel's page
+ * cache doesn't hold all of it, or can't tell. */
+int lens_pack_read_w1_cached(const struct lens_pack *pack, uint32_t first, uint32_t count, void *w1, void *sign);
+
 /* Recomputes one lens's checksum from bytes in memory; true when it holds. */
 bool lens_pack_lens_intact(const struct lens_pack *pack, uint32_t lens, const void *w1, const void *sign);
 

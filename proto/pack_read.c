@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 
 int lens_pack_read_w1(const struct lens_pack *pack, uint32_t first, uint32_t count, void *w1, void *sign,
                       struct lens_error *err)
@@ -21,6 +22,24 @@ int lens_pack_read_w1(const struct lens_pack *pack, uint32_t first, uint32_t cou
     if (rc != 0)
         lens_error_prefix(err, "pack %s", pack->path);
     return rc;
+}
+
+static int read_cached(int fd, void *out, size_t bytes, uint64_t offset)
+{
+    struct iovec part = {out, bytes};
+    ssize_t n = preadv2(fd, &part, 1, (off_t)offset, RWF_NOWAIT);
+    return n == (ssize_t)bytes ? 0 : -EAGAIN;
+}
+
+int lens_pack_read_w1_cached(const struct lens_pack *pack, uint32_t first, uint32_t count, void *w1, void *sign)
+{
+    if (first > pack->lenses || count > pack->lenses - first)
+        return -ERANGE;
+    int r = read_cached(pack->fd, w1, count * pack->w1_lens_bytes, pack->w1_offset + first * pack->w1_lens_bytes);
+    if (r == 0 && pack->w1_dtype == LENS_LOG8)
+        r = read_cached(pack->fd, sign, count * pack->w1_sign_bytes,
+                        pack->w1_sign_offset + first * pack->w1_sign_bytes);
+    return r;
 }
 
 bool lens_pack_lens_intact(const struct lens_pack *pack, uint32_t lens, const void *w1, const void *sign)

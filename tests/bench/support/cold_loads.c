@@ -139,7 +139,7 @@ static void load(struct rig *rig, const struct family *family, unsigned char *st
                                            .host = stored ? stored + (at + i) * rig->lens_bytes : NULL,
                                            .kind = LENSD_LOAD_DEMAND};
         lensd_loader_submit(rig->loader, loads, n, false);
-        if (!lensd_loader_help(rig->loader, true))
+        if (!lensd_loader_work(rig->loader))
             bench_die("the loader has nothing to do after a submission");
         uint32_t taken = lensd_loader_take(rig->loader, loads, LENSD_LOAD_RUN);
         for (uint32_t i = 0; i < taken; i++) {
