@@ -523,26 +523,32 @@ static void explain_pin(const char *pin, const struct lens_pack *pack, uint32_t 
     }
 }
 
+static int explain_lists(const struct lensd_content *content, const struct lens_pack *pack, uint32_t lens, char *out,
+                         size_t size, struct lens_error *err)
+{
+    struct lensd_content_maps maps = {NULL, NULL};
+    char note[LENSD_CONTENT_NOTE];
+    struct resolving resolving = {.content = content, .pack = pack, .words = words_of(pack)};
+    resolving.one = lensd_calloc(resolving.words, sizeof(uint64_t));
+    if (resolving.one == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory to look up %u patterns", content->n);
+    int r = lensd_content_resolve(content, pack, &maps, note, err);
+    if (r == 0)
+        explain_maps(&resolving, &maps, lens, out, size);
+    lensd_content_maps_free(&maps);
+    lensd_free(resolving.one);
+    return r;
+}
+
 int lensd_content_explain(const struct lensd_content_source *source, const char *pin, const struct lens_pack *pack,
                           uint32_t lens, char *out, size_t size, struct lens_error *err)
 {
     struct lensd_content *content;
-    struct lensd_content_maps maps = {NULL, NULL};
-    char note[LENSD_CONTENT_NOTE];
     out[0] = '\0';
     explain_pin(pin, pack, lens, out, size);
     int r = lensd_content_create(source, &content, err);
-    if (r != 0 || content == NULL)
-        return r;
-    struct resolving resolving = {.content = content, .pack = pack, .words = words_of(pack)};
-    resolving.one = lensd_calloc(resolving.words, sizeof(uint64_t));
-    r = resolving.one != NULL ? lensd_content_resolve(content, pack, &maps, note, err)
-                              : lens_error_set(err, -ENOMEM, "no memory to look up %u patterns", content->n);
-    if (r == 0) {
-        explain_maps(&resolving, &maps, lens, out, size);
-        lensd_content_maps_free(&maps);
-    }
-    lensd_free(resolving.one);
+    if (r == 0 && content != NULL)
+        r = explain_lists(content, pack, lens, out, size, err);
     lensd_content_free(content);
     return r;
 }

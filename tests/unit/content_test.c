@@ -2,6 +2,7 @@
  * explained. The packs are the small one of pack_files.h (a concept with two parents) and tests/fixtures/hatcat-small.
  */
 #include "daemon/content.h"
+#include "daemon/sys.h"
 #include "tests/unit/support/expected.h"
 #include "tests/unit/support/pack_files.h"
 
@@ -300,6 +301,49 @@ static void list_items_lose_their_blanks_and_may_end_in_a_comma(void **state)
     assert_int_equal(lensd_list_check("A,,", &err), -EINVAL);
 }
 
+static void too_many_wildcards_for_the_pack_are_refused(void **state)
+{
+    const struct lens_pack *small = *state;
+    struct lens_pack wide = *small; /* looked at before anything of it is read */
+    struct lensd_content_maps maps;
+    struct lens_error err = {0};
+    wide.lenses = LENSD_CONTENT_WORK / 2;
+    assert_int_equal(resolve(&wide, none, (struct lists){.exclude = "A*,B*", .filter = "?"}, &maps, NULL, &err),
+                     -EINVAL);
+    assert_non_null(strstr(err.text, "2 patterns with wildcards"));
+    assert_non_null(strstr(err.text, "found 3"));
+    assert_null(maps.allowed);
+}
+
+static int fail_nth(void *arg, const char *call)
+{
+    int *left = arg;
+    return strcmp(call, "calloc") == 0 && (*left)-- == 0 ? ENOMEM : 0;
+}
+
+static void running_out_of_memory_leaves_nothing(void **state)
+{
+    struct lists asked = {.include = "A:0/*", .filter = "*:2"};
+    const struct lensd_content_source configured = {.configured = {"A:0/*", NULL, "*:2"}};
+    for (int n = 0; n < 6; n++) {
+        struct lensd_content_maps maps;
+        struct lens_error err = {0};
+        char out[128];
+        int left = n;
+        lensd_sys_set_hook(fail_nth, &left);
+        int r = resolve(*state, none, asked, &maps, NULL, &err); /* the list, two scratches, two maps */
+        lensd_sys_set_hook(NULL, NULL);
+        assert_int_equal(r, n < 5 ? -ENOMEM : 0);
+        if (n == 5)
+            lensd_content_maps_free(&maps);
+        left = n;
+        lensd_sys_set_hook(fail_nth, &left);
+        r = lensd_content_explain(&configured, NULL, *state, 0, out, sizeof out, &err);
+        lensd_sys_set_hook(NULL, NULL);
+        assert_int_equal(r, -ENOMEM);
+    }
+}
+
 /* On a bigger tree, against the definition written down slowly. */
 static bool is_below(const struct lens_pack *pack, uint32_t top, uint32_t lens)
 {
@@ -351,6 +395,8 @@ int main(void)
         cmocka_unit_test(pins_that_are_not_there_or_not_allowed_are_refused),
         cmocka_unit_test(the_configured_lists_say_why_a_concept_is_left_out),
         cmocka_unit_test(list_items_lose_their_blanks_and_may_end_in_a_comma),
+        cmocka_unit_test(too_many_wildcards_for_the_pack_are_refused),
+        cmocka_unit_test(running_out_of_memory_leaves_nothing),
         cmocka_unit_test(every_branch_of_a_bigger_tree_is_as_defined),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);
