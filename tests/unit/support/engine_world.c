@@ -29,32 +29,66 @@ static void count_failed(void *arg)
     ((struct engine_world *)arg)->failed++;
 }
 
-struct engine_world *open_world(uint32_t slots, uint32_t spin_us, const char *fault_script)
+void open_served(struct engine_world *w, const struct world_options *options, struct lensd_served_pack *out)
+{
+    struct lens_error err = {0};
+    struct lensd_pool_config pool = options->pool;
+    if (pool.max_batch_rows == 0)
+        pool.max_batch_rows = 128;
+    *out = (struct lensd_served_pack){.generation = 1, .name = "small"};
+    out->pack = options->pack != NULL ? options->pack : import_for_test(SMALL, LENS_F32);
+    if (lensd_pool_create(w->backend, out->pack, &pool, &out->pool, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(lensd_batch_create(pool.max_batch_rows, out->pack->lenses, &out->batch), 0);
+    memset(out->batch->rows, 0xa5, pool.max_batch_rows * sizeof *out->batch->rows);
+    memset(out->batch->detections, 0xa5, (size_t)pool.max_batch_rows * LENS_MAX_TOP_K * sizeof(struct lens_detection));
+}
+
+void close_served(struct lensd_served_pack *served, bool own_pack)
+{
+    lensd_batch_destroy(served->batch);
+    lensd_pool_destroy(served->pool);
+    if (own_pack)
+        lens_pack_close(served->pack);
+}
+
+struct engine_world *open_world_with(const struct world_options *options)
 {
     struct engine_world *w = calloc(1, sizeof *w);
     struct lens_error err = {0};
-    struct lens_cpu_options cpu = {.threads = 1, .variant = "auto"};
-    struct lensd_pool_config pool = {.slots = slots, .max_batch_rows = 128};
-    struct lensd_engine_config engine = {
-        .spin_us = spin_us, .max_sessions = 4, .on_broken = count_broken, .on_failure = count_failed, .arg = w};
+    struct lens_cpu_options cpu = {.threads = options->backend_threads > 0 ? options->backend_threads : 1,
+                                   .variant = "auto"};
+    struct lensd_engine_config engine = {.spin_us = options->spin_us,
+                                         .max_sessions = options->max_sessions > 0 ? options->max_sessions : 4,
+                                         .on_broken = count_broken,
+                                         .on_failure = count_failed,
+                                         .arg = w};
     assert_int_equal(lens_cpu_open(&cpu, &w->backend, &err), 0);
-    if (fault_script != NULL)
-        assert_int_equal(lens_fault_open(w->backend, fault_script, &w->backend, &err), 0);
-    w->served.pack = import_for_test(SMALL, LENS_F32);
-    w->served.generation = 1;
-    snprintf(w->served.name, sizeof w->served.name, "small");
-    assert_int_equal(lensd_pool_create(w->backend, w->served.pack, &pool, &w->served.pool, &err), 0);
-    assert_int_equal(lensd_batch_create(pool.max_batch_rows, w->served.pack->lenses, &w->served.batch), 0);
+    if (options->fault_script != NULL)
+        assert_int_equal(lens_fault_open(w->backend, options->fault_script, &w->backend, &err), 0);
+    w->own_pack = options->pack == NULL;
+    open_served(w, options, &w->served);
     assert_int_equal(lensd_engine_start(&engine, &w->engine, &err), 0);
     return w;
 }
 
+struct engine_world *open_world(uint32_t slots, uint32_t spin_us, const char *fault_script)
+{
+    struct world_options options = {.pool.slots = slots, .spin_us = spin_us, .fault_script = fault_script};
+    return open_world_with(&options);
+}
+
+void stop_world(struct engine_world *w, uint32_t drain_ms)
+{
+    lensd_engine_stop(w->engine, drain_ms);
+    w->engine = NULL;
+}
+
 void close_world(struct engine_world *w)
 {
-    lensd_engine_stop(w->engine, 1000);
-    lensd_batch_destroy(w->served.batch);
-    lensd_pool_destroy(w->served.pool);
-    lens_pack_close(w->served.pack);
+    if (w->engine != NULL)
+        stop_world(w, 1000);
+    close_served(&w->served, w->own_pack);
     w->backend->ops->close(w->backend);
     free(w);
 }
@@ -98,12 +132,19 @@ void open_ring_client(struct engine_world *w, const struct lensd_session_request
 
 void close_ring_client(struct engine_world *w, struct ring_client *c)
 {
-    lensd_engine_detach(w->engine, c->session);
+    if (w->engine != NULL)
+        lensd_engine_detach(w->engine, c->session);
     lensd_session_destroy(c->session);
     free(c->ends);
 }
 
 int submit_rows(struct ring_client *c, uint64_t sequence, const float *rows, uint32_t n, uint32_t flags)
+{
+    return submit_rows_until(c, sequence, rows, n, flags, 0);
+}
+
+int submit_rows_until(struct ring_client *c, uint64_t sequence, const float *rows, uint32_t n, uint32_t flags,
+                      uint64_t deadline_ns)
 {
     struct lens_submit_descriptor d;
     void *place;
@@ -115,6 +156,7 @@ int submit_rows(struct ring_client *c, uint64_t sequence, const float *rows, uin
     d.sequence = sequence;
     d.serial = c->serial++;
     d.flags |= flags;
+    d.deadline_ns = deadline_ns;
     d.submitted_ns = lensd_now_ns();
     if (lens_ring_client_submit(&c->ring, &d)) {
         uint64_t one = 1;

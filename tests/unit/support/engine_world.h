@@ -10,6 +10,16 @@ struct engine_world {
     struct lensd_served_pack served;
     struct lensd_engine *engine;
     _Atomic int broken, failed;
+    bool own_pack;
+};
+
+/* What a world is made of; zeros are the defaults of open_world. */
+struct world_options {
+    struct lens_pack *pack; /* lent; NULL: hatcat-small in F32, the world's own */
+    struct lensd_pool_config pool;
+    uint32_t backend_threads; /* 0 = 1 */
+    uint32_t spin_us, max_sessions;
+    const char *fault_script; /* NULL = no faults */
 };
 
 /* A client without a socket: the ring over the session's own mapping. */
@@ -22,6 +32,12 @@ struct ring_client {
 
 /* An engine over tests/fixtures/hatcat-small in `slots` slots (0 = all), none loaded yet; fault_script may be NULL. */
 struct engine_world *open_world(uint32_t slots, uint32_t spin_us, const char *fault_script);
+struct engine_world *open_world_with(const struct world_options *options);
+/* Another pack for the same engine, under the same options; the caller closes it. */
+void open_served(struct engine_world *w, const struct world_options *options, struct lensd_served_pack *out);
+void close_served(struct lensd_served_pack *served, bool own_pack);
+/* Stops the engine (at most drain_ms) and leaves the pool to the caller, until close_world. */
+void stop_world(struct engine_world *w, uint32_t drain_ms);
 void close_world(struct engine_world *w);
 /* 64 rows, 16 submissions, 1,024 results. */
 struct lensd_session_request session_request_of(const struct lens_cascade_options *options, uint32_t max_sequences);
@@ -32,6 +48,8 @@ void open_ring_client(struct engine_world *w, const struct lensd_session_request
 void close_ring_client(struct engine_world *w, struct ring_client *c);
 /* Copies n rows in and publishes them; rings the doorbell when the engine sleeps. -EAGAIN when the ring is full. */
 int submit_rows(struct ring_client *c, uint64_t sequence, const float *rows, uint32_t n, uint32_t flags);
+int submit_rows_until(struct ring_client *c, uint64_t sequence, const float *rows, uint32_t n, uint32_t flags,
+                      uint64_t deadline_ns);
 /* Waits at most ten seconds for the next result. */
 struct lens_result next_result(struct ring_client *c);
 void random_rows(float *rows, size_t n, unsigned *seed);
