@@ -369,8 +369,16 @@ static void record_failure(struct lensd_engine *engine, const struct lens_error 
         engine->config.on_failure(engine->config.arg);
 }
 
+/* This thread has other things to do, or mustn't start on a read: the loaders' threads do what waits. */
+static void delegate_loading(struct lensd_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->n_packs; i++)
+        lensd_pool_delegate(engine->packs[i]->pool);
+}
+
 static void execute(struct lensd_engine *engine, struct lensd_served_pack *pack)
 {
+    delegate_loading(engine);
     if (lensd_batch_execute(pack, engine->statistics) != 0)
         record_failure(engine, &pack->batch->failure);
 }
@@ -428,8 +436,10 @@ static bool tend_pools(struct lensd_engine *engine)
 static bool help_loading(struct lensd_engine *engine)
 {
     for (uint32_t i = 0; i < engine->n_packs; i++)
-        if (lensd_batch_next_deadline(engine->packs[i]->batch) != 0)
+        if (lensd_batch_next_deadline(engine->packs[i]->batch) != 0) {
+            delegate_loading(engine);
             return false;
+        }
     for (uint32_t i = 0; i < engine->n_packs; i++)
         if (lensd_pool_help(engine->packs[i]->pool))
             return true;

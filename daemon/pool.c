@@ -180,7 +180,6 @@ static bool alone(const struct lens_batch *batch)
 
 int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct lens_error *err)
 {
-    lensd_loader_wake(pool->loader); /* this thread won't help for a while */
     pool_settle(pool);
     batch->lost = pool->lost;
     batch->n_lost = pool->n_lost;
@@ -218,6 +217,11 @@ bool lensd_pool_busy(const struct lensd_pool *pool)
 bool lensd_pool_help(struct lensd_pool *pool)
 {
     return lensd_loader_help(pool->loader);
+}
+
+void lensd_pool_delegate(struct lensd_pool *pool)
+{
+    lensd_loader_wake(pool->loader);
 }
 
 int lensd_pool_fd(const struct lensd_pool *pool)

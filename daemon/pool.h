@@ -77,6 +77,8 @@ void lensd_pool_idle(struct lensd_pool *pool);
 /* Reads one run of lenses that rows wait for on this thread, if no disk has to be waited for; false when there is none.
  */
 bool lensd_pool_help(struct lensd_pool *pool);
+/* Or leaves what rows wait for to the loader's threads. Cheap when nothing waits. */
+void lensd_pool_delegate(struct lensd_pool *pool);
 /* For sleeping while loads are under way: see lensd_loader_fd, _arm, _disarm. */
 int lensd_pool_fd(const struct lensd_pool *pool);
 bool lensd_pool_arm(struct lensd_pool *pool);
