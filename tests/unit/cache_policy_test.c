@@ -115,7 +115,9 @@ static void follow_the_model(enum lensd_cache_kind kind, bool with_quotas)
     for (int round = 0; round < 20; round++) {
         for (uint32_t i = 0; i < SLOW_LENSES; i++)
             layer[i] = (uint8_t)below(&w, 4);
-        w.model = (struct slow_cache){.kind = kind, .capacity = 20, .layer = layer};
+        /* "sequence" that is told of no row is LRU; cache_sequence_policy_test.c has the rest. */
+        enum lensd_cache_kind model = kind == LENSD_CACHE_SEQUENCE ? LENSD_CACHE_LRU : kind;
+        w.model = (struct slow_cache){.kind = model, .capacity = 20, .layer = layer};
         if (with_quotas)
             w.model.quotas = quotas;
         w.policy = open_policy(kind, 20, layer, with_quotas ? &quotas : NULL);
