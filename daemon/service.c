@@ -31,7 +31,7 @@ struct lensd_served_pack *lensd_service_find_pack(const struct lensd_service *se
 
 void lensd_service_pool_config(const struct lensd_service *service, struct lensd_pool_config *out)
 {
-    static const enum lens_dtype dtypes[] = {LENS_F32, LENS_F32, LENS_BF16, LENS_I8};
+    static const enum lens_dtype dtypes[] = {LENS_F32, LENS_F32, LENS_BF16, LENS_I8, LENS_LOG8};
     const struct lensd_settings *settings = service->settings;
     *out = (struct lensd_pool_config){
         .slots = settings->pool.slots,

@@ -10,7 +10,7 @@
 
 /* Indexed by enum lens_compute, lensd_settings.pool.dtype, enum lensd_cpu_variant. */
 static const char *const compute_names[] = {"exact", "bf16", "int8", NULL};
-static const char *const dtype_names[] = {"pack", "f32", "bf16", "int8", NULL};
+static const char *const dtype_names[] = {"pack", "f32", "bf16", "int8", "log8", NULL};
 static const char *const variant_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
 
 static_assert(LENS_COMPUTE_EXACT == 0 && LENS_COMPUTE_BF16 == 1 && LENS_COMPUTE_INT8 == 2, "compute_names");
@@ -35,7 +35,8 @@ const struct lensd_setting lensd_settings_table[] = {
      .choices = dtype_names,
      AT(pool.dtype),
      .value_name = "TYPE",
-     .help = "Number format of the weights in a slot; pack = as the pack stores them."},
+     .help = "Number format of the weights in a slot; pack = as the pack stores them, but log8 decoded to f32; log8 = "
+             "decoded anew for each batch: less memory, slower."},
     {.key = "pool.compute",
      .type = LENSD_SETTING_CHOICE,
      .fallback = "exact",

@@ -66,7 +66,7 @@ void lens_model_of_pack(const struct lens_pack *pack, struct lens_model *out);
 
 struct lens_slab_config {
     uint32_t slots;
-    enum lens_dtype dtype; /* of W1 in a slot: F32, BF16 or I8 */
+    enum lens_dtype dtype; /* of W1 in a slot: F32, BF16, I8 or LOG8 */
     enum lens_compute compute;
     uint32_t max_batch_rows; /* rows in flight at most */
     uint32_t loaders;        /* threads that may be in slot_write at the same time; at least 1 */

@@ -64,7 +64,7 @@ static uint8_t log_code(float magnitude, double log_min, double span)
         return LOG8_MIDDLE;
     const double shift = 6755399441055744.0; /* rounds as above, in f64 */
     double code = (255.0 - 254.0 * (log((double)magnitude) - log_min) / span + shift) - shift;
-    return (uint8_t)(code < 1 ? 1 : code > 255 ? 255 : code);
+    return (uint8_t)(code > 1 ? (code < 255 ? code : 255) : 1); /* 1 for NaN too */
 }
 
 void lens_log8_encode(const float *w, uint32_t n, uint8_t *codes, uint8_t *sign, float *log_min, float *log_max)

@@ -1,9 +1,9 @@
 /* Inside the CPU backend: the backend, its slabs, and what its files offer each other.
  *
  * A slot of a slab holds one lens ready to run, everything a score reads in one ascending stream:
- *     W1 packed | scale f32[padded] | bias i32[padded] (both for int8 only) | W2 packed
- * W2 is converted into the slot (rather than kept packed for all lenses) so that its memory is bounded by the slots
- * and a lens is one stream; b1, b2, w3, b3 are used where the pack has them. */
+ *     W1 packed | log8: signs packed | log8: steps f32[padded] | int8, log8: scale f32[padded] | int8: bias i32[padded]
+ * | W2 packed W2 is converted into the slot (rather than kept packed for all lenses) so that its memory is bounded by
+ * the slots and a lens is one stream; b1, b2, w3, b3 are used where the pack has them. */
 #ifndef LENS_CPU_CPU_H
 #define LENS_CPU_CPU_H
 
@@ -20,7 +20,7 @@ struct cpu_backend {
 
 /* Where things lie inside a slot, in bytes. */
 struct cpu_slot_layout {
-    size_t scale, bias, w2, stride;
+    size_t signs, steps, scale, bias, w2, stride;
 };
 
 /* One thread's own memory while it scores. */
@@ -33,7 +33,7 @@ struct cpu_scratch {
 /* One loader's own memory while it writes slots. */
 struct cpu_write_scratch {
     float *row;     /* [dim] one row of W1 as f32 */
-    uint8_t *rows;  /* [panel][row_stride] rows of a panel in the slab's dtype, zero-padded */
+    uint8_t *rows;  /* [panel][row_stride] rows of a panel in the slab's dtype (log8: codes, then signs), padded */
     uint8_t *zeros; /* [row_stride] */
 };
 
@@ -79,6 +79,17 @@ uint64_t cpu_slot_bytes(const struct lens_slab *slab);
 int cpu_stage(struct lens_slab *slab, uint32_t row, const void *source, enum lens_dtype dtype);
 int cpu_score(struct lens_slab *slab, const struct lens_score_item *items, uint32_t n_items, const uint32_t *rows,
               float *logits, struct lens_error *err);
+
+/* Parts of slot_write.c and slot_log8.c that use each other. Row h of stored W1 as f32; the outputs of the panel that
+ * starts at `first`; packing rows[width] of one panel, bytes ordered by `group` (4: as they are). */
+void cpu_decode_row(const struct lens_slot_write *w, uint32_t h, uint32_t dim, float *out);
+uint32_t cpu_panel_width(const struct cpu_kernel *kernel, const struct cpu_matrix *matrix, uint32_t first);
+void cpu_pack_panel(const struct cpu_slab *slab, const struct cpu_kernel *kernel, uint32_t group,
+                    const void *const *rows, uint32_t width, uint32_t units, uint8_t *out);
+
+/* W1 into a log8 slot. The check, of a log8 lens's [h1] ranges, comes before any write. */
+int cpu_log8_check(const struct lens_slot_write *w, uint32_t h1, struct lens_error *err);
+void cpu_write_log8(const struct cpu_slab *slab, const struct lens_slot_write *w, struct cpu_write_scratch *scratch);
 
 /* Bytes that slabs can still take: what the kernel says is available, 0 when unknown. */
 uint64_t cpu_memory_available(void);

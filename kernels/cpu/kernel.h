@@ -14,6 +14,11 @@
  * instruction takes per output): 4 for VNNI, 2 for madd, 1 when codes are widened to f32. bf16 is always
  * [lanes][2]. With lanes = panel = 1 the layout is the plain row-major matrix, which the scalar variant uses.
  *
+ * log8 is two matrices: codes laid out like int8 with group 1, each with its top bit flipped (so that it is a signed
+ * number, its distance from the middle code), and signs, 32 of them along dim a unit, bit i for the i-th. A weight is
+ * middle * 2^(step * (code - 128)), with a step for each output; the middle multiplies the sum, as int8's scale does.
+ * Code 0, which is -128 here, means zero.
+ *
  * Threads: kernels are pure functions over their arguments. */
 #ifndef LENS_CPU_KERNEL_H
 #define LENS_CPU_KERNEL_H
@@ -44,6 +49,15 @@ static inline uint32_t cpu_x_bytes(enum cpu_x_form form)
     return bytes[form];
 }
 
+/* Units of log8 codes that one unit of signs goes with. */
+#define CPU_LOG8_UNITS 8u
+
+/* A log8 code as it lies in a slot when it means zero. */
+#define CPU_LOG8_ZERO (-128)
+
+/* A step's largest magnitude: 2^(step * 127) and its inverse stay normal numbers. */
+#define CPU_LOG8_MAX_STEP 0.98f
+
 /* One call: acc[r][o] = sum over dim of w[o][d] * x[r][d], for n rows. */
 struct cpu_product {
     const void *weights;  /* packed */
@@ -53,6 +67,8 @@ struct cpu_product {
     uint32_t n;           /* 1..CPU_ROW_CHUNK */
     uint32_t units;       /* 32-bit units along dim */
     uint32_t padded;      /* outputs, padded to lanes */
+    const void *signs;    /* log8: packed */
+    const float *steps;   /* log8: [padded] */
 };
 
 struct cpu_kernel {
@@ -68,7 +84,7 @@ struct cpu_kernel {
 /* From first-layer sums to the second layer's input, one row: hidden = relu(acc * scale + b1). */
 struct cpu_hidden {
     const void *acc;     /* [padded] f32 or i32 */
-    const float *scale;  /* [padded] of W1, NULL when weights have none */
+    const float *scale;  /* [padded] of W1 (log8: the middles), NULL when weights have none */
     const int32_t *bias; /* [padded] integer kernels: subtracted from acc first (128 * sum of codes, or 0) */
     const float *b1;     /* [outputs] */
     float x_scale;       /* integer kernels: of the row */
@@ -109,6 +125,12 @@ static inline const struct cpu_kernel *cpu_exact_kernel(const struct cpu_variant
 static inline uint32_t cpu_depth(const struct cpu_kernel *kernel)
 {
     return kernel->dtype == LENS_F32 ? 1 : kernel->dtype == LENS_BF16 ? 2 : 4;
+}
+
+/* Units of a row of signs that goes with `units` units of log8 codes. */
+static inline uint32_t cpu_sign_units(uint32_t units)
+{
+    return (units + CPU_LOG8_UNITS - 1) / CPU_LOG8_UNITS;
 }
 
 /* A packed matrix's shape under a kernel. */

@@ -3,11 +3,13 @@
  *
  * bf16 and int8 weights are widened as in the avx512 variant: in registers for few rows, once per block for more. */
 #include "kernels/cpu/kernel.h"
+#include "kernels/cpu/log8.h"
 #include "kernels/cpu/tail.h"
 
 #include <immintrin.h>
 
 typedef __m256 vec;
+typedef __m256i ivec;
 
 #define LANES         8
 #define PANEL_VECTORS 4
@@ -122,6 +124,49 @@ static inline __attribute__((always_inline)) void step(enum kind kind, uint32_t 
 #include "kernels/cpu/tiles.inc"
 #include "kernels/cpu/widen.inc"
 
+static inline __attribute__((always_inline)) ivec log8_shift(ivec signs, uint32_t n)
+{
+    return _mm256_sll_epi32(signs, _mm_cvtsi32_si128((int)n));
+}
+
+/* Eight codes to eight weights, signed by the top bits of `signs`. */
+static inline __attribute__((always_inline)) vec log8_weight(__m128i codes, vec step, ivec signs)
+{
+    const vec round = _mm256_set1_ps(LOG8_ROUND);
+    vec code = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
+    vec shifted = _mm256_fmadd_ps(code, step, round);
+    vec f = _mm256_fmsub_ps(code, step, _mm256_sub_ps(shifted, round));
+    vec p = _mm256_fmadd_ps(_mm256_set1_ps(LOG8_C5), f, _mm256_set1_ps(LOG8_C4));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(LOG8_C3));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(LOG8_C2));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(LOG8_C1));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(1.0f));
+    ivec power = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+    ivec value = _mm256_add_epi32(_mm256_castps_si256(p), power);
+    ivec sign = _mm256_and_si256(signs, _mm256_set1_epi32(INT32_MIN));
+    return _mm256_castsi256_ps(_mm256_xor_si256(value, sign));
+}
+
+static inline __attribute__((always_inline)) ivec log8_unit(const char *codes, vec step, ivec signs, float *out,
+                                                            size_t stride)
+{
+    ivec zero = _mm256_cmpeq_epi8(load_words(codes), _mm256_set1_epi8(CPU_LOG8_ZERO));
+    for (uint32_t k = 4; k-- > 0;) {
+        vec_store(out + k * stride, log8_weight(_mm_loadl_epi64((const __m128i *)(codes + k * 8)), step, signs));
+        signs = _mm256_slli_epi32(signs, 1);
+    }
+    if (__builtin_expect(!_mm256_testz_si256(zero, zero), 0)) {
+        uint32_t zeros = (uint32_t)_mm256_movemask_epi8(zero);
+        for (; zeros != 0; zeros &= zeros - 1) {
+            uint32_t at = (uint32_t)__builtin_ctz(zeros);
+            out[at / LANES * stride + at % LANES] = 0.0f;
+        }
+    }
+    return signs;
+}
+
+#include "kernels/cpu/log8.inc"
+
 static void product_f32(const struct cpu_product *p)
 {
     product_run(KIND_F32, p);
@@ -143,6 +188,11 @@ static void product_i8(const struct cpu_product *p)
         product_widened(KIND_I8, p);
 }
 
+static void product_log8(const struct cpu_product *p)
+{
+    product_decoded(p);
+}
+
 static void product_int8(const struct cpu_product *p)
 {
     product_run(KIND_INT8, p);
@@ -153,13 +203,18 @@ enum { PANEL = PANEL_VECTORS * LANES };
 static const struct cpu_kernel exact_f32 = {LENS_F32, CPU_X_F32, false, LANES, PANEL, 1, product_f32};
 static const struct cpu_kernel exact_bf16 = {LENS_BF16, CPU_X_F32, false, LANES, PANEL, 2, product_bf16};
 static const struct cpu_kernel exact_i8 = {LENS_I8, CPU_X_F32, false, LANES, PANEL, 1, product_i8};
+static const struct cpu_kernel exact_log8 = {LENS_LOG8, CPU_X_F32, false, LANES, PANEL, 1, product_log8};
 static const struct cpu_kernel bf16_bf16 = {LENS_BF16, CPU_X_F32_ROUNDED, false, LANES, PANEL, 2, product_bf16};
 static const struct cpu_kernel int8_i8 = {LENS_I8, CPU_X_I16, true, LANES, PANEL, 2, product_int8};
 
 static const struct cpu_kernel *kernel_for(enum lens_dtype dtype, enum lens_compute compute)
 {
     if (compute == LENS_COMPUTE_EXACT)
-        return dtype == LENS_F32 ? &exact_f32 : dtype == LENS_BF16 ? &exact_bf16 : dtype == LENS_I8 ? &exact_i8 : NULL;
+        return dtype == LENS_F32    ? &exact_f32
+               : dtype == LENS_BF16 ? &exact_bf16
+               : dtype == LENS_I8   ? &exact_i8
+               : dtype == LENS_LOG8 ? &exact_log8
+                                    : NULL;
     if (compute == LENS_COMPUTE_BF16)
         return dtype == LENS_BF16 ? &bf16_bf16 : NULL;
     return dtype == LENS_I8 ? &int8_i8 : NULL;

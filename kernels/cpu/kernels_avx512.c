@@ -4,11 +4,13 @@
  * bf16 and int8 weights are widened in registers for few rows; for more, a block is widened once into scratch and
  * multiplied as f32 (widen.inc). Widening is exact and the order of additions is the same: both give the same bits. */
 #include "kernels/cpu/kernel.h"
+#include "kernels/cpu/log8.h"
 #include "kernels/cpu/tail.h"
 
 #include <immintrin.h>
 
 typedef __m512 vec;
+typedef __m512i ivec;
 
 #define LANES         16
 #define PANEL_VECTORS 8
@@ -31,6 +33,11 @@ static inline __attribute__((always_inline)) vec vec_load(const float *p)
 static inline __attribute__((always_inline)) void vec_store(float *p, vec v)
 {
     _mm512_storeu_ps(p, v);
+}
+
+static inline __attribute__((always_inline)) ivec load_words(const void *p)
+{
+    return _mm512_loadu_si512(p);
 }
 
 /* Keeps a value in a register: left alone, the compiler loads a weight again for each row that uses it, and loads
@@ -113,6 +120,45 @@ static inline __attribute__((always_inline)) void step(enum kind kind, uint32_t 
 #include "kernels/cpu/tiles.inc"
 #include "kernels/cpu/widen.inc"
 
+static inline __attribute__((always_inline)) ivec log8_shift(ivec signs, uint32_t n)
+{
+    return _mm512_sll_epi32(signs, _mm_cvtsi32_si128((int)n));
+}
+
+/* Sixteen codes to sixteen weights, signed by the top bits of `signs`. */
+static inline __attribute__((always_inline)) vec log8_weight(__m128i codes, vec step, ivec signs)
+{
+    const vec round = _mm512_set1_ps(LOG8_ROUND);
+    vec code = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes));
+    vec shifted = _mm512_fmadd_ps(code, step, round);
+    vec f = _mm512_fmsub_ps(code, step, _mm512_sub_ps(shifted, round));
+    vec p = _mm512_fmadd_ps(_mm512_set1_ps(LOG8_C5), f, _mm512_set1_ps(LOG8_C4));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(LOG8_C3));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(LOG8_C2));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(LOG8_C1));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+    ivec power = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+    ivec value = _mm512_add_epi32(_mm512_castps_si512(p), power);
+    /* value ^ (signs & top bit) */
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(value, signs, _mm512_set1_epi32(INT32_MIN), 0x78));
+}
+
+static inline __attribute__((always_inline)) ivec log8_unit(const char *codes, vec step, ivec signs, float *out,
+                                                            size_t stride)
+{
+    uint64_t zeros = _mm512_cmpeq_epi8_mask(load_words(codes), _mm512_set1_epi8(CPU_LOG8_ZERO));
+    for (uint32_t k = 4; k-- > 0;) {
+        vec_store(out + k * stride, log8_weight(_mm_loadu_si128((const __m128i *)(codes + k * 16)), step, signs));
+        signs = _mm512_slli_epi32(signs, 1);
+    }
+    if (__builtin_expect(zeros != 0, 0))
+        for (uint32_t k = 0; k < 4; k++)
+            _mm512_mask_storeu_ps(out + k * stride, (__mmask16)(zeros >> (k * 16)), vec_zero());
+    return signs;
+}
+
+#include "kernels/cpu/log8.inc"
+
 static void product_f32(const struct cpu_product *p)
 {
     product_run(KIND_F32, p);
@@ -134,6 +180,11 @@ static void product_i8(const struct cpu_product *p)
         product_widened(KIND_I8, p);
 }
 
+static void product_log8(const struct cpu_product *p)
+{
+    product_decoded(p);
+}
+
 static void product_int8(const struct cpu_product *p)
 {
     product_run(KIND_INT8, p);
@@ -144,13 +195,18 @@ enum { PANEL = PANEL_VECTORS * LANES };
 static const struct cpu_kernel exact_f32 = {LENS_F32, CPU_X_F32, false, LANES, PANEL, 1, product_f32};
 static const struct cpu_kernel exact_bf16 = {LENS_BF16, CPU_X_F32, false, LANES, PANEL, 2, product_bf16};
 static const struct cpu_kernel exact_i8 = {LENS_I8, CPU_X_F32, false, LANES, PANEL, 1, product_i8};
+static const struct cpu_kernel exact_log8 = {LENS_LOG8, CPU_X_F32, false, LANES, PANEL, 1, product_log8};
 static const struct cpu_kernel bf16_bf16 = {LENS_BF16, CPU_X_F32_ROUNDED, false, LANES, PANEL, 2, product_bf16};
 static const struct cpu_kernel int8_i8 = {LENS_I8, CPU_X_I16, true, LANES, PANEL, 2, product_int8};
 
 const struct cpu_kernel *cpu_avx512_base_kernel(enum lens_dtype dtype, enum lens_compute compute)
 {
     if (compute == LENS_COMPUTE_EXACT)
-        return dtype == LENS_F32 ? &exact_f32 : dtype == LENS_BF16 ? &exact_bf16 : dtype == LENS_I8 ? &exact_i8 : NULL;
+        return dtype == LENS_F32    ? &exact_f32
+               : dtype == LENS_BF16 ? &exact_bf16
+               : dtype == LENS_I8   ? &exact_i8
+               : dtype == LENS_LOG8 ? &exact_log8
+                                    : NULL;
     if (compute == LENS_COMPUTE_BF16)
         return dtype == LENS_BF16 ? &bf16_bf16 : NULL;
     return dtype == LENS_I8 ? &int8_i8 : NULL;

@@ -3,6 +3,8 @@
 #include "kernels/cpu/kernel.h"
 #include "kernels/cpu/tail.h"
 
+#include <math.h>
+
 static float weight_f32(const void *w, size_t i)
 {
     return ((const float *)w)[i];
@@ -47,6 +49,34 @@ static void product_i8(const struct cpu_product *p)
     float_product(p, 4, weight_i8);
 }
 
+/* The magnitudes of an output's codes, by code as it lies in the slot + 128. */
+static void log8_values(float step, float values[256])
+{
+    values[0] = 0.0f;
+    for (int code = CPU_LOG8_ZERO + 1; code < 128; code++)
+        values[code + 128] = (float)exp2((double)step * code);
+}
+
+static void product_log8(const struct cpu_product *p)
+{
+    size_t length = (size_t)p->units * 4, sign_length = (size_t)cpu_sign_units(p->units) * 4;
+    for (uint32_t o = 0; o < p->padded; o++) {
+        const int8_t *codes = (const int8_t *)p->weights + o * length;
+        const uint8_t *signs = (const uint8_t *)p->signs + o * sign_length;
+        float *values = p->scratch;
+        log8_values(p->steps[o], values);
+        for (uint32_t r = 0; r < p->n; r++) {
+            const float *x = p->x[r];
+            float sum = 0.0f;
+            for (size_t d = 0; d < length; d++) {
+                float value = values[codes[d] + 128];
+                sum += (signs[d / 8] >> d % 8 & 1 ? -value : value) * x[d];
+            }
+            ((float *)p->acc)[(size_t)r * p->padded + o] = sum;
+        }
+    }
+}
+
 static void product_int8(const struct cpu_product *p)
 {
     size_t length = (size_t)p->units * 4;
@@ -65,13 +95,18 @@ static void product_int8(const struct cpu_product *p)
 static const struct cpu_kernel exact_f32 = {LENS_F32, CPU_X_F32, false, 1, 1, 1, product_f32};
 static const struct cpu_kernel exact_bf16 = {LENS_BF16, CPU_X_F32, false, 1, 1, 1, product_bf16};
 static const struct cpu_kernel exact_i8 = {LENS_I8, CPU_X_F32, false, 1, 1, 1, product_i8};
+static const struct cpu_kernel exact_log8 = {LENS_LOG8, CPU_X_F32, false, 1, 1, 1, product_log8};
 static const struct cpu_kernel bf16_bf16 = {LENS_BF16, CPU_X_F32_ROUNDED, false, 1, 1, 1, product_bf16};
 static const struct cpu_kernel int8_i8 = {LENS_I8, CPU_X_I16, true, 1, 1, 1, product_int8};
 
 static const struct cpu_kernel *kernel_for(enum lens_dtype dtype, enum lens_compute compute)
 {
     if (compute == LENS_COMPUTE_EXACT)
-        return dtype == LENS_F32 ? &exact_f32 : dtype == LENS_BF16 ? &exact_bf16 : dtype == LENS_I8 ? &exact_i8 : NULL;
+        return dtype == LENS_F32    ? &exact_f32
+               : dtype == LENS_BF16 ? &exact_bf16
+               : dtype == LENS_I8   ? &exact_i8
+               : dtype == LENS_LOG8 ? &exact_log8
+                                    : NULL;
     if (compute == LENS_COMPUTE_BF16)
         return dtype == LENS_BF16 ? &bf16_bf16 : NULL;
     return dtype == LENS_I8 ? &int8_i8 : NULL;

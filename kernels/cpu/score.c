@@ -29,16 +29,18 @@ static void first_layer(const struct cpu_slab *slab, const uint8_t *slot, const 
                                                .scratch = scratch->widen,
                                                .n = n,
                                                .units = slab->w1.units,
-                                               .padded = slab->w1.padded});
+                                               .padded = slab->w1.padded,
+                                               .signs = slot + slab->layout.signs,
+                                               .steps = (const void *)(slot + slab->layout.steps)});
 }
 
 static void hidden_layer(const struct cpu_slab *slab, const uint8_t *slot, uint32_t lens, const uint32_t *rows,
                          uint32_t n, struct cpu_scratch *scratch)
 {
-    bool coded = slab->first->dtype == LENS_I8;
+    bool int8 = slab->first->dtype == LENS_I8, coded = int8 || slab->first->dtype == LENS_LOG8;
     struct cpu_hidden hidden = {
         .scale = coded ? (const void *)(slot + slab->layout.scale) : NULL,
-        .bias = coded ? (const void *)(slot + slab->layout.bias) : NULL,
+        .bias = int8 ? (const void *)(slot + slab->layout.bias) : NULL,
         .b1 = slab->base.model.b1 + (size_t)lens * slab->w1.outputs,
         .outputs = slab->w1.outputs,
     };

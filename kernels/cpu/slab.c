@@ -96,8 +96,8 @@ static int choose_kernels(struct cpu_slab *slab, const struct cpu_variant *varia
     slab->second = cpu_exact_kernel(variant, slab->base.model.w2_dtype);
     if (slab->first == NULL)
         return lens_error_set(err, -ENOTSUP,
-                              "compute %s doesn't work on %s slots: exact takes f32, bf16 or int8 slots, bf16 takes "
-                              "bf16 slots, int8 takes int8 slots",
+                              "compute %s doesn't work on %s slots: exact takes f32, bf16, int8 or log8 slots, bf16 "
+                              "takes bf16 slots, int8 takes int8 slots",
                               lens_compute_name(config->compute), lens_dtype_name(config->dtype));
     return 0;
 }
@@ -107,16 +107,20 @@ static void lay_out(struct cpu_slab *slab)
     const struct lens_model *model = &slab->base.model;
     slab->w1 = cpu_matrix_of(slab->first, model->h1, model->dim);
     slab->w2 = cpu_matrix_of(slab->second, model->h2, model->h1);
-    size_t tables = slab->first->dtype == LENS_I8 ? round_up((size_t)slab->w1.padded * 4, 64) : 0;
-    slab->layout.scale = round_up(slab->w1.bytes, 64);
-    slab->layout.bias = slab->layout.scale + tables;
-    slab->layout.w2 = slab->layout.bias + tables;
+    bool int8 = slab->first->dtype == LENS_I8, log8 = slab->first->dtype == LENS_LOG8;
+    size_t table = round_up((size_t)slab->w1.padded * 4, 64);
+    size_t sign_units = log8 ? cpu_sign_units(slab->w1.units) : 0;
+    slab->layout.signs = round_up(slab->w1.bytes, 64);
+    slab->layout.steps = slab->layout.signs + round_up(slab->w1.padded * sign_units * 4, 64);
+    slab->layout.scale = slab->layout.steps + (log8 ? table : 0);
+    slab->layout.bias = slab->layout.scale + (int8 || log8 ? table : 0);
+    slab->layout.w2 = slab->layout.bias + (int8 ? table : 0);
     slab->layout.stride = round_up(slab->layout.w2 + slab->w2.bytes, 64);
 
     slab->x_stride = round_up((size_t)slab->w1.units * cpu_depth(slab->first) * cpu_x_bytes(slab->first->x_form), 64);
     slab->hidden_stride = (uint32_t)round_up(model->h1, 16);
     uint32_t units = slab->w1.units > slab->w2.units ? slab->w1.units : slab->w2.units;
-    slab->row_stride = round_up((size_t)units * 4, 64) + 64; /* + 64: rows shouldn't share cache sets */
+    slab->row_stride = round_up((units + sign_units) * 4, 64) + 64; /* + 64: rows shouldn't share cache sets */
 }
 
 /* Zeroed, 64-byte aligned; NULL on overflow or no memory. */

@@ -10,8 +10,7 @@
 /* Units packed at a time: 256 bytes of each row. */
 #define PACK_UNITS 64u
 
-/* One row of stored W1 as f32. */
-static void decode_row(const struct lens_slot_write *w, uint32_t h, uint32_t dim, float *out)
+void cpu_decode_row(const struct lens_slot_write *w, uint32_t h, uint32_t dim, float *out)
 {
     size_t at = (size_t)h * dim;
     switch (w->stored) {
@@ -43,7 +42,7 @@ static void convert_row(const struct lens_slot_write *w, uint32_t h, uint32_t di
         *scale = w->scale != NULL ? w->scale[h] : 1.0f;
         return;
     }
-    decode_row(w, h, dim, dtype == LENS_F32 ? out : row);
+    cpu_decode_row(w, h, dim, dtype == LENS_F32 ? out : row);
     *scale = 1.0f;
     if (dtype == LENS_BF16) {
         for (uint32_t d = 0; d < dim; d++)
@@ -71,22 +70,20 @@ static int32_t sum_of_codes(const void *codes, uint32_t n)
     return sum;
 }
 
-/* Packs rows[width] of one panel, a few units of all of them at a time: the slot is written as one ascending
- * stream, and what is read and written at once stays in the first-level cache. */
-static void pack_panel(const struct cpu_variant *variant, const struct cpu_kernel *kernel, const void *const *rows,
-                       uint32_t width, uint32_t units, uint8_t *out)
+/* A few units of all rows at a time: the slot is written as one ascending stream, and what is read and written at once
+ * stays in the first-level cache. */
+void cpu_pack_panel(const struct cpu_slab *slab, const struct cpu_kernel *kernel, uint32_t group,
+                    const void *const *rows, uint32_t width, uint32_t units, uint8_t *out)
 {
-    uint32_t group = kernel->dtype == LENS_I8 ? kernel->group : 4;
     size_t stride = (size_t)width * 4;
     for (uint32_t first = 0; first < units; first += PACK_UNITS) {
         uint32_t n = units - first < PACK_UNITS ? units - first : PACK_UNITS;
         for (uint32_t o = 0; o < width; o += kernel->lanes)
-            variant->pack(rows + o, first, n, group, out + first * stride + (size_t)o * 4, stride);
+            slab->variant->pack(rows + o, first, n, group, out + first * stride + (size_t)o * 4, stride);
     }
 }
 
-/* Outputs of the panel that starts at `first`. */
-static uint32_t panel_width(const struct cpu_kernel *kernel, const struct cpu_matrix *matrix, uint32_t first)
+uint32_t cpu_panel_width(const struct cpu_kernel *kernel, const struct cpu_matrix *matrix, uint32_t first)
 {
     return matrix->padded - first < kernel->panel ? matrix->padded - first : kernel->panel;
 }
@@ -114,7 +111,7 @@ static void write_w1(const struct cpu_slab *slab, const struct lens_slot_write *
     int32_t *bias = (void *)(slot + slab->layout.bias);
     const void *rows[CPU_MAX_PANEL];
     for (uint32_t first = 0; first < slab->w1.padded; first += kernel->panel) {
-        uint32_t width = panel_width(kernel, &slab->w1, first);
+        uint32_t width = cpu_panel_width(kernel, &slab->w1, first);
         for (uint32_t i = 0; i < width; i++) {
             uint32_t h = first + i;
             float scale = 0.0f;
@@ -126,7 +123,8 @@ static void write_w1(const struct cpu_slab *slab, const struct lens_slot_write *
                 bias[h] = kernel->x_form == CPU_X_U8 ? 128 * sum_of_codes(rows[i], slab->w1.units * 4) : 0;
             }
         }
-        pack_panel(slab->variant, kernel, rows, width, slab->w1.units, slot + (size_t)first * slab->w1.units * 4);
+        cpu_pack_panel(slab, kernel, kernel->dtype == LENS_I8 ? kernel->group : 4, rows, width, slab->w1.units,
+                       slot + (size_t)first * slab->w1.units * 4);
     }
 }
 
@@ -139,7 +137,7 @@ static void write_w2(const struct cpu_slab *slab, const struct lens_slot_write *
     uint8_t *packed = cpu_slot(slab, w->slot) + slab->layout.w2;
     const void *rows[CPU_MAX_PANEL];
     for (uint32_t first = 0; first < matrix->padded; first += kernel->panel) {
-        uint32_t width = panel_width(kernel, matrix, first);
+        uint32_t width = cpu_panel_width(kernel, matrix, first);
         for (uint32_t i = 0; i < width; i++) {
             uint8_t *room = scratch->rows + slab->row_stride * i;
             uint32_t o = first + i;
@@ -149,7 +147,7 @@ static void write_w2(const struct cpu_slab *slab, const struct lens_slot_write *
                 rows[i] = memcpy(room, source + bytes * o, bytes);
             }
         }
-        pack_panel(slab->variant, kernel, rows, width, matrix->units, packed + (size_t)first * matrix->units * 4);
+        cpu_pack_panel(slab, kernel, 4, rows, width, matrix->units, packed + (size_t)first * matrix->units * 4);
     }
 }
 
@@ -167,7 +165,8 @@ static int check_write(const struct lens_slab *slab, const struct lens_slot_writ
     if (w->w1 == NULL || !tables)
         return lens_error_set(err, -EINVAL, "lens %u comes without the tables that %s needs", w->lens,
                               lens_dtype_name(w->stored));
-    return 0;
+    bool ranges = w->stored == LENS_LOG8 && slab->config.dtype == LENS_LOG8;
+    return ranges ? cpu_log8_check(w, slab->model.h1, err) : 0;
 }
 
 int cpu_slot_write(struct lens_slab *base, uint32_t loader, const struct lens_slot_write *writes, uint32_t n,
@@ -182,7 +181,10 @@ int cpu_slot_write(struct lens_slab *base, uint32_t loader, const struct lens_sl
             return rc;
     }
     for (uint32_t i = 0; i < n; i++) {
-        write_w1(slab, &writes[i], &slab->write_scratch[loader]);
+        if (slab->first->dtype == LENS_LOG8)
+            cpu_write_log8(slab, &writes[i], &slab->write_scratch[loader]);
+        else
+            write_w1(slab, &writes[i], &slab->write_scratch[loader]);
         write_w2(slab, &writes[i], &slab->write_scratch[loader]);
     }
     _mm_sfence(); /* cpu_variant.pack */

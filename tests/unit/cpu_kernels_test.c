@@ -40,9 +40,18 @@ static size_t place(const struct cpu_kernel *k, const struct cpu_matrix *m, uint
     uint32_t width = left < k->panel ? left : k->panel;
     size_t unit = (size_t)panel * k->panel * m->units + (size_t)(d / depth) * width;
     size_t vector = (unit + output % k->panel / k->lanes * k->lanes) * 4;
-    if (k->dtype != LENS_I8)
+    if (k->dtype != LENS_I8 && k->dtype != LENS_LOG8)
         return vector + (size_t)lane * 4 + (size_t)part * bytes;
     return vector + (size_t)(part / k->group) * k->lanes * k->group + (size_t)lane * k->group + part % k->group;
+}
+
+/* Where the sign of (output, d) lies among packed signs: its byte. */
+static size_t sign_place(const struct cpu_kernel *k, const struct cpu_matrix *m, uint32_t output, uint32_t d)
+{
+    uint32_t panel = output / k->panel, left = m->padded - panel * k->panel;
+    uint32_t width = left < k->panel ? left : k->panel;
+    size_t unit = (size_t)panel * k->panel * cpu_sign_units(m->units) + (size_t)(d / 32) * width;
+    return (unit + output % k->panel) * 4 + d % 32 / 8;
 }
 
 struct product_case {
@@ -50,12 +59,29 @@ struct product_case {
     struct cpu_matrix matrix;
     uint32_t n;
     uint8_t *weights, *x;
+    uint8_t *signs; /* log8 */
+    float *steps;   /* log8 */
     double *w, *xs; /* their values: [outputs][dim], [n][dim] */
     size_t x_stride;
 };
 
+static void put_log8(const struct product_case *c, uint32_t o, uint32_t d)
+{
+    int8_t code = (int8_t)(conformance_below(&dice, 8) == 0 ? CPU_LOG8_ZERO : (int)conformance_below(&dice, 255) - 127);
+    bool negative = conformance_below(&dice, 2) == 1;
+    double value = code == CPU_LOG8_ZERO ? 0 : exp2((double)c->steps[o] * code);
+    memcpy(c->weights + place(c->kernel, &c->matrix, o, d), &code, 1);
+    if (negative)
+        c->signs[sign_place(c->kernel, &c->matrix, o, d)] |= (uint8_t)(1u << d % 8);
+    c->w[(size_t)o * c->matrix.dim + d] = negative ? -value : value;
+}
+
 static void put_weight(const struct product_case *c, uint32_t o, uint32_t d)
 {
+    if (c->kernel->dtype == LENS_LOG8) {
+        put_log8(c, o, d);
+        return;
+    }
     double value =
         c->kernel->dtype == LENS_I8 ? (double)conformance_below(&dice, 256) - 128 : conformance_normal(&dice);
     uint8_t *at = c->weights + place(c->kernel, &c->matrix, o, d);
@@ -114,6 +140,8 @@ static void check_sum(const struct product_case *c, uint32_t o, uint32_t r, cons
         assert_true(((const int32_t *)acc)[at] == (int32_t)want);
     } else {
         double bound = (4 * sqrt(c->matrix.dim) + 8) * 0x1p-24 * size;
+        if (c->kernel->dtype == LENS_LOG8)
+            bound += (127 * log(2) * fabs((double)c->steps[o]) + 4) * 0x1p-24 * size;
         if (!(fabs(((const float *)acc)[at] - sum) <= bound))
             fail_msg("output %u row %u of %u x %u on %u rows: %.9g, expected %.9g +- %.2g", o, r, c->matrix.outputs,
                      c->matrix.dim, c->n, (double)((const float *)acc)[at], sum, bound);
@@ -132,17 +160,22 @@ static void check_product(const struct cpu_kernel *kernel, uint32_t outputs, uin
     size_t acc_bytes = (size_t)n * c.matrix.padded * 4;
     uint8_t *acc = room(acc_bytes);
     float *scratch = room(CPU_WIDEN_FLOATS * sizeof(float));
+    c.signs = room((size_t)cpu_sign_units(c.matrix.units) * c.matrix.padded * 4);
+    c.steps = room(c.matrix.padded * sizeof(float));
     memset(acc, 0xff, acc_bytes); /* NaN */
     memset(scratch, 0xff, CPU_WIDEN_FLOATS * sizeof(float));
-    for (uint32_t o = 0; o < outputs; o++)
+    for (uint32_t o = 0; o < outputs; o++) {
+        c.steps[o] = o % 5 == 0 ? 0 : -CPU_LOG8_MAX_STEP * (float)conformance_below(&dice, 1000) / 1000;
         for (uint32_t d = 0; d < dim; d++)
             put_weight(&c, o, d);
+    }
     for (uint32_t r = 0; r < n; r++) {
         rows[r] = c.x + c.x_stride * r;
         for (uint32_t d = 0; d < dim; d++)
             put_x(&c, r, d);
     }
-    kernel->product(&(struct cpu_product){c.weights, rows, acc, scratch, n, c.matrix.units, c.matrix.padded});
+    kernel->product(
+        &(struct cpu_product){c.weights, rows, acc, scratch, n, c.matrix.units, c.matrix.padded, c.signs, c.steps});
     for (uint32_t o = 0; o < outputs; o++)
         for (uint32_t r = 0; r < n; r++)
             check_sum(&c, o, r, acc);
@@ -152,6 +185,8 @@ static void check_product(const struct cpu_kernel *kernel, uint32_t outputs, uin
     free(c.xs);
     free(acc);
     free(scratch);
+    free(c.signs);
+    free(c.steps);
 }
 
 static void check_kernel(const struct cpu_kernel *kernel)
@@ -168,11 +203,8 @@ static void check_kernel(const struct cpu_kernel *kernel)
 static const struct {
     enum lens_dtype dtype;
     enum lens_compute compute;
-} pairs[] = {{LENS_F32, LENS_COMPUTE_EXACT},
-             {LENS_BF16, LENS_COMPUTE_EXACT},
-             {LENS_I8, LENS_COMPUTE_EXACT},
-             {LENS_BF16, LENS_COMPUTE_BF16},
-             {LENS_I8, LENS_COMPUTE_INT8}};
+} pairs[] = {{LENS_F32, LENS_COMPUTE_EXACT},  {LENS_BF16, LENS_COMPUTE_EXACT}, {LENS_I8, LENS_COMPUTE_EXACT},
+             {LENS_LOG8, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_COMPUTE_BF16},  {LENS_I8, LENS_COMPUTE_INT8}};
 
 static void skip_without(const char *what, bool has)
 {
@@ -472,6 +504,48 @@ static void long_items_are_scored_whole_and_nothing_else_is_touched(void **state
     conformance_model_free(model);
 }
 
+/* Scores lens 0 on one row. */
+static float only_logit(struct conformance_rig *rig)
+{
+    float logit = 0;
+    struct lens_score_item item = {.slot = 0, .lens = 0, .first = 0, .n = 1};
+    struct lens_error err = {0};
+    assert_int_equal(rig->backend->ops->score(rig->slab, &item, 1, &(uint32_t){0}, &logit, &err), 0);
+    return logit;
+}
+
+static void log8_slots_take_no_nonsense(void **state)
+{
+    (void)state;
+    struct conformance_target target = {"auto", open_auto, "auto"};
+    struct lens_slab_config config = {.slots = 1, .dtype = LENS_LOG8, .max_batch_rows = 1, .loaders = 1};
+    static const enum lens_dtype stored[] = {LENS_LOG8, LENS_F32};
+    for (uint32_t i = 0; i < COUNT(stored); i++) {
+        struct conformance_shape shape = {.lenses = 1, .dim = 45, .h1 = 3, .h2 = 2, .stored = stored[i]};
+        struct conformance_model *model = conformance_model_new(&shape, &dice);
+        struct conformance_rig rig;
+        struct lens_error err = {0};
+        void *row = conformance_rows(&shape, LENS_F32, 1, &dice);
+        conformance_rig_open(&rig, &target, 1, model, &config);
+        conformance_load(&rig, NULL, NULL, 1);
+        assert_int_equal(rig.backend->ops->stage(rig.slab, 0, row, LENS_F32), 0);
+        assert_true(isfinite(only_logit(&rig)));
+        struct lens_slot_write w = conformance_write(model, 0, 0);
+        if (stored[i] == LENS_LOG8) { /* a range that no f32 weights have */
+            model->log_min[1] = -200.0f;
+            assert_int_equal(rig.backend->ops->slot_write(rig.slab, 0, &w, 1, NULL, NULL, &err), -EINVAL);
+            assert_non_null(strstr(err.text, "output 1"));
+        } else { /* weights that aren't finite show */
+            ((float *)model->w1)[50] = NAN;
+            assert_int_equal(rig.backend->ops->slot_write(rig.slab, 0, &w, 1, NULL, NULL, &err), 0);
+            assert_true(isnan(only_logit(&rig)));
+        }
+        conformance_rig_close(&rig);
+        conformance_model_free(model);
+        free(row);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,6 +559,7 @@ int main(void)
         cmocka_unit_test(two_slabs_may_use_one_team),
         cmocka_unit_test(senseless_backends_are_refused),
         cmocka_unit_test(nothing_is_read_beyond_its_end),
+        cmocka_unit_test(log8_slots_take_no_nonsense),
         cmocka_unit_test(long_items_are_scored_whole_and_nothing_else_is_touched),
     };
     dice.state = conformance_seed();

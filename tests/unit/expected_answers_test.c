@@ -36,11 +36,12 @@ static struct lens_backend *open_cpu(const char *variant, uint32_t threads)
 }
 
 static struct lensd_pool *open_pool(struct lens_backend *backend, const struct lens_pack *pack, uint32_t slots,
-                                    enum lens_compute compute)
+                                    enum lens_dtype slab, enum lens_compute compute)
 {
     struct lensd_pool *pool = NULL;
     struct lens_error err = {0};
-    struct lensd_pool_config config = {.slots = slots, .compute = compute, .max_batch_rows = 128};
+    struct lensd_pool_config config = {
+        .slots = slots, .dtype_set = true, .dtype = slab, .compute = compute, .max_batch_rows = 128};
     if (lensd_pool_create(backend, pack, &config, &pool, &err) != 0)
         fail_msg("%s", err.text);
     return pool;
@@ -60,7 +61,7 @@ static void check_answers(const struct expected *expected, const struct lens_pac
 static void check_file(const char *directory, const char *name, const struct lens_pack *pack, const char *variant)
 {
     struct lens_backend *backend = open_cpu(variant, 1);
-    struct lensd_pool *pool = open_pool(backend, pack, 0, LENS_COMPUTE_EXACT);
+    struct lensd_pool *pool = open_pool(backend, pack, 0, LENS_F32, LENS_COMPUTE_EXACT);
     struct expected expected;
     struct walk walk;
     expected_load(directory, name, pack, &expected);
@@ -97,7 +98,7 @@ static void every_option_set_gives_the_right_answers_with_each_instruction_set(v
 static void check_logits(const char *directory, const char *name, const struct lens_pack *pack)
 {
     struct lens_backend *backend = open_cpu("auto", 1);
-    struct lensd_pool *pool = open_pool(backend, pack, 0, LENS_COMPUTE_EXACT);
+    struct lensd_pool *pool = open_pool(backend, pack, 0, LENS_F32, LENS_COMPUTE_EXACT);
     struct expected expected;
     struct walk walk;
     expected_load(directory, name, pack, &expected);
@@ -131,6 +132,7 @@ static void every_logit_is_within_1e_4(void **state)
 
 /* What must not matter. */
 struct circumstances {
+    enum lens_dtype slab;
     enum lens_compute compute;
     uint32_t slots, threads, sequences;
 };
@@ -140,7 +142,7 @@ static uint32_t same_as(const struct walk *reference, const struct lens_pack *pa
                         const struct circumstances *c)
 {
     struct lens_backend *backend = open_cpu("auto", c->threads);
-    struct lensd_pool *pool = open_pool(backend, pack, c->slots, c->compute);
+    struct lensd_pool *pool = open_pool(backend, pack, c->slots, c->slab, c->compute);
     uint32_t sequences = c->sequences;
     struct walk walk;
     walk_run(pool, pack, expected, sequences, &walk);
@@ -168,18 +170,19 @@ static uint32_t allowed_lenses(const struct expected *expected, const struct len
 }
 
 /* Walks one file with all lenses resident, alone, on one thread; then under every other circumstance. */
-static void nothing_changes(const struct lens_pack *pack, const char *name, enum lens_compute compute)
+static void nothing_changes(const struct lens_pack *pack, const char *name, enum lens_dtype slab,
+                            enum lens_compute compute)
 {
     static const uint32_t slots[] = {0, 40, 11, 3, 1};
     struct expected expected;
     struct walk reference;
     struct lens_backend *backend = open_cpu("auto", 1);
-    struct lensd_pool *pool = open_pool(backend, pack, 0, compute);
+    struct lensd_pool *pool = open_pool(backend, pack, 0, slab, compute);
     expected_load(SMALL, name, pack, &expected);
     walk_run(pool, pack, &expected, 1, &reference);
     uint32_t allowed = allowed_lenses(&expected, pack);
     for (uint32_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
-        struct circumstances c = {compute, slots[i], 1 + i % 3, 1 + 3 * (i % 2)};
+        struct circumstances c = {slab, compute, slots[i], 1 + i % 3, 1 + 3 * (i % 2)};
         uint32_t loaded = same_as(&reference, pack, &expected, &c);
         if (slots[i] != 0 && slots[i] < allowed)
             assert_true(loaded > slots[i]); /* it really ran in waves */
@@ -193,23 +196,24 @@ static void nothing_changes(const struct lens_pack *pack, const char *name, enum
 static void slots_threads_and_neighbours_change_nothing(void **state)
 {
     for (size_t f = 0; f < SMALL_FILES; f++)
-        nothing_changes(*state, small_files[f], LENS_COMPUTE_EXACT);
+        nothing_changes(*state, small_files[f], LENS_F32, LENS_COMPUTE_EXACT);
 }
 
 static void they_change_nothing_in_any_dtype_and_compute_mode(void **state)
 {
     (void)state;
     static const struct {
-        enum lens_dtype dtype;
+        enum lens_dtype pack, slab;
         enum lens_compute compute;
     } pairs[] = {
-        {LENS_BF16, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_COMPUTE_BF16},  {LENS_I8, LENS_COMPUTE_EXACT},
-        {LENS_I8, LENS_COMPUTE_INT8},    {LENS_LOG8, LENS_COMPUTE_EXACT},
+        {LENS_BF16, LENS_BF16, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_BF16, LENS_COMPUTE_BF16},
+        {LENS_I8, LENS_I8, LENS_COMPUTE_EXACT},     {LENS_I8, LENS_I8, LENS_COMPUTE_INT8},
+        {LENS_LOG8, LENS_F32, LENS_COMPUTE_EXACT},  {LENS_LOG8, LENS_LOG8, LENS_COMPUTE_EXACT},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        struct lens_pack *pack = import_for_test(SMALL, pairs[i].dtype);
-        nothing_changes(pack, "expected-threshold.json", pairs[i].compute);
-        nothing_changes(pack, "expected-keepall-5rows.json", pairs[i].compute);
+        struct lens_pack *pack = import_for_test(SMALL, pairs[i].pack);
+        nothing_changes(pack, "expected-threshold.json", pairs[i].slab, pairs[i].compute);
+        nothing_changes(pack, "expected-keepall-5rows.json", pairs[i].slab, pairs[i].compute);
         lens_pack_close(pack);
     }
 }

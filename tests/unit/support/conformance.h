@@ -33,7 +33,7 @@ struct conformance_pair {
     enum lens_compute compute;
 };
 
-#define CONFORMANCE_PAIRS 5
+#define CONFORMANCE_PAIRS 6
 extern const struct conformance_pair conformance_pairs[CONFORMANCE_PAIRS];
 
 #endif

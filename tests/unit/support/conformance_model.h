@@ -68,7 +68,9 @@ struct conformance_answer {
     double bound; /* of |logit error|: the one kernels/README.md states */
 };
 
+/* `weights` are what a slab of `dtype` stands for. */
 struct conformance_answer conformance_reference(const struct conformance_model *model, uint32_t lens,
-                                                const double *weights, const double *x, const double *off);
+                                                enum lens_dtype dtype, const double *weights, const double *x,
+                                                const double *off);
 
 #endif

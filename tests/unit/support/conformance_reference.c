@@ -3,6 +3,7 @@
  * The bound (kernels/README.md states it), u = 2^-24:
  *     off[d]  of x^[d]: exact 2u|x^|, bf16 2^-8 |x^| + 2u|x^|, int8 max|x^|/254 + 2u max|x^|
  *     first layer:  e1 = 6 sqrt(sum w^2 off^2) + (4 sqrt(D) + 8) u (sum |w x^| + |b1|)
+ *                        + (log8) (span/2 + 4) u sum |w x^|, span = ln of the output's largest weight over its smallest
  *     second layer: e2 = sum |w2| e1           + (4 sqrt(H1) + 8) u (sum |w2 hidden| + |b2|)
  *     logit:        sum |w3| e2                + (4 sqrt(H2) + 8) u (sum |w3 hidden2| + |b3|)
  * Square roots: rounding errors of a sum add up like a random walk; 4 and 6 are far beyond what they reach. */
@@ -62,6 +63,30 @@ static void int8_row(const struct conformance_model *m, size_t row, const float 
     free(codes);
 }
 
+/* What log8 codes stand for, without rounding. */
+static void log8_row(const struct conformance_model *m, size_t row, const float *values, double *out)
+{
+    uint32_t dim = m->shape.dim, sign_bytes = (dim + 7) / 8;
+    bool kept = m->shape.stored == LENS_LOG8;
+    uint8_t *codes = calloc(dim + 1u, 1), *sign = calloc(sign_bytes, 1);
+    float log_min = kept ? m->log_min[row] : 0.0f, log_max = kept ? m->log_max[row] : 0.0f;
+    if (codes == NULL || sign == NULL)
+        abort();
+    if (kept) {
+        memcpy(codes, (const uint8_t *)m->w1 + row * dim, dim);
+        memcpy(sign, m->sign + row * sign_bytes, sign_bytes);
+    } else {
+        lens_log8_encode(values, dim, codes, sign, &log_min, &log_max);
+    }
+    for (uint32_t d = 0; d < dim; d++) {
+        double log = (double)log_min + (255 - codes[d]) / 254.0 * ((double)log_max - (double)log_min);
+        double size = codes[d] != 0 ? exp(log) : 0.0;
+        out[d] = sign[d / 8] >> d % 8 & 1 ? -size : size;
+    }
+    free(codes);
+    free(sign);
+}
+
 double *conformance_slab_weights(const struct conformance_model *m, uint32_t lens, enum lens_dtype dtype)
 {
     uint32_t dim = m->shape.dim, h1 = m->shape.h1;
@@ -77,6 +102,8 @@ double *conformance_slab_weights(const struct conformance_model *m, uint32_t len
             out[d] = dtype == LENS_BF16 ? lens_f32_from_bf16(lens_bf16_from_f32(values[d])) : values[d];
         if (dtype == LENS_I8)
             int8_row(m, row, values, out);
+        if (dtype == LENS_LOG8)
+            log8_row(m, row, values, out);
     }
     free(values);
     return weights;
@@ -167,14 +194,25 @@ static double rounding(uint32_t terms, double size)
     return (4 * sqrt(terms) + 8) * UNIT * size;
 }
 
+/* How far off log8 weights may be, relatively: their decoding. */
+static double decoding(const double *w, uint32_t n)
+{
+    double smallest = INFINITY, largest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        largest = fmax(largest, fabs(w[i]));
+        smallest = w[i] != 0 ? fmin(smallest, fabs(w[i])) : smallest;
+    }
+    return largest > 0 ? (log(largest / smallest) / 2 + 4) * UNIT : 0;
+}
+
 static double w2_value(const struct lens_model *model, size_t at)
 {
     return model->w2_dtype == LENS_F32 ? ((const float *)model->w2)[at]
                                        : lens_f32_from_bf16(((const uint16_t *)model->w2)[at]);
 }
 
-struct conformance_answer conformance_reference(const struct conformance_model *m, uint32_t lens, const double *weights,
-                                                const double *x, const double *off)
+struct conformance_answer conformance_reference(const struct conformance_model *m, uint32_t lens, enum lens_dtype dtype,
+                                                const double *weights, const double *x, const double *off)
 {
     const struct lens_model *model = &m->model;
     uint32_t dim = model->dim, h1 = model->h1, h2 = model->h2;
@@ -185,6 +223,8 @@ struct conformance_answer conformance_reference(const struct conformance_model *
         struct sum s = products(weights + (size_t)h * dim, x, off, dim);
         hidden[h] = fmax(s.value + b1, 0.0);
         e1[h] = 6 * sqrt(s.spread) + rounding(dim, s.size + fabs(b1));
+        if (dtype == LENS_LOG8)
+            e1[h] += decoding(weights + (size_t)h * dim, dim) * s.size;
     }
     for (uint32_t j = 0; j < h2; j++) {
         double b2 = model->b2[(size_t)lens * h2 + j];

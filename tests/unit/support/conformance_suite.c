@@ -12,8 +12,8 @@
 #define COUNT(array) ((uint32_t)(sizeof(array) / sizeof(array)[0]))
 
 const struct conformance_pair conformance_pairs[CONFORMANCE_PAIRS] = {
-    {LENS_F32, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_COMPUTE_EXACT}, {LENS_I8, LENS_COMPUTE_EXACT},
-    {LENS_BF16, LENS_COMPUTE_BF16}, {LENS_I8, LENS_COMPUTE_INT8},
+    {LENS_F32, LENS_COMPUTE_EXACT},  {LENS_BF16, LENS_COMPUTE_EXACT}, {LENS_I8, LENS_COMPUTE_EXACT},
+    {LENS_LOG8, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_COMPUTE_BF16},  {LENS_I8, LENS_COMPUTE_INT8},
 };
 
 /* The largest error and the largest share of its bound that a pair has shown. */
@@ -47,7 +47,7 @@ static void check_logits(const struct conformance_target *target, const struct c
         double *weights = conformance_slab_weights(model, lens, pair->dtype);
         for (uint32_t r = 0; r < call->n; r++) {
             conformance_x(s, pair->compute, (const char *)call->rows + row_bytes * r, call->dtype, x, off);
-            compare(target, s, pair, conformance_reference(model, lens, weights, x, off),
+            compare(target, s, pair, conformance_reference(model, lens, pair->dtype, weights, x, off),
                     logits[(size_t)r * s->lenses + lens], worst);
         }
         free(weights);
