@@ -8,7 +8,7 @@
 
 #define BUCKETS    4u     /* of the distance below the threshold */
 #define NEAR_DECAY 0.999f /* of a bucket's counts, each time a near parent falls into it */
-#define DOUBT      1.0f   /* rows without b that every a begins with: one sighting is no certainty */
+#define DOUBT      1.0f   /* windows without b that every a begins with: one sighting is no certainty */
 #define NEAR_ROSE  0.5f   /* what every bucket begins with: one of ten rises */
 #define NEAR_SEEN  5.0f
 
@@ -41,7 +41,7 @@ struct lensd_predictor {
     struct history *history;     /* [sequences] */
     uint32_t *best;              /* [sequences][window][best] lenses, SEQUENCE_NONE behind the last */
     struct successor *successor; /* [N][LENSD_PREDICTOR_SUCCESSORS] */
-    float *followed;             /* [N] rows that followed a, decayed like the counts */
+    float *followed;             /* [N] windows that followed a, decayed like the counts */
     float rose[BUCKETS], near[BUCKETS];
     struct claim (*claim)[2]; /* [N] the last two sequences that wanted the lens, and when */
     uint64_t rows;
@@ -204,7 +204,7 @@ static void learn_successors(struct lensd_predictor *p, uint32_t a, uint32_t tim
     struct successor *s = p->successor + (size_t)a * LENSD_PREDICTOR_SUCCESSORS;
     uint32_t places[LENSD_PREDICTOR_SUCCESSORS], n_places = 0;
     float decay = times == 1 ? p->config.decay : powf(p->config.decay, (float)times);
-    p->followed[a] = p->followed[a] * decay + (float)times;
+    p->followed[a] = p->followed[a] * decay + (float)times / (float)p->config.window;
     for (uint32_t i = 0; i < LENSD_PREDICTOR_SUCCESSORS; i++) {
         s[i].count *= decay;
         if (s[i].count > 0 && p->wanted[s[i].lens] == p->row) {
@@ -354,7 +354,7 @@ static void gather(struct lensd_predictor *p, const uint32_t *best, const struct
         const struct successor *successor = p->successor + (size_t)best[k] * LENSD_PREDICTOR_SUCCESSORS;
         for (uint32_t i = 0; i < LENSD_PREDICTOR_SUCCESSORS; i++) {
             if (successor[i].count > 0)
-                consider(p, successor[i].lens, successor[i].count / (p->followed[best[k]] + DOUBT));
+                consider(p, successor[i].lens, fminf(1, successor[i].count / (p->followed[best[k]] + DOUBT)));
         }
     }
     for (uint32_t i = 0; i < s->n_near; i++) {

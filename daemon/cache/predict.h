@@ -2,7 +2,7 @@
  *
  * Two sources. Co-occurrence: decayed counts C[a->b], a among the best that fired in a row, b newly wanted by one of
  * the next `window` rows of the same sequence (not always there, and not wanted by the row before); C[a->b] over the
- * rows that followed a estimates how likely such a row begins to want b. Near parents: lenses just below the load
+ * windows that followed a estimates how likely they begin to want b. Near parents: lenses just below the load
  * threshold, whose children would be scored if they rise; how often such ones rise, by their distance, is counted too.
  * Suggestions are ordered by their estimated probability. What is suggested changes when lenses are loaded, never what
  * a row answers.
@@ -51,7 +51,7 @@ int lensd_predictor_create(const struct lensd_predictor_config *config, struct l
                            struct lens_error *err);
 void lensd_predictor_destroy(struct lensd_predictor *predictor); /* NULL is fine */
 
-/* Learns from the row, then writes up to `capacity` suggestions for the sequence's next row, most probable first,
+/* Learns from the row, then writes up to `capacity` suggestions for the sequence's next rows, most probable first,
  * without duplicates and without lenses that this row scored (others that are held are among them: the caller knows
  * those). Returns how many. O(row + best * window * LENSD_PREDICTOR_SUCCESSORS). */
 uint32_t lensd_predictor_row(struct lensd_predictor *predictor, const struct lensd_predictor_row *row, uint32_t *out,
