@@ -1,6 +1,6 @@
 /* How to read lenses from a pack: threads that call pread against io_uring with a registered buffer.
  *
- *     bench_cold_read [--pack FILE.lens] [--rounds 7] [--piece-kib 1024]
+ *     bench_cold_read [--pack FILE.lens] [--tree FILE.tsv] [--rounds 7] [--piece-kib 1024]
  *
  * Reads W1 of 1, 8, 64 and 512 lenses, scattered (any lenses) and in families (siblings lie side by side and are read
  * in one go), three ways: from the page cache; from the disk into the page cache (the pages are dropped before each
@@ -10,6 +10,7 @@
  * against the pack's checksums. The pack should be smaller than half of the memory. */
 #include "tests/bench/support/bench.h"
 #include "tests/bench/support/bulk_read.h"
+#include "tests/bench/support/child.h"
 #include "tests/bench/support/random.h"
 #include "tests/bench/support/report.h"
 
@@ -233,7 +234,7 @@ static void open_files(struct bench *b, const char *path)
 {
     struct lens_error err = {0};
     if (lens_pack_open(path, &b->pack, &err) < 0)
-        bench_die("%s; bench_token or synth --pack makes one", err.text);
+        bench_die("%s", err.text);
     if (b->pack->lenses < MOST)
         bench_die("%s has %u lenses, %u are needed", path, b->pack->lenses, MOST);
     b->fd[FROM_CACHE] = b->pack->fd;
@@ -262,11 +263,14 @@ static void make_readers(struct bench *b)
 
 int main(int argc, char **argv)
 {
-    static const char *const known[] = {"--pack=", "--rounds=", "--piece-kib=", NULL};
+    static const char *const known[] = {"--pack=", "--tree=", "--rounds=", "--piece-kib=", NULL};
     bench_check_options(argc, argv, known);
-    char beside[4096];
-    bench_path_beside("real-tree-bf16.lens", beside, sizeof beside);
-    const char *path = bench_option(argc, argv, "--pack", beside);
+    char real[4096];
+    const char *path = bench_option(argc, argv, "--pack", NULL);
+    if (path == NULL) {
+        bench_real_tree("bf16", bench_tree_path(argc, argv), real, sizeof real);
+        path = real;
+    }
     struct bench b = {.piece_bytes = (uint32_t)bench_option_u64(argc, argv, "--piece-kib", 1024) << 10,
                       .rounds = (uint32_t)bench_option_u64(argc, argv, "--rounds", 7)};
     if (b.rounds < 1 || b.rounds > MAX_ROUNDS || b.piece_bytes < 4096)

@@ -34,6 +34,8 @@ if [ "$quick" = --quick ]; then
     bench token --runs bf16:exact --rows 200
     bench sessions --runs small:exact --sessions 1,8,64 --seconds 1
     bench cold --runs bf16 --rows 100 --families 50
+    bench cold_read --rounds 1
+    bench formats --lenses 64 --base 32 --rows 8 --ms 20 --slab-mib 64
     bench import --rounds 1
     bench seeds --tables base --rows 50
 else
@@ -44,6 +46,8 @@ else
     bench token
     bench sessions
     bench cold
+    bench cold_read
+    bench formats
     bench import
     bench seeds
     if [ -n "${LENS_BENCH_HATCAT:-}" ]; then
@@ -53,7 +57,7 @@ else
         printf '\n== peer: left out, LENS_BENCH_HATCAT names no checkout of HatCat\n'
     fi
 fi
-printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,sessions,cold,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
+printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,sessions,cold,cold_read,formats,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
 if [ -n "$failed" ]; then
     echo "did not run to the end:$failed"
     exit 1
