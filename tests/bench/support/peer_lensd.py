@@ -4,6 +4,7 @@ import ast
 import ctypes
 import json
 import os
+import pathlib
 import struct
 import time
 from ctypes import byref
@@ -46,7 +47,7 @@ class Pack:
 
 def read_rows(path):
     """A .npy of f32 [n, dim] as bytes, one object per row."""
-    data = open(path, "rb").read()
+    data = pathlib.Path(path).read_bytes()
     (size,) = struct.unpack("<H", data[8:10])
     n, dim = ast.literal_eval(data[10:10 + size].decode().strip())["shape"]
     body = memoryview(data)[10 + size:]
