@@ -290,7 +290,17 @@ static void choose_params(struct client *c, struct lens_session_params *params, 
     params->max_sequences = c->crowded ? c->n_sequences - 1 : 2 * SEQUENCES;
 }
 
-/* A busy machine may keep the daemon from answering within liblens's second. */
+/* A busy machine may keep the daemon from answering within liblens's second; liblens then takes the connection for lost
+ * and waits a while itself. */
+static bool try_later(struct client *c, int r)
+{
+    if (r != -ETIMEDOUT && r != -ENOTCONN)
+        return false;
+    count(&c->tally->late, 1);
+    usleep(200000);
+    return true;
+}
+
 static void open_session(struct client *c, const char *socket)
 {
     struct lens_client_error err = {0};
@@ -298,11 +308,11 @@ static void open_session(struct client *c, const char *socket)
     uint32_t pinned[8];
     int r = 0;
     choose_params(c, &params, pinned, 7947);
-    for (int tries = 0; tries < 30; tries++) {
+    for (int tries = 0; tries < 60; tries++) {
         r = c->connection ? 0 : lens_client_open(socket, &c->connection, &err);
         if (r == 0)
             r = lens_session_open(c->connection, &params, &c->session, &err);
-        if (r != -ETIMEDOUT)
+        if (!try_later(c, r))
             break;
     }
     if (r != 0) {
@@ -315,18 +325,22 @@ static void open_session(struct client *c, const char *socket)
     count(&c->tally->sessions, 1);
 }
 
-static void end_some_sequence(struct client *c)
+/* False when the daemon took too long, and the session with it. */
+static bool end_some_sequence(struct client *c)
 {
     struct lens_client_error err = {0};
     struct sequence *s = &c->sequences[below(c, c->n_sequences)];
     while (c->in_flight > 0)
         wait_answer(c);
     int r = lens_session_end_sequence(c->session, s->name, &err);
-    if (r != 0 && r != -ETIMEDOUT && r != -EREMOTEIO) { /* refused: that sequence has had no row yet */
+    if (try_later(c, r))
+        return false;
+    if (r != 0 && r != -EREMOTEIO) { /* refused: that sequence has had no row yet */
         soak_fail(c->shared, "a sequence can't be ended: %s", err.text);
         _exit(1);
     }
     new_sequence(c, s);
+    return true;
 }
 
 /* How a session ends: mostly all answers are read; else it closes over them, or the process dies. */
@@ -368,8 +382,8 @@ void soak_client(struct soak_shared *shared, uint32_t index, const char *socket,
                 break;
             atomic_fetch_sub(&shared->rows_left, submit(c, c->max_rows));
             read_answers(c);
-            if (chance(c, 2))
-                end_some_sequence(c);
+            if (chance(c, 2) && !end_some_sequence(c))
+                break;
         }
         leave(c);
     }

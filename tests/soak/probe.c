@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Rows of the probe's submissions: alone, few, many. */
 static const uint32_t pieces[] = {1, 7, 16};
@@ -76,9 +77,11 @@ static bool probe_mode(struct soak_shared *shared, struct soak_tally *tally, str
     params.expand = (int8_t)expand;
     params.miss = 0;
     params.label = "probe";
-    int r = -ETIMEDOUT;
-    for (int tries = 0; r == -ETIMEDOUT && tries < 30; tries++)
+    int r = lens_session_open(client, &params, &session, &err);
+    for (int tries = 0; (r == -ETIMEDOUT || r == -ENOTCONN) && tries < 60; tries++) {
+        usleep(200000);
         r = lens_session_open(client, &params, &session, &err);
+    }
     if (r != 0) {
         soak_fail(shared, "no session for the probe: %s", err.text);
         return false;

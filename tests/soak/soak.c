@@ -231,6 +231,7 @@ static void add_tally(struct soak_tally *sum, const struct soak_tally *t)
     sum->sessions += t->sessions;
     sum->deaths += t->deaths;
     sum->full += t->full;
+    sum->late += t->late;
 }
 
 static void sum_tallies(const struct soak *soak, struct soak_tally *sum)
@@ -418,11 +419,11 @@ static int say_outcome(const struct soak *soak)
     }
     printf(
         "%llu rows: %llu complete, %llu partial, %llu invalid, %llu refused, %llu abandoned; %llu capped, %llu stale; "
-        "%llu submissions waited for room; %llu lenses scored, %llu missing\n",
+        "%llu submissions waited for room; %llu requests took over a second; %llu lenses scored, %llu missing\n",
         (unsigned long long)sum.submitted, (unsigned long long)sum.complete, (unsigned long long)sum.partial,
         (unsigned long long)sum.invalid, (unsigned long long)sum.crowded, (unsigned long long)sum.abandoned,
         (unsigned long long)sum.capped, (unsigned long long)sum.stale, (unsigned long long)sum.full,
-        (unsigned long long)sum.scored, (unsigned long long)sum.missing);
+        (unsigned long long)sum.late, (unsigned long long)sum.scored, (unsigned long long)sum.missing);
     if (soak->before.loads < 0)
         printf("not checked: loads = evictions + resident; lensctl status doesn't say loads and evictions\n");
     printf("%llu probes of %u rows, all the same bit for bit; %llu swaps; nothing wrong\n",

@@ -30,7 +30,9 @@ struct soak_tally {
     _Atomic uint64_t submitted, answered, abandoned; /* abandoned: its client died or left without reading */
     _Atomic uint64_t complete, partial, invalid, crowded, capped, stale;
     _Atomic uint64_t scored, slot_hits, host_hits, cold, missing;
-    _Atomic uint64_t sessions, deaths, full; /* full: submissions that had to wait for room in the ring */
+    _Atomic uint64_t sessions, deaths;
+    _Atomic uint64_t full; /* submissions that had to wait for room in the ring */
+    _Atomic uint64_t late; /* requests that the daemon took more than a second for */
 };
 
 struct soak_shared {
