@@ -5,9 +5,8 @@
 
 #include <stdio.h>
 
-#define LOOK_MS    20u
-#define SETTLED_NS UINT64_C(1000000000)  /* all were loaded, and rows took slots over meanwhile */
-#define STUCK_NS   UINT64_C(60000000000) /* rows leave no room for it */
+#define LOOK_MS  20u
+#define STUCK_NS UINT64_C(60000000000) /* rows leave no room for it */
 
 /* The asker's connection, if it still lives, goes on with its next request after the answer. */
 static struct lensd_connection *end(struct lensd_service *service)
@@ -59,9 +58,9 @@ static void look(uv_timer_t *timer)
         filling->seen = resident;
         filling->seen_ns = now;
     }
+    /* A slot that was taken over meanwhile, for a lens that is still on its way, was filled, too. */
     lensd_pool_get_counters(pool, &counters);
-    bool all_loaded = counters.loads - filling->loads_before >= filling->lenses;
-    if (resident >= filling->target || (all_loaded && now - filling->seen_ns > SETTLED_NS))
+    if (resident + counters.evictions - filling->evictions_before >= filling->target)
         end_well(service);
     else if (lensd_pool_failures(pool, &last) > filling->failures_before)
         end_badly(service, LENS_FAULT_BAD_PACK, last.text);
@@ -71,39 +70,54 @@ static void look(uv_timer_t *timer)
                   "there are fewer");
 }
 
+/* Notes where the pool stands and has the engine fill it. */
+static int begin(struct lensd_service *service, struct lensd_served_pack *served, uint64_t connection,
+                 struct lens_error *err)
+{
+    const struct lensd_pool *pool = served->pool;
+    uint32_t slots = lensd_pool_slab(pool)->config.slots, lenses = 0;
+    struct lensd_pool_counters counters;
+    struct lens_error last;
+    lensd_pool_get_counters(pool, &counters);
+    service->filling = (struct lensd_filling){
+        .served = served,
+        .connection = connection,
+        .target = served->pack->lenses < slots ? served->pack->lenses : slots,
+        .evictions_before = counters.evictions,
+        .failures_before = lensd_pool_failures(pool, &last),
+        .seen = lensd_pool_resident(pool),
+        .seen_ns = lensd_now_ns(),
+    };
+    int r = lensd_engine_fill(service->engine, served, &lenses, err);
+    if (r != 0) {
+        service->filling.served = NULL;
+        return r;
+    }
+    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: preloading %u lenses", served->name, lenses);
+    service->filling_look.data = service;
+    uv_timer_start(&service->filling_look, look, 0, LOOK_MS);
+    return 0;
+}
+
 void lensd_control_preload(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
     struct lens_text name = request->u.pack_ref.pack;
     struct lensd_served_pack *served = lensd_service_find_pack(service, name);
-    struct lensd_filling *filling = &service->filling;
-    struct lensd_pool_counters counters;
     struct lens_error err = {0};
     if (served == NULL) {
         lensd_connection_fault(c, LENS_FAULT_NO_SUCH_PACK, "no pack \"%.*s\" is loaded: see lensctl packs",
                                (int)name.length, name.data);
         return;
     }
-    if (filling->served != NULL) {
+    if (service->filling.served != NULL) {
         lensd_connection_fault(c, LENS_FAULT_IN_USE, "pack %s is being preloaded: ask again when that is done",
-                               filling->served->name);
+                               service->filling.served->name);
         return;
     }
-    lensd_pool_get_counters(served->pool, &counters);
-    *filling = (struct lensd_filling){.served = served, .connection = c->id, .loads_before = counters.loads};
-    filling->failures_before = lensd_pool_failures(served->pool, &err);
-    filling->seen = lensd_pool_resident(served->pool);
-    filling->seen_ns = lensd_now_ns();
-    int r = lensd_engine_fill(service->engine, served, &filling->lenses, &err);
-    filling->target = filling->seen + filling->lenses;
-    if (r != 0) {
-        filling->served = NULL;
+    int r = begin(service, served, c->id, &err);
+    if (r != 0)
         lensd_connection_fault(c, lensd_control_fault_of(r), "%s", err.text);
-        return;
-    }
-    c->busy = true;
-    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: preloading %u lenses", served->name, filling->lenses);
-    service->filling_look.data = service;
-    uv_timer_start(&service->filling_look, look, 0, LOOK_MS);
+    c->busy = r == 0;
 }
 
 void lensd_control_preload_ends(struct lensd_service *service, const struct lensd_served_pack *served)

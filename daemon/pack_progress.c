@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TELL_NS UINT64_C(2000000000)
+#define TELL_NS      UINT64_C(2000000000)  /* between lines, when a tenth more is done */
+#define SLOW_TELL_NS UINT64_C(10000000000) /* when it is less */
 
 void lensd_pack_progress_begin(struct lensd_pack_progress *progress, const struct lensd_log *log, const char *name)
 {
@@ -44,10 +45,11 @@ void lensd_pack_progress_report(void *arg, const char *what, uint64_t done, uint
     atomic_store_explicit(&progress->done, done, memory_order_relaxed);
     atomic_store_explicit(&progress->total, total, memory_order_relaxed);
     atomic_store_explicit(&progress->what, what, memory_order_release);
-    if (total == 0 || done >= total || done - progress->told_done < total / 10)
+    if (total == 0 || done >= total)
         return; /* the end has a line of its own */
     uint64_t now = lensd_now_ns();
-    if (now - progress->told_ns < TELL_NS)
+    uint64_t pause = done - progress->told_done < total / 10 ? SLOW_TELL_NS : TELL_NS;
+    if (now - progress->told_ns < pause)
         return;
     progress->told_ns = now;
     progress->told_done = done;

@@ -1,5 +1,5 @@
 /* How far the opening of a pack is: for `lensctl status`, for the log (a line each tenth, though not more often than
- * each two seconds), and at start-up for the service manager.
+ * each two seconds, and not less often than each ten), and at start-up for the service manager.
  *
  * Threads: begin before the work starts; report on the worker alone; text on any. */
 #ifndef LENSD_PACK_PROGRESS_H

@@ -33,11 +33,11 @@ struct lensd_recording {
 /* The preload under way; `served` is NULL when there is none. */
 struct lensd_filling {
     struct lensd_served_pack *served;
-    uint64_t connection;                    /* the asker's id; it may be gone */
-    uint32_t lenses, target;                /* to load; in slots then */
-    uint64_t loads_before, failures_before; /* the pool's counts */
-    uint32_t seen;                          /* most lenses in slots so far, */
-    uint64_t seen_ns;                       /* and since when */
+    uint64_t connection;                        /* the asker's id; it may be gone */
+    uint32_t target;                            /* lenses in slots then */
+    uint64_t evictions_before, failures_before; /* the pool's counts */
+    uint32_t seen;                              /* most lenses in slots so far, */
+    uint64_t seen_ns;                           /* and since when */
 };
 
 struct lensd_service {

@@ -90,6 +90,9 @@ static void lines_come_each_tenth_but_not_more_often_than_each_two_seconds(void 
     assert_logged(out, "610 of 1000");
     lensd_pack_progress_report(&progress, loaded, 900, 1000);
     assert_logged(out, NULL);
+    progress.told_ns -= 4 * THREE_SECONDS;
+    lensd_pack_progress_report(&progress, loaded, 611, 1000);
+    assert_logged(out, "611 of 1000"); /* little, but it has been long */
     progress.told_ns -= THREE_SECONDS;
     lensd_pack_progress_report(&progress, loaded, 1000, 1000);
     assert_logged(out, NULL); /* whoever opens the pack says that it is done */
