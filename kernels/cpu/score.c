@@ -1,4 +1,5 @@
 /* Scoring: items (one lens on some rows) shared out to the team, each through both layers and the last dot product.
+ * When there are fewer items than threads, an item's rows are shared out too: rows don't depend on each other.
  *
  * Subnormal numbers are flushed to zero while scoring: a client's row of tiny values must not make its neighbours
  * wait for the processor's slow path. The loss is below 1e-37 a term. */
@@ -9,11 +10,15 @@
 
 #define FLUSH_AND_ZERO 0x8040u /* MXCSR: flush results, treat inputs as zero */
 
+/* Rows of a part of an item at least: fewer are limited by reading the weights, which every part does anew. */
+#define PART_ROWS 8u
+
 struct score_job {
     struct cpu_slab *slab;
     const struct lens_score_item *items;
     const uint32_t *rows;
     float *logits;
+    uint32_t parts; /* of each item */
 };
 
 /* Layer 1 sums of n rows: scratch->acc. */
@@ -80,14 +85,23 @@ static void score_rows(const struct cpu_slab *slab, const struct lens_score_item
                                          model->b3[item->lens], model->h2);
 }
 
-static void score_item(void *arg, uint32_t index, uint32_t worker)
+/* Rows of each part; the last ones of a short item may stay empty. */
+static uint32_t rows_of_part(uint32_t n, uint32_t parts)
+{
+    uint32_t share = (n + parts - 1) / parts;
+    return parts > 1 && share < PART_ROWS ? PART_ROWS : share;
+}
+
+static void score_part(void *arg, uint32_t index, uint32_t worker)
 {
     const struct score_job *job = arg;
-    const struct lens_score_item *item = &job->items[index];
+    const struct lens_score_item *item = &job->items[index / job->parts];
+    uint32_t share = rows_of_part(item->n, job->parts), begin = share * (index % job->parts);
+    uint32_t end = begin + share < item->n ? begin + share : item->n;
     unsigned control = _mm_getcsr();
     _mm_setcsr(control | FLUSH_AND_ZERO);
-    for (uint32_t done = 0; done < item->n; done += CPU_ROW_CHUNK) {
-        uint32_t n = item->n - done < CPU_ROW_CHUNK ? item->n - done : CPU_ROW_CHUNK;
+    for (uint32_t done = begin; done < end; done += CPU_ROW_CHUNK) {
+        uint32_t n = end - done < CPU_ROW_CHUNK ? end - done : CPU_ROW_CHUNK;
         uint32_t at = item->first + done;
         score_rows(job->slab, item, job->rows + at, n, job->logits + at, &job->slab->scratch[worker]);
     }
@@ -102,7 +116,9 @@ int cpu_score(struct lens_slab *base, const struct lens_score_item *items, uint3
         if (item->slot >= base->config.slots || base->lens_in[item->slot] != (int32_t)item->lens)
             return lens_error_set(err, -EINVAL, "slot %u doesn't hold lens %u", item->slot, item->lens);
     }
-    struct score_job job = {(struct cpu_slab *)base, items, rows, logits};
-    cpu_team_run(cpu_backend_of(base)->team, score_item, &job, n_items);
+    uint32_t threads = cpu_backend_of(base)->threads;
+    uint32_t parts = n_items > 0 && n_items < threads ? (threads + n_items - 1) / n_items : 1;
+    struct score_job job = {(struct cpu_slab *)base, items, rows, logits, parts};
+    cpu_team_run(cpu_backend_of(base)->team, score_part, &job, n_items * parts);
     return 0;
 }

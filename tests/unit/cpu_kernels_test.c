@@ -456,96 +456,6 @@ static void nothing_is_read_beyond_its_end(void **state)
     }
 }
 
-enum { MANY = 150 };
-
-/* Stages MANY rows and scores lens 0 on all of them, lens 1 on every third, in one call of mixed items. */
-static void score_mixed(struct conformance_rig *rig, const struct conformance_shape *shape, float logits[MANY + 60])
-{
-    struct lens_error err = {0};
-    char *source = conformance_rows(shape, LENS_F32, MANY, &dice);
-    uint32_t rows[MANY + 60];
-    for (uint32_t r = 0; r < MANY; r++) {
-        assert_int_equal(rig->backend->ops->stage(rig->slab, r, source + (size_t)r * shape->dim * 4, LENS_F32), 0);
-        rows[r] = r;
-    }
-    for (uint32_t i = 0; i < 50; i++)
-        rows[MANY + i] = i * 3;
-    for (uint32_t i = 0; i < MANY + 60; i++)
-        logits[i] = NAN;
-    struct lens_score_item items[] = {{.slot = 0, .lens = 0, .first = 0, .n = MANY},
-                                      {.slot = 1, .lens = 1, .first = MANY, .n = 50}};
-    assert_int_equal(rig->backend->ops->score(rig->slab, items, 2, rows, logits, &err), 0);
-    free(source);
-}
-
-static void long_items_are_scored_whole_and_nothing_else_is_touched(void **state)
-{
-    (void)state;
-    struct conformance_target target = {"auto", open_auto, "auto"};
-    struct conformance_shape shape = {.lenses = 2, .dim = 70, .h1 = 19, .h2 = 3};
-    struct lens_slab_config config = {.slots = 2, .max_batch_rows = MANY, .loaders = 1};
-    struct conformance_model *model = conformance_model_new(&shape, &dice);
-    struct conformance_rig rig;
-    float logits[MANY + 60], again;
-    struct lens_error err = {0};
-    conformance_rig_open(&rig, &target, 2, model, &config);
-    conformance_load(&rig, NULL, NULL, 2);
-    score_mixed(&rig, &shape, logits);
-    for (uint32_t r = 0; r < MANY; r++) {
-        struct lens_score_item item = {.slot = 0, .lens = 0, .first = 0, .n = 1};
-        assert_int_equal(rig.backend->ops->score(rig.slab, &item, 1, &r, &again, &err), 0);
-        assert_int_equal(lens_f32_bits(again), lens_f32_bits(logits[r]));
-    }
-    for (uint32_t i = 0; i < 60; i++)
-        assert_int_equal(isnan(logits[MANY + i]) != 0, i >= 50);
-    struct lens_score_item wrong = {.slot = 1, .lens = 0, .first = 0, .n = 1};
-    assert_int_equal(rig.backend->ops->score(rig.slab, &wrong, 1, &(uint32_t){0}, &again, &err), -EINVAL);
-    conformance_rig_close(&rig);
-    conformance_model_free(model);
-}
-
-/* Scores lens 0 on one row. */
-static float only_logit(struct conformance_rig *rig)
-{
-    float logit = 0;
-    struct lens_score_item item = {.slot = 0, .lens = 0, .first = 0, .n = 1};
-    struct lens_error err = {0};
-    assert_int_equal(rig->backend->ops->score(rig->slab, &item, 1, &(uint32_t){0}, &logit, &err), 0);
-    return logit;
-}
-
-static void log8_slots_take_no_nonsense(void **state)
-{
-    (void)state;
-    struct conformance_target target = {"auto", open_auto, "auto"};
-    struct lens_slab_config config = {.slots = 1, .dtype = LENS_LOG8, .max_batch_rows = 1, .loaders = 1};
-    static const enum lens_dtype stored[] = {LENS_LOG8, LENS_F32};
-    for (uint32_t i = 0; i < COUNT(stored); i++) {
-        struct conformance_shape shape = {.lenses = 1, .dim = 45, .h1 = 3, .h2 = 2, .stored = stored[i]};
-        struct conformance_model *model = conformance_model_new(&shape, &dice);
-        struct conformance_rig rig;
-        struct lens_error err = {0};
-        void *row = conformance_rows(&shape, LENS_F32, 1, &dice);
-        conformance_rig_open(&rig, &target, 1, model, &config);
-        conformance_load(&rig, NULL, NULL, 1);
-        assert_int_equal(rig.backend->ops->stage(rig.slab, 0, row, LENS_F32), 0);
-        assert_true(isfinite(only_logit(&rig)));
-        struct lens_slot_write w = conformance_write(model, 0, 0);
-        if (stored[i] == LENS_LOG8) { /* a range that no f32 weights have */
-            model->log_min[1] = -200.0f;
-            assert_int_equal(rig.backend->ops->slot_write(rig.slab, 0, &w, 1, NULL, NULL, &err), -EINVAL);
-            assert_non_null(strstr(err.text, "output 1"));
-        } else { /* weights that aren't finite show */
-            ((float *)model->w1)[50] = NAN;
-            assert_int_equal(rig.backend->ops->slot_write(rig.slab, 0, &w, 1, NULL, NULL, &err), 0);
-            assert_true(isnan(only_logit(&rig)));
-        }
-        conformance_rig_close(&rig);
-        conformance_model_free(model);
-        free(row);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -559,8 +469,6 @@ int main(void)
         cmocka_unit_test(two_slabs_may_use_one_team),
         cmocka_unit_test(senseless_backends_are_refused),
         cmocka_unit_test(nothing_is_read_beyond_its_end),
-        cmocka_unit_test(log8_slots_take_no_nonsense),
-        cmocka_unit_test(long_items_are_scored_whole_and_nothing_else_is_touched),
     };
     dice.state = conformance_seed();
     return cmocka_run_group_tests_name("cpu_kernels", tests, NULL, NULL);
