@@ -82,16 +82,15 @@ void lens_log8_encode(const float *w, uint32_t n, uint8_t *codes, uint8_t *sign,
 
 void lens_log8_decode(const uint8_t *codes, const uint8_t *sign, uint32_t n, float log_min, float log_max, float *w)
 {
-    float value[256];
+    float value[512]; /* negative from 256 on: signs are as good as random, and a branch on them would cost the most */
     double span = (double)log_max - (double)log_min;
     value[0] = 0;
+    value[256] = 0;
     for (int code = 1; code < 256; code++) {
         double exact = exp((double)log_min + (255 - code) / 254.0 * span);
         value[code] = exact < (double)FLT_MAX ? (float)exact : FLT_MAX;
+        value[256 + code] = -value[code];
     }
-    for (uint32_t i = 0; i < n; i++) {
-        float magnitude = value[codes[i]];
-        int negative = sign[i / 8] >> (i % 8) & 1;
-        w[i] = negative && codes[i] != 0 ? -magnitude : magnitude;
-    }
+    for (uint32_t i = 0; i < n; i++)
+        w[i] = value[codes[i] | (unsigned)(sign[i / 8] >> (i % 8) & 1) << 8];
 }
