@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEY_MAX 264u /* a name of at most 255 bytes, ":255" and the terminator */
+#define KEY_MAX     264u /* a name of at most 255 bytes, ":255" and the terminator */
+#define LAYER_BYTES 5u   /* ":255" and the terminator */
 
 enum level { CONFIGURED, ASKED, LEVELS };
 
@@ -153,15 +154,12 @@ void lensd_content_free(struct lensd_content *content)
 
 /* ---- matching --------------------------------------------------------------------------------------------------- */
 
-static bool pattern_matches(const struct pattern *p, const char *key, size_t key_length)
+static bool pattern_matches(const struct pattern *p, const char *glob, const char *key, size_t key_length)
 {
-    char glob[LENSD_CONTENT_PATTERN_MAX + 1];
     if (key_length < p->literal || memcmp(p->text, key, p->literal) != 0)
         return false;
     if (p->literal == p->glob_length)
         return key_length == p->literal;
-    memcpy(glob, p->text, p->glob_length);
-    glob[p->glob_length] = '\0';
     return fnmatch(glob, key, 0) == 0;
 }
 
@@ -170,17 +168,61 @@ static void set_bit(uint64_t *map, uint32_t lens)
     map[lens / 64] |= UINT64_C(1) << (lens % 64);
 }
 
-/* Marks what the pattern's glob matches. True when that is anything. */
-static bool mark_matches(const struct pattern *p, const struct lens_pack *pack, uint64_t *map)
+/* What goes on while lists are resolved. */
+struct resolving {
+    const struct lensd_content *content;
+    const struct lens_pack *pack;
+    size_t words;
+    char *keys; /* every "Name:layer", terminated, one behind the other: patterns are many, keys are made once */
+    uint64_t *list, *one; /* scratch: what a list, a pattern means */
+    uint32_t unmatched;
+    const struct pattern *first_unmatched;
+};
+
+static size_t words_of(const struct lens_pack *pack)
 {
+    return ((size_t)pack->lenses + 63) / 64;
+}
+
+static void end_resolving(struct resolving *r)
+{
+    lensd_free(r->keys);
+    lensd_free(r->list);
+    lensd_free(r->one);
+}
+
+static int begin_resolving(struct resolving *r, const struct lensd_content *content, const struct lens_pack *pack,
+                           struct lens_error *err)
+{
+    size_t bytes = (size_t)pack->name_offsets[pack->lenses] + (size_t)pack->lenses * LAYER_BYTES, used = 0;
+    *r = (struct resolving){.content = content, .pack = pack, .words = words_of(pack)};
+    r->keys = lensd_calloc(bytes + 1, 1);
+    r->list = lensd_calloc(r->words, sizeof *r->list);
+    r->one = lensd_calloc(r->words, sizeof *r->one);
+    if (r->keys == NULL || r->list == NULL || r->one == NULL) {
+        end_resolving(r);
+        return lens_error_set(err, -ENOMEM, "no memory to look up %u patterns", content->n);
+    }
+    for (uint32_t lens = 0; lens < pack->lenses; lens++)
+        used += (size_t)lens_pack_key(pack, lens, r->keys + used, bytes + 1 - used) + 1;
+    return 0;
+}
+
+/* Marks what the pattern's glob matches. True when that is anything. */
+static bool mark_matches(const struct resolving *r, const struct pattern *p, uint64_t *map)
+{
+    char glob[LENSD_CONTENT_PATTERN_MAX + 1];
+    memcpy(glob, p->text, p->glob_length);
+    glob[p->glob_length] = '\0';
     bool any = false;
-    char key[KEY_MAX];
-    for (uint32_t lens = 0; lens < pack->lenses; lens++) {
-        int length = lens_pack_key(pack, lens, key, sizeof key);
-        if (!pattern_matches(p, key, (size_t)length))
-            continue;
-        set_bit(map, lens);
-        any = true;
+    const char *key = r->keys;
+    for (uint32_t lens = 0; lens < r->pack->lenses; lens++) {
+        size_t length = strlen(key);
+        if (pattern_matches(p, glob, key, length)) {
+            set_bit(map, lens);
+            any = true;
+        }
+        key += length + 1;
     }
     return any;
 }
@@ -224,16 +266,6 @@ static void mark_above(const struct lens_pack *pack, uint64_t *map)
 
 /* ---- resolving -------------------------------------------------------------------------------------------------- */
 
-/* What goes on while lists are resolved. */
-struct resolving {
-    const struct lensd_content *content;
-    const struct lens_pack *pack;
-    size_t words;
-    uint64_t *list, *one; /* scratch: what a list, a pattern means */
-    uint32_t unmatched;
-    const struct pattern *first_unmatched;
-};
-
 static bool has_list(const struct lensd_content *content, enum level level, enum lensd_content_list list)
 {
     for (uint32_t i = 0; content != NULL && i < content->n; i++) {
@@ -260,7 +292,7 @@ static bool resolve_list(struct resolving *r, enum level level, enum lensd_conte
             continue;
         any = true;
         memset(r->one, 0, r->words * sizeof *r->one);
-        if (!mark_matches(p, r->pack, r->one) && r->unmatched++ == 0)
+        if (!mark_matches(r, p, r->one) && r->unmatched++ == 0)
             r->first_unmatched = p;
         if (p->branch)
             mark_below(r->pack, r->one);
@@ -348,11 +380,6 @@ static bool limits_report(const struct lensd_content *content)
     return has_list(content, CONFIGURED, LENSD_CONTENT_FILTER) || has_list(content, ASKED, LENSD_CONTENT_FILTER);
 }
 
-static size_t words_of(const struct lens_pack *pack)
-{
-    return ((size_t)pack->lenses + 63) / 64;
-}
-
 /* A map of all lenses, or NULL when it isn't wanted. */
 static int new_map(bool wanted, const struct lens_pack *pack, uint64_t **out)
 {
@@ -379,11 +406,11 @@ int lensd_content_resolve(const struct lensd_content *content, const struct lens
     int r = check_work(content, pack, err);
     if (r != 0)
         return r;
-    struct resolving resolving = {.content = content, .pack = pack, .words = words_of(pack)};
-    resolving.list = lensd_calloc(resolving.words, sizeof(uint64_t));
-    resolving.one = lensd_calloc(resolving.words, sizeof(uint64_t));
-    r = new_maps(content, pack, out);
-    if (r != 0 || resolving.list == NULL || resolving.one == NULL) {
+    struct resolving resolving;
+    r = begin_resolving(&resolving, content, pack, err);
+    if (r != 0)
+        return r;
+    if (new_maps(content, pack, out) != 0) {
         r = lens_error_set(err, -ENOMEM, "no memory to look up %u patterns", content->n);
     } else {
         resolve_level(&resolving, CONFIGURED, out);
@@ -393,8 +420,7 @@ int lensd_content_resolve(const struct lensd_content *content, const struct lens
         else if (resolving.unmatched > 0)
             r = refuse_unmatched(&resolving, err);
     }
-    lensd_free(resolving.list);
-    lensd_free(resolving.one);
+    end_resolving(&resolving);
     if (r != 0)
         lensd_content_maps_free(out);
     return r;
@@ -492,7 +518,7 @@ static const char *covering(struct resolving *r, enum lensd_content_list list, u
         if (p->list != list)
             continue;
         memset(r->one, 0, r->words * sizeof *r->one);
-        mark_matches(p, r->pack, r->one);
+        mark_matches(r, p, r->one);
         if (p->branch)
             mark_below(r->pack, r->one);
         if (lensd_content_has(r->one, lens))
@@ -528,15 +554,16 @@ static int explain_lists(const struct lensd_content *content, const struct lens_
 {
     struct lensd_content_maps maps = {NULL, NULL};
     char note[LENSD_CONTENT_NOTE];
-    struct resolving resolving = {.content = content, .pack = pack, .words = words_of(pack)};
-    resolving.one = lensd_calloc(resolving.words, sizeof(uint64_t));
-    if (resolving.one == NULL)
-        return lens_error_set(err, -ENOMEM, "no memory to look up %u patterns", content->n);
+    struct resolving resolving;
     int r = lensd_content_resolve(content, pack, &maps, note, err);
-    if (r == 0)
+    if (r != 0)
+        return r;
+    r = begin_resolving(&resolving, content, pack, err);
+    if (r == 0) {
         explain_maps(&resolving, &maps, lens, out, size);
+        end_resolving(&resolving);
+    }
     lensd_content_maps_free(&maps);
-    lensd_free(resolving.one);
     return r;
 }
 

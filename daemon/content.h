@@ -30,7 +30,7 @@
 
 #define LENSD_CONTENT_PATTERN_MAX LENS_PATTERN_MAX /* bytes of a pattern */
 #define LENSD_CONTENT_PATTERNS    256u             /* patterns of one list of the configuration at most */
-#define LENSD_CONTENT_WORK        (1u << 22u) /* a session's globs times the pack's lenses: bounds what an attach costs */
+#define LENSD_CONTENT_WORK        (1u << 21u) /* a session's globs times the pack's lenses: bounds what an attach costs */
 #define LENSD_CONTENT_NOTE        320u
 
 enum lensd_content_list {

@@ -325,16 +325,16 @@ static void running_out_of_memory_leaves_nothing(void **state)
 {
     struct lists asked = {.include = "A:0/*", .filter = "*:2"};
     const struct lensd_content_source configured = {.configured = {"A:0/*", NULL, "*:2"}};
-    for (int n = 0; n < 6; n++) {
+    for (int n = 0; n < 7; n++) {
         struct lensd_content_maps maps;
         struct lens_error err = {0};
         char out[128];
         int left = n;
         lensd_sys_set_hook(fail_nth, &left);
-        int r = resolve(*state, none, asked, &maps, NULL, &err); /* the list, two scratches, two maps */
+        int r = resolve(*state, none, asked, &maps, NULL, &err); /* the list, the keys, two scratches, two maps */
         lensd_sys_set_hook(NULL, NULL);
-        assert_int_equal(r, n < 5 ? -ENOMEM : 0);
-        if (n == 5)
+        assert_int_equal(r, n < 6 ? -ENOMEM : 0);
+        if (n == 6)
             lensd_content_maps_free(&maps);
         left = n;
         lensd_sys_set_hook(fail_nth, &left);
