@@ -339,18 +339,14 @@ static void mark_failed(struct lensd_batch *batch)
     }
 }
 
-/* What the answered rows let foresee; their views are valid until the next run. */
-static void foresee(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
+/* Tells the pool what the answered rows wanted; their views are valid until the next run. */
+static void note_rows(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
 {
     uint64_t key = lensd_sequence_key(flight->session->id, flight->sequence->name);
     double p = (double)flight->job.options->load_threshold;
     float threshold = p <= 0 ? -INFINITY : p >= 1 ? INFINITY : (float)log(p / (1 - p));
-    if (last) {
-        lensd_pool_forget_sequence(pack->pool, key);
-        return;
-    }
     for (uint32_t i = 0; i < flight->job.n_rows; i++)
-        lensd_pool_foresee(pack->pool, key, &flight->job.out[i], threshold);
+        lensd_pool_note_row(pack->pool, key, &flight->job.out[i], threshold, last && i + 1 == flight->job.n_rows);
 }
 
 static void trace(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
@@ -380,7 +376,7 @@ static void land(struct lensd_served_pack *pack, struct lensd_flight *flight, ui
         flight->job.out[i].counts.loaded = loaded;
     lensd_publish_flight(flight, statistics);
     lensd_publish_release(session);
-    foresee(pack, flight, last);
+    note_rows(pack, flight, last);
     if (pack->tracing != NULL)
         trace(pack, flight, last);
     if (last)

@@ -62,11 +62,10 @@ void lensd_pool_unpin(struct lensd_pool *pool, const uint32_t *lenses, uint32_t 
  * are lost. The caller sets jobs, n_jobs; the other fields are the pool's. */
 int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct lens_error *err);
 
-/* One finished row: learns from it and loads ahead (cache.prefetch on; else nothing). Right after the run that answered
- * it; `sequence` is unique over all sessions. */
-void lensd_pool_foresee(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row,
-                        float load_threshold);
-void lensd_pool_forget_sequence(struct lensd_pool *pool, uint64_t sequence); /* it ended */
+/* One finished row of a sequence (a number unique over all sessions; `ends`: its last): tells the policy, and with
+ * cache.prefetch learns from it and loads ahead. Right after the run that answered it. `load_threshold` is a logit. */
+void lensd_pool_note_row(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row,
+                         float load_threshold, bool ends);
 
 /* Something that a run would take in has been loaded. Cheap. */
 bool lensd_pool_ready(const struct lensd_pool *pool);

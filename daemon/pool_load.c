@@ -70,14 +70,14 @@ static struct lensd_load plan(struct lensd_pool *pool, uint32_t lens, uint32_t s
     load.host = lensd_host_tier_get(pool->host, lens);
     pool_count(load.host != NULL ? &pool->count.host_hits : &pool->count.cold, 1);
     if (load.host == NULL) {
-        load.host = pool->skip_host ? NULL : lensd_host_tier_reserve(pool->host, lens);
+        load.host = pool->preloading ? NULL : lensd_host_tier_reserve(pool->host, lens);
         load.fill_host = load.host != NULL;
         pool_count(&pool->count.load_bytes, pool->pack->w1_lens_bytes + pool->pack->w1_sign_bytes);
     }
     pool->on_way[lens] = (uint8_t)(1 + kind);
     pool->notes[lens] = kind == LENSD_LOAD_PREFETCH ? POOL_AHEAD : POOL_FRESH;
     pool_count(&pool->count.loads, 1);
-    if (kind == LENSD_LOAD_BEHIND)
+    if (kind == LENSD_LOAD_BEHIND && !pool->preloading)
         pool_count(&pool->count.loads_behind, 1);
     if (kind == LENSD_LOAD_PREFETCH) {
         pool_count(&pool->count.prefetch_issued, 1);
@@ -231,14 +231,22 @@ static int by_id(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-void lensd_pool_foresee(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row,
-                        float load_threshold)
+/* The policy hears what rows wanted of the lenses that may leave. */
+static void tell_policy(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row, bool ends)
 {
-    if (pool->predictor == NULL || row->logits == NULL)
-        return;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < row->n_wanted; i++)
+        if (pool->pins[row->wanted[i]] == 0)
+            pool->list[n++] = row->wanted[i];
+    lensd_cache_policy_row(pool->policy, sequence, pool->list, n, ends);
+}
+
+static void foresee(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row, float load_threshold)
+{
     struct lensd_predictor_row seen = {.sequence = sequence,
                                        .scored = row->wanted,
                                        .n = row->n_wanted,
+                                       .n_always = row->n_always,
                                        .logits = row->logits,
                                        .threshold = load_threshold};
     uint32_t suggested[SUGGESTIONS], n = 0;
@@ -252,8 +260,15 @@ void lensd_pool_foresee(struct lensd_pool *pool, uint64_t sequence, const struct
     (void)pool_request(pool, suggested, n, LENSD_LOAD_PREFETCH, true);
 }
 
-void lensd_pool_forget_sequence(struct lensd_pool *pool, uint64_t sequence)
+void lensd_pool_note_row(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row,
+                         float load_threshold, bool ends)
 {
-    if (pool->predictor != NULL)
+    if (pool->slots == pool->pack->lenses) /* nothing ever leaves */
+        return;
+    if (pool->policy_kind == LENSD_CACHE_SEQUENCE)
+        tell_policy(pool, sequence, row, ends);
+    if (pool->predictor != NULL && row->logits != NULL && !ends)
+        foresee(pool, sequence, row, load_threshold);
+    if (pool->predictor != NULL && ends)
         lensd_predictor_forget(pool->predictor, sequence);
 }

@@ -44,7 +44,7 @@ int lensd_pool_preload(struct lensd_pool *pool, lens_progress_fn progress, void 
     uint32_t total = slots + (host < rest ? host : rest), most = 4 * pool->run_length, next = 0;
     struct lens_error failure;
     pool->n_lost = 0;
-    pool->skip_host = true;
+    pool->preloading = true;
     while (next < total || !lensd_loader_idle(pool->loader)) {
         while (next < total && atomic_load(&pool->awaited) < most)
             next += request_next(pool, next, total);
@@ -56,7 +56,7 @@ int lensd_pool_preload(struct lensd_pool *pool, lens_progress_fn progress, void 
         if (progress != NULL)
             progress(arg, "lenses", next - atomic_load(&pool->awaited), total);
     }
-    pool->skip_host = false;
+    pool->preloading = false;
     return 0;
 }
 

@@ -25,7 +25,7 @@ struct lensd_pool {
     enum lensd_cache_kind policy_kind;
     struct lensd_predictor *predictor; /* NULL: cache.prefetch off */
     uint32_t slots, run_length;
-    bool skip_host;  /* while preloading: host memory is kept for lenses that get no slot */
+    bool preloading; /* while preloading: host memory is kept for lenses that get no slot */
     uint32_t *pins;  /* [N] how many sessions pin the lens */
     uint32_t pinned; /* lenses with pins > 0 */
     uint8_t *on_way; /* [N] 0, or 1 + enum lensd_load_kind */

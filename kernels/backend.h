@@ -99,7 +99,7 @@ struct lens_row_out {
     /* Views, valid until the next run: what the row asked for, in order (the first n_active are its active set), and
      * the logits of those, [N], NaN where one was left out; other entries mean nothing. NULL for a row that failed. */
     const uint32_t *wanted;
-    uint32_t n_wanted, n_active;
+    uint32_t n_wanted, n_always, n_active; /* n_always of them are base and pins */
     const float *logits;
 };
 

@@ -133,7 +133,7 @@ static void clear_out(struct lens_row_out *out)
     out->n_detections = 0;
     out->counts = (struct lens_row_counts){0};
     out->wanted = NULL;
-    out->n_wanted = out->n_active = 0;
+    out->n_wanted = out->n_always = out->n_active = 0;
     out->logits = NULL;
 }
 
@@ -168,6 +168,7 @@ static int begin_row(struct lens_slab *slab, struct lens_job *job, uint32_t inde
         lens_row_want(c, r, job->base[i]);
     for (uint32_t i = 0; i < job->n_pinned; i++)
         lens_row_want(c, r, job->pinned[i]);
+    row->always = row->n;
     for (uint32_t i = 0; i < job->n_kept; i++)
         lens_row_want(c, r, job->kept[i]);
     row->active = row->n;
@@ -412,6 +413,7 @@ static void answer_job(struct lens_slab *slab, struct lens_job *job)
         lens_cascade_report_row(c, &slab->model, at - 1);
         row->out->wanted = lens_row_list(c, at - 1);
         row->out->n_wanted = row->n;
+        row->out->n_always = row->always;
         row->out->n_active = row->active;
         row->out->logits = lens_row_logits(c, at - 1);
     }

@@ -28,7 +28,8 @@ struct lens_cascade_row {
     struct lens_row_out *out;
     uint32_t next;    /* row + 1 of the same job, 0 = none */
     uint32_t n;       /* lenses in the row's list: scored, wanted or missing */
-    uint32_t active;  /* the first so many of them are the active set */
+    uint32_t always;  /* the first so many of them are base and pins */
+    uint32_t active;  /* and so many the active set */
     uint32_t fresh;   /* the list from here on was asked for in the last step */
     uint32_t depth;   /* expansion steps taken */
     uint32_t waiting; /* lenses of the step that aren't resident */
