@@ -65,7 +65,8 @@ void lensd_predictor_default(struct lensd_predictor_config *out)
 
 static int check_config(const struct lensd_predictor_config *config, struct lens_error *err)
 {
-    if (config->lenses == 0 || config->child_offsets == NULL || config->child_ids == NULL)
+    if (config->lenses == 0 || config->child_offsets == NULL ||
+        (config->child_ids == NULL && config->child_offsets[config->lenses] != 0))
         return lens_error_set(err, -EINVAL, "a predictor needs the lenses and their hierarchy; found none");
     if (config->window == 0 || config->window > LENSD_PREDICTOR_MAX_WINDOW || config->best == 0 ||
         config->best > LENSD_PREDICTOR_MAX_BEST || config->sequences == 0 || config->sequences == SEQUENCE_NONE)

@@ -25,7 +25,7 @@
 
 struct lensd_predictor_config {
     uint32_t lenses;
-    const int32_t *child_offsets, *child_ids; /* [N+1], [E]; lent */
+    const int32_t *child_offsets, *child_ids; /* [N+1], [E]; lent; no child_ids without edges */
     uint32_t window;                          /* rows after t that count, 1..LENSD_PREDICTOR_MAX_WINDOW; 4 */
     uint32_t best;      /* lenses of a row that count as its best, 1..LENSD_PREDICTOR_MAX_BEST; 10 */
     float decay;        /* of all counts each time a is seen; 0.98 */
