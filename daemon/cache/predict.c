@@ -60,7 +60,7 @@ struct lensd_predictor {
 void lensd_predictor_default(struct lensd_predictor_config *out)
 {
     *out = (struct lensd_predictor_config){
-        .window = 4, .best = 10, .decay = 0.98f, .margin = 1.0f, .least = 0.2f, .sequences = 1024};
+        .window = 4, .best = 10, .decay = 0.98f, .margin = 1.0f, .least = 0.5f, .sequences = 1024};
 }
 
 static int check_config(const struct lensd_predictor_config *config, struct lens_error *err)
@@ -198,27 +198,41 @@ static void mark_row(struct lensd_predictor *p, const struct lensd_predictor_row
     p->history[sequence].last = p->rows;
 }
 
-/* `a` was among the best of `times` rows of the window, and this row followed. Lenses that are newly wanted and have no
- * count yet take free places, then those of counts below 1. */
+/* The next place for a new successor from *at on: free ones first, then those of counts below 1.
+ * LENSD_PREDICTOR_SUCCESSORS = none; *faded says which sort is looked for. */
+static uint32_t next_place(const struct successor *s, uint32_t at, bool *faded)
+{
+    for (;; at = 0, *faded = true) {
+        for (; at < LENSD_PREDICTOR_SUCCESSORS; at++) {
+            if (*faded ? s[at].count > 0 && s[at].count < 1 : s[at].count == 0)
+                return at;
+        }
+        if (*faded)
+            return at;
+    }
+}
+
+/* `a` was among the best of `times` rows of the window, and this row followed. */
 static void learn_successors(struct lensd_predictor *p, uint32_t a, uint32_t times)
 {
     struct successor *s = p->successor + (size_t)a * LENSD_PREDICTOR_SUCCESSORS;
-    uint32_t places[LENSD_PREDICTOR_SUCCESSORS], n_places = 0;
     float decay = times == 1 ? p->config.decay : powf(p->config.decay, (float)times);
+    bool faded = false;
     p->followed[a] = p->followed[a] * decay + (float)times / (float)p->config.window;
     for (uint32_t i = 0; i < LENSD_PREDICTOR_SUCCESSORS; i++) {
         s[i].count *= decay;
         if (s[i].count > 0 && p->wanted[s[i].lens] == p->row) {
             s[i].count += (float)times;
             p->wanted[s[i].lens] = 0; /* has its count; marked again below */
-        } else if (s[i].count < 1) {
-            places[n_places++] = i;
         }
     }
-    for (uint32_t i = 0, used = 0; i < p->n_fresh; i++) {
+    for (uint32_t i = 0, place = 0; i < p->n_fresh; i++) {
         uint32_t b = p->fresh[i];
-        if (p->wanted[b] == p->row && used < n_places)
-            s[places[used++]] = (struct successor){b, (float)times};
+        if (p->wanted[b] == p->row && place < LENSD_PREDICTOR_SUCCESSORS) {
+            place = next_place(s, place, &faded);
+            if (place < LENSD_PREDICTOR_SUCCESSORS)
+                s[place++] = (struct successor){b, (float)times};
+        }
         p->wanted[b] = p->row;
     }
 }

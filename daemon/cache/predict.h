@@ -7,9 +7,9 @@
  * Suggestions are ordered by their estimated probability. What is suggested changes when lenses are loaded, never what
  * a row answers.
  *
- * All memory is taken at creation. Bounds: LENSD_PREDICTOR_SUCCESSORS counts a lens (a new one takes the place of one
- * that decayed below 1), LENSD_PREDICTOR_NEAR near parents a row (the nearest), config.sequences sequences (the longest
- * unseen is forgotten). The calls allocate nothing. Threads: one at a time. */
+ * All memory is taken at creation. Bounds: LENSD_PREDICTOR_SUCCESSORS counts a lens (a new one takes a free
+ * place, else that of one that decayed below 1), LENSD_PREDICTOR_NEAR near parents a row (the nearest),
+ * config.sequences sequences (the longest unseen is forgotten). The calls allocate nothing. Threads: one at a time. */
 #ifndef LENSD_CACHE_PREDICT_H
 #define LENSD_CACHE_PREDICT_H
 
@@ -30,7 +30,7 @@ struct lensd_predictor_config {
     uint32_t best;      /* lenses of a row that count as its best, 1..LENSD_PREDICTOR_MAX_BEST; 10 */
     float decay;        /* of all counts each time a is seen; 0.98 */
     float margin;       /* logits below the load threshold that a near parent may be; 1.0 */
-    float least;        /* suggest nothing less probable; 0.2 */
+    float least;        /* suggest nothing less probable; 0.5 */
     uint32_t sequences; /* remembered at once; 1024 */
 };
 void lensd_predictor_default(struct lensd_predictor_config *out); /* the figures above; the rest 0 and NULL */
