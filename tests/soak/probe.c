@@ -99,19 +99,36 @@ static bool probe_mode(struct soak_shared *shared, struct soak_tally *tally, str
     return right;
 }
 
-bool soak_probe(struct soak_shared *shared, struct soak_tally *tally, const char *socket, const struct soak_rows *rows,
-                struct soak_probe *out)
+static struct lens_client *connect_patiently(struct soak_shared *shared, const char *socket)
 {
     struct lens_client_error err = {0};
-    struct lens_client *client;
+    struct lens_client *client = NULL;
     int r = -ETIMEDOUT;
     for (int tries = 0; r == -ETIMEDOUT && tries < 30; tries++)
         r = lens_client_open(socket, &client, &err);
-    if (r != 0) {
+    if (r != 0)
         soak_fail(shared, "the probe can't connect: %s", err.text);
-        return false;
-    }
-    bool right = true;
+    return client;
+}
+
+bool soak_touch(struct soak_shared *shared, const char *socket)
+{
+    struct lens_session_params params;
+    struct lens_session *session = NULL;
+    struct lens_client *client = connect_patiently(shared, socket);
+    lens_session_params_default(&params);
+    params.label = "touch";
+    int r = client ? lens_session_open(client, &params, &session, NULL) : -ENOTCONN;
+    usleep(10000);
+    lens_client_close(client);
+    return r == 0;
+}
+
+bool soak_probe(struct soak_shared *shared, struct soak_tally *tally, const char *socket, const struct soak_rows *rows,
+                struct soak_probe *out)
+{
+    struct lens_client *client = connect_patiently(shared, socket);
+    bool right = client != NULL;
     for (uint32_t mode = 0; right && mode < SOAK_PROBE_MODES; mode++)
         right = probe_mode(shared, tally, client, rows, (int)mode, out->digest[mode]);
     lens_client_close(client);

@@ -65,13 +65,16 @@ struct soak_probe {
 bool soak_probe(struct soak_shared *shared, struct soak_tally *tally, const char *socket, const struct soak_rows *rows,
                 struct soak_probe *out);
 
+/* A session that comes and goes without a row: the engine then takes in what was loaded ahead after the last row. */
+bool soak_touch(struct soak_shared *shared, const char *socket);
+
 /* ---- the daemon's own figures ----------------------------------------------------------------------------------- */
 
 struct soak_figures {
     double rss, heap; /* bytes; heap = 0 in sanitizer builds */
     double rows, dropped, invalid, partial, scored, slot_hits, host_hits, cold;
     double sessions, resident, slots;
-    double loads, evictions; /* since the pack was opened; -1 when the daemon doesn't say */
+    double loads, evictions; /* since the pack was opened */
 };
 
 void soak_watch(pid_t daemon, const char *socket, struct soak_figures *out);

@@ -38,13 +38,9 @@ void soak_watch(pid_t daemon, const char *socket, struct soak_figures *out)
         .slot_hits = bench_asked(totals, "slot_hits"),
         .host_hits = bench_asked(totals, "host_hits"),
         .cold = bench_asked(totals, "cold"),
-        .loads = -1,
-        .evictions = -1,
+        .loads = bench_asked(status, "loads"),
+        .evictions = bench_asked(status, "evictions"),
     };
-    if (json_object_get(status, "loads") && json_object_get(status, "evictions")) {
-        out->loads = bench_asked(status, "loads");
-        out->evictions = bench_asked(status, "evictions");
-    }
     json_decref(status);
     json_decref(totals);
 }
