@@ -579,3 +579,19 @@ int lensd_content_explain(const struct lensd_content_source *source, const char 
     lensd_content_free(content);
     return r;
 }
+
+int lensd_content_check(const struct lensd_content_source *source, const char *pin, const struct lens_pack *pack,
+                        struct lens_error *err)
+{
+    struct lensd_content *content;
+    struct lensd_content_maps maps = {NULL, NULL};
+    uint32_t pins[LENSD_CONTENT_PATTERNS], n;
+    int r = lensd_content_create(source, &content, err);
+    if (r == 0)
+        r = lensd_content_resolve(content, pack, &maps, NULL, err);
+    if (r == 0)
+        r = lensd_content_pins(NULL, 0, pin, pack, &maps, pins, &n, err);
+    lensd_content_maps_free(&maps);
+    lensd_content_free(content);
+    return r;
+}

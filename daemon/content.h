@@ -84,6 +84,11 @@ int lensd_content_pins(const uint32_t *asked, uint32_t n_asked, const char *conf
 int lensd_content_explain(const struct lensd_content_source *source, const char *pin, const struct lens_pack *pack,
                           uint32_t lens, char *out, size_t size, struct lens_error *err);
 
+/* Whether sessions without lists of their own could attach to the pack. -ENOENT, -EINVAL, -ENOMEM as the calls above.
+ */
+int lensd_content_check(const struct lensd_content_source *source, const char *pin, const struct lens_pack *pack,
+                        struct lens_error *err);
+
 /* ---- comma-separated lists ------------------------------------------------------------------------------------------
  */
 

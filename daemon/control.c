@@ -130,6 +130,14 @@ struct lensd_content_source lensd_control_content(const struct lensd_service *se
     return source;
 }
 
+void lensd_control_check_content(const struct lensd_service *service, const struct lensd_served_pack *served)
+{
+    struct lens_error err = {0};
+    const struct lensd_content_source source = lensd_control_content(service);
+    if (lensd_content_check(&source, service->settings->content.pin, served->pack, &err) != 0)
+        lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s: no session can attach to it: %s", served->name, err.text);
+}
+
 bool lensd_control_copy(struct lens_text text, char *out, size_t size)
 {
     if (text.length >= size)

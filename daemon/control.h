@@ -55,6 +55,8 @@ struct lens_text lensd_control_key(struct lensd_service *service, const struct l
 
 /* The lists of concepts that the configuration has; lent by the settings. */
 struct lensd_content_source lensd_control_content(const struct lensd_service *service);
+/* Logs a warning when those lists keep sessions from attaching to the pack: who attaches is told, too. */
+void lensd_control_check_content(const struct lensd_service *service, const struct lensd_served_pack *served);
 
 /* Copies a text and terminates it; false when it is longer than size - 1. */
 bool lensd_control_copy(struct lens_text text, char *out, size_t size);

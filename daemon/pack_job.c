@@ -198,6 +198,8 @@ static void opened(uv_work_t *work, int status)
         lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s not %s: %s", job->asked,
                   job->replace != NULL ? "swapped in" : "loaded", job->err.text);
     answer(service, job);
+    if (job->result == 0)
+        lensd_control_check_content(service, job->served);
     if (job->result != 0 && job->served != NULL)
         lensd_pack_job_close(service, job->served);
     free_job(job);

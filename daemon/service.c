@@ -2,6 +2,7 @@
 #include "daemon/service.h"
 
 #include "daemon/connection.h"
+#include "daemon/control.h"
 #include "daemon/pack_job.h"
 #include "daemon/pack_progress.h"
 #include "daemon/service_setup.h"
@@ -118,6 +119,8 @@ static void reload(struct lensd_service *service)
     lensd_listener_set_wide(&service->listener, lensd_peer_lists_are_wide(service->settings));
     lensd_log(&service->log, LENSD_LOG_INFO, "configuration reloaded%s",
               r > 0 ? "; some settings that changed need a restart" : "");
+    for (uint32_t i = 0; i < service->n_packs; i++)
+        lensd_control_check_content(service, service->packs[i]);
 }
 
 static void on_hangup(uv_signal_t *handle, int number)

@@ -1,6 +1,7 @@
 /* See service_setup.h. */
 #include "daemon/service_setup.h"
 
+#include "daemon/control.h"
 #include "daemon/pack_path.h"
 #include "daemon/pack_progress.h"
 #include "daemon/sys.h"
@@ -119,6 +120,7 @@ static int open_pack(struct lensd_service *service, const char *path, struct len
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: %u lenses of %s, %u in slots, opened in %.1f s", served->name,
               served->pack->lenses, served->pack->meta.model_id, lensd_pool_resident(served->pool),
               (double)(lensd_now_ns() - before) / 1e9);
+    lensd_control_check_content(service, served);
     return 0;
 }
 

@@ -187,6 +187,7 @@ class Configured(unittest.TestCase):
                 result = daemon.lensctl("detect", STATES)
                 self.assertEqual(result.code, 1)
                 self.assertIn(part, result.stderr)
+                self.assertIn(part, daemon.wait_log("no session can attach to it"))
 
     def test_malformed_lists_are_refused_at_start(self):
         for text, part in (("exclude = A,,B\n", "line 2"), ("pin = A\n  B,,C\n", "line 3"),
