@@ -1,6 +1,6 @@
 /* Formats: what each way of storing weights costs in memory, loading, scoring and accuracy.
  *
- *     bench_formats [--tree FILE.tsv] [--lenses 512] [--base 267] [--rows 24] [--ms 300] [--threads 1] [--slab-mib 600]
+ *     bench_formats [--tree FILE.tsv] [--lenses 512] [--base 267] [--rows 24] [--ms 300] [--threads 1] [--slab-mib 400]
  *
  * First table: each format of a pack with each format of a slab. A load is a lens from the page cache into its slot,
  * beside a bare pread of the same bytes in the same round; scores are one row of the base lenses, out of copies of
@@ -333,7 +333,7 @@ int main(int argc, char **argv)
     bench_check_options(argc, argv, known);
     struct bench b = {.base = (uint32_t)bench_option_u64(argc, argv, "--base", 267),
                       .ms = bench_option_u64(argc, argv, "--ms", 300),
-                      .slab_bytes = bench_option_u64(argc, argv, "--slab-mib", 600) << 20};
+                      .slab_bytes = bench_option_u64(argc, argv, "--slab-mib", 400) << 20};
     const uint32_t lenses = (uint32_t)bench_option_u64(argc, argv, "--lenses", 512);
     const uint32_t rows = (uint32_t)bench_option_u64(argc, argv, "--rows", 24);
     const struct lens_cpu_options options = {(uint32_t)bench_option_u64(argc, argv, "--threads", 1), "auto"};
