@@ -16,7 +16,8 @@ SMALL = FIXTURES / "hatcat-small"
 ANSWERS = json.loads((SMALL / "expected-pack.json").read_text(encoding="utf-8"))
 KEYS, CHILDREN, DIM = ANSWERS["keys"], ANSWERS["children"], 40
 NEEDS_DAEMON = [["status"], ["packs"], ["sessions"], ["config"], ["concepts"], ["explain", "Deception:1"], ["latency"],
-                ["detect", SMALL / "tokens.npy"], ["unload", "x"], ["shutdown"]]
+                ["detect", SMALL / "tokens.npy"], ["unload", "x"], ["preload"], ["shutdown"],
+                ["trace", "record", "-o", "/dev/null"]]
 STAGES = ["queue", "copy_in", "base", "load", "expand", "select", "copy_out", "total"]
 
 
@@ -239,6 +240,33 @@ class Live(unittest.TestCase):
         row = self.object("packs")["packs"][0]
         self.assertEqual((row["name"], row["lenses"], row["dim"]), (self.pack, len(KEYS), DIM))
         self.assertIn(f"{self.pack}\t{len(KEYS)}\t{DIM}\t", self.text("packs"))
+
+    def test_packs_say_memory_against_speed(self):
+        row = self.object("packs")["packs"][0]
+        self.assertEqual(row["lens_bytes"], row["h1"] * DIM * 4)
+        self.assertGreaterEqual(row["slot_bytes"], row["lens_bytes"])
+        self.assertEqual((row["host_resident"], row["host_slots"]), (0, 0))
+        self.assertTrue(row["policy"])
+        self.assertIn("lens file/slot", on_a_terminal("--socket", self.daemon.socket, "packs"))
+
+    def test_status_tells_of_the_cache(self):
+        with Daemon(packs=[small_pack()], args=["--pool-slots", "40", "--cache-host-memory", "1M"]) as daemon:
+            daemon.lensctl("detect", SMALL / "tokens.npy").check()
+            def settled():
+                found = daemon.lensctl("--json", "status").check().json()
+                return found if found["loads"] - found["evictions"] == found["resident"] else None
+            found = eventually(settled, what="every load in its slot")
+            self.assertEqual((found["slots"], found["loading"]), (40, ""))
+            self.assertEqual(found["loads"], found["host_hits"] + found["cold"])
+            self.assertGreater(found["evictions"], 0)
+            self.assertGreater(found["host_bytes"], 0)
+            issued = found["prefetch_issued"]
+            self.assertLessEqual(found["prefetch_used"] + found["prefetch_wasted"], issued)
+            self.assertEqual(found["prefetch_precision"], found["prefetch_used"] / issued if issued else None)
+            text = daemon.lensctl("status").check().stdout
+            for part in (f"policy {found['policy']}", f"{found['evictions']} evictions",
+                         f"{found['host_resident']} lenses in host memory", "prefetch"):
+                self.assertIn(part, text)
 
     def test_config_gives_value_and_origin(self):
         settings = {row["name"]: row for row in self.object("config")["settings"]}

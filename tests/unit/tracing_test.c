@@ -34,11 +34,8 @@ static void rows_reach_a_recorder(void **state)
 {
     static const uint32_t scored[3] = {3, 0, 2};
     static const float logits[4] = {1.5f, 99.0f, NAN, -2.25f}; /* by lens id */
-    const struct lens_trace_row row = {.n = 3,
-                                       .n_active = 1,
-                                       .sequence = lensd_sequence_key(7, 11),
-                                       .base_layers = 3,
-                                       .flags = LENS_TRACE_PREWARM};
+    const struct lens_trace_row row = {
+        .n = 3, .n_active = 1, .sequence = lensd_sequence_key(7, 11), .base_layers = 3, .flags = LENS_TRACE_PREWARM};
     struct lensd_tracing *tracing = open_tracing();
     struct lens_trace_consumer consumer;
     struct lens_trace_row got;
