@@ -178,6 +178,21 @@ static bool alone(const struct lens_batch *batch)
     return batch->n_jobs == 1 && batch->jobs[0]->options->miss == LENS_MISS_WAIT;
 }
 
+/* Where slots are few, lenses that got none last time come first: no row waits for ever because others keep missing
+ * lenses that come before its own. */
+static void request_misses(struct lensd_pool *pool, const struct lens_batch *batch)
+{
+    const uint32_t *misses = batch->misses;
+    uint32_t n = batch->n_misses, first = 0;
+    bool wake = !alone(batch);
+    while (first < n && misses[first] < pool->turned_away)
+        first++;
+    uint32_t done = pool_request(pool, misses + first, n - first, LENSD_LOAD_DEMAND, wake);
+    if (done == n - first)
+        done += pool_request(pool, misses, first, LENSD_LOAD_DEMAND, wake || first < n);
+    pool->turned_away = done < n ? misses[(first + done) % n] : 0;
+}
+
 int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct lens_error *err)
 {
     pool_settle(pool);
@@ -190,7 +205,7 @@ int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct len
         return r;
     pool_note_uses(pool, batch->used, batch->n_used);
     if (batch->n_misses > 0)
-        (void)pool_request(pool, batch->misses, batch->n_misses, LENSD_LOAD_DEMAND, !alone(batch));
+        request_misses(pool, batch);
     pool_remember_behind(pool, batch->misses + batch->n_misses, batch->n_left);
     pool_request_behind(pool);
     return r;

@@ -32,8 +32,9 @@ struct lensd_pool {
     uint8_t *notes;  /* [N] enum pool_note */
     uint32_t *empty; /* slots that hold nothing and wait for nothing */
     uint32_t n_empty;
-    uint64_t *behind; /* [N/64] bitmap: lenses that rows went without, or that fill wants */
-    uint32_t *lost;   /* loads that failed since the last run */
+    uint32_t turned_away; /* the first missing lens that got no slot in the last run, 0 = none */
+    uint64_t *behind;     /* [N/64] bitmap: lenses that rows went without, or that fill wants */
+    uint32_t *lost;       /* loads that failed since the last run */
     uint32_t n_lost;
     uint32_t *list;           /* [N] */
     struct lensd_load *taken; /* [slots] */
