@@ -172,7 +172,7 @@ static int print_json(struct ctl *ctl, const struct lensd_sim_input *input, cons
 static int simulate(struct ctl *ctl, const struct lensd_sim_input *input)
 {
     struct lensd_sim_figures figures[MAX_SIZES][MAX_POLICIES] = {0};
-    struct outcome outcomes[MAX_SIZES];
+    struct outcome outcomes[MAX_SIZES] = {0};
     struct sizes sizes;
     const struct ctl_value *asked = ctl_value(ctl, "--slots");
     int r = read_sizes(asked->set ? asked->text : DEFAULT_SIZES, input->trace->tables.lenses, &sizes);

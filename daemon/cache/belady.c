@@ -87,22 +87,21 @@ int lensd_sim_belady(const struct lensd_sim_input *input, uint32_t capacity, str
                      struct lens_error *err)
 {
     uint32_t lenses = input->trace->tables.lenses;
+    if (capacity == 0)
+        return lens_error_set(err, -EINVAL, "a cache to simulate holds at least one lens, found 0");
     struct heap heap = {.lens = calloc(lenses, sizeof *heap.lens),
                         .place = calloc(lenses, sizeof *heap.place),
                         .next = calloc(lenses, sizeof *heap.next)};
-    int r = capacity > 0 ? 0 : lens_error_set(err, -EINVAL, "a cache to simulate holds at least one lens, found 0");
-    if (heap.lens == NULL || heap.place == NULL || heap.next == NULL)
-        r = lens_error_set(err, -ENOMEM, "no memory to simulate %u lenses", lenses);
-    if (r == 0) {
-        struct lensd_sim_figures figures = {0};
+    bool there = heap.lens != NULL && heap.place != NULL && heap.next != NULL;
+    if (there) {
+        *out = (struct lensd_sim_figures){0};
         for (uint32_t lens = 0; lens < lenses; lens++)
             heap.place[lens] = OUT;
         for (uint64_t row = 0; row < input->trace->rows; row++)
-            play_row(&heap, input, row, capacity, &figures);
-        *out = figures;
+            play_row(&heap, input, row, capacity, out);
     }
     free(heap.lens);
     free(heap.place);
     free(heap.next);
-    return r;
+    return there ? 0 : lens_error_set(err, -ENOMEM, "no memory to simulate %u lenses", lenses);
 }

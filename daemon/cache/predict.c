@@ -346,7 +346,8 @@ static void consider(struct lensd_predictor *p, uint32_t lens, float probability
 
 static bool before(const struct lensd_predictor *p, uint32_t a, uint32_t b)
 {
-    return p->probability[a] > p->probability[b] || (p->probability[a] == p->probability[b] && a < b);
+    float x = p->probability[a], y = p->probability[b];
+    return x > y || (x == y && a < b);
 }
 
 static void sift_down(struct lensd_predictor *p, uint32_t i)

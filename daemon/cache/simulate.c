@@ -193,17 +193,18 @@ static int open_run(struct run *run, struct lens_error *err)
         predictor.child_ids = tables->child_ids;
         r = lensd_predictor_create(&predictor, &run->predictor, err);
     }
-    if (r < 0)
-        return r;
-    run->wanted_by = calloc(tables->lenses, sizeof *run->wanted_by);
-    run->unused = calloc(tables->lenses, sizeof *run->unused);
-    run->list = calloc(tables->lenses, sizeof *run->list);
-    run->scored = calloc(tables->lenses, sizeof *run->scored);
-    run->logits = calloc(tables->lenses, sizeof *run->logits);
-    if (run->wanted_by == NULL || run->unused == NULL || run->list == NULL || run->scored == NULL ||
-        run->logits == NULL)
-        return lens_error_set(err, -ENOMEM, "no memory to simulate %u lenses", tables->lenses);
-    return 0;
+    return r;
+}
+
+static bool allocate_run(struct run *run, uint32_t lenses)
+{
+    run->wanted_by = calloc(lenses, sizeof *run->wanted_by);
+    run->unused = calloc(lenses, sizeof *run->unused);
+    run->list = calloc(lenses, sizeof *run->list);
+    run->scored = calloc(lenses, sizeof *run->scored);
+    run->logits = calloc(lenses, sizeof *run->logits);
+    return run->wanted_by != NULL && run->unused != NULL && run->list != NULL && run->scored != NULL &&
+           run->logits != NULL;
 }
 
 static void close_run(struct run *run)
@@ -221,16 +222,18 @@ int lensd_sim_run(const struct lensd_sim_input *input, const struct lensd_sim_co
                   struct lensd_sim_figures *out, struct lens_error *err)
 {
     struct run run = {.input = input, .config = config};
-    int r = config->capacity > 0 ? open_run(&run, err)
-                                 : lens_error_set(err, -EINVAL, "a cache to simulate holds at least one lens, found 0");
-    if (r == 0) {
-        for (uint64_t row = 1; row <= input->trace->rows; row++) {
-            run.row = row;
+    if (config->capacity == 0)
+        return lens_error_set(err, -EINVAL, "a cache to simulate holds at least one lens, found 0");
+    int r = open_run(&run, err);
+    if (r == 0 && allocate_run(&run, input->trace->tables.lenses)) {
+        for (run.row = 1; run.row <= input->trace->rows; run.row++) {
             play_row(&run);
             if (run.predictor != NULL)
                 prefetch(&run);
         }
         *out = run.figures;
+    } else if (r == 0) {
+        r = lens_error_set(err, -ENOMEM, "no memory to simulate %u lenses", input->trace->tables.lenses);
     }
     close_run(&run);
     return r;

@@ -57,20 +57,16 @@ static int no_memory(const struct reader *reader)
     return lens_error_set(reader->err, -ENOMEM, "%s: no memory for a trace of this size", reader->path);
 }
 
-/* Makes room for `n` elements of `size` bytes, at least doubling. */
-static int make_room(const struct reader *reader, void *array, uint64_t *capacity, uint64_t n, size_t size)
+/* `array` with room for `n` elements of `size` bytes, at least doubled; NULL when memory runs out (then it stays). */
+static void *with_room(void *array, uint64_t *capacity, uint64_t n, size_t size)
 {
-    void *old, *grown;
     if (n <= *capacity)
-        return 0;
+        return array;
     uint64_t wanted = n > *capacity * 2 ? n : *capacity * 2;
-    memcpy(&old, array, sizeof old);
-    grown = reallocarray(old, wanted, size);
-    if (grown == NULL)
-        return no_memory(reader);
-    memcpy(array, &grown, sizeof grown);
-    *capacity = wanted;
-    return 0;
+    void *grown = reallocarray(array, wanted, size);
+    if (grown != NULL)
+        *capacity = wanted;
+    return grown;
 }
 
 /* Reads up to `bytes`; -errno on a failure of the disk, else how many there were. */
@@ -85,21 +81,26 @@ static int64_t take(const struct reader *reader, void *out, size_t bytes)
     return (int64_t)n;
 }
 
-/* All of it, or -EBADMSG. Memory is taken in steps, so that a count alone takes none. */
-static int take_array(const struct reader *reader, void *array, uint64_t bytes)
+/* `bytes` of the file in memory of their own, or NULL after saying why. Memory is taken in steps, so that a count alone
+ * takes none. */
+static void *take_array(const struct reader *reader, uint64_t bytes)
 {
     unsigned char *data = NULL;
     uint64_t have = 0, capacity = 0;
-    int r = 0;
-    while (r == 0 && have < bytes) {
+    do {
         uint64_t step = bytes - have < (1u << 20) ? bytes - have : 1u << 20;
-        r = make_room(reader, &data, &capacity, have + step, 1);
-        int64_t n = r < 0 ? r : take(reader, data + have, step);
-        r = n < 0 ? (int)n : (uint64_t)n < step ? bad_trace(reader, "it ends inside its tables") : 0;
+        unsigned char *grown = with_room(data, &capacity, have + step + 1, 1);
+        int64_t n = grown != NULL ? take(reader, grown + have, step) : no_memory(reader);
+        data = grown != NULL ? grown : data;
+        if (n < 0 || (uint64_t)n < step) {
+            if (n >= 0)
+                bad_trace(reader, "it ends inside its tables");
+            free(data);
+            return NULL;
+        }
         have += step;
-    }
-    memcpy(array, &data, sizeof data);
-    return r;
+    } while (have < bytes);
+    return data;
 }
 
 static int read_tables(struct reader *reader)
@@ -118,13 +119,31 @@ static int read_tables(struct reader *reader)
         return bad_trace(reader, "it should have 1 to 1048576 lenses and at most 2147483647 edges");
     tables->lenses = header.lenses;
     tables->edges = header.edges;
-    int r = take_array(reader, &tables->layer, (uint64_t)header.lenses + trace_padding(header.lenses));
-    if (r == 0)
-        r = take_array(reader, &tables->child_offsets, ((uint64_t)header.lenses + 1) * sizeof(int32_t));
-    if (r == 0 && header.edges > 0)
-        r = take_array(reader, &tables->child_ids, (uint64_t)header.edges * sizeof(int32_t));
-    const char *wrong = r == 0 ? trace_tables_wrong(tables) : NULL;
-    return wrong != NULL ? bad_trace(reader, wrong) : r;
+    tables->layer = take_array(reader, (uint64_t)header.lenses + trace_padding(header.lenses));
+    if (tables->layer == NULL)
+        return reader->err->code;
+    tables->child_offsets = take_array(reader, ((uint64_t)header.lenses + 1) * sizeof(int32_t));
+    if (tables->child_offsets == NULL)
+        return reader->err->code;
+    tables->child_ids = take_array(reader, (uint64_t)header.edges * sizeof(int32_t));
+    if (tables->child_ids == NULL)
+        return reader->err->code;
+    const char *wrong = trace_tables_wrong(tables);
+    return wrong != NULL ? bad_trace(reader, wrong) : 0;
+}
+
+/* Room for one row more, of n words. */
+static bool make_room(struct reader *reader, uint32_t n)
+{
+    struct lensd_trace *trace = reader->out;
+    uint64_t rows = reader->row_capacity;
+    uint32_t *words = with_room(trace->words, &reader->word_capacity, reader->words + n + 1, sizeof *words);
+    trace->words = words != NULL ? words : trace->words;
+    struct lens_trace_row *row = with_room(trace->row, &rows, trace->rows + 1, sizeof *row);
+    trace->row = row != NULL ? row : trace->row;
+    uint64_t *first = with_room(trace->first, &reader->row_capacity, trace->rows + 1, sizeof *first);
+    trace->first = first != NULL ? first : trace->first;
+    return words != NULL && row != NULL && first != NULL;
 }
 
 /* 1: a row was read; 0: the file ended (`cut` says how). */
@@ -139,9 +158,8 @@ static int read_row(struct reader *reader)
     }
     if (row.n > trace->tables.lenses)
         return bad_trace(reader, "a row scores more lenses than there are");
-    int r = make_room(reader, &trace->words, &reader->word_capacity, reader->words + row.n, sizeof *trace->words);
-    if (r < 0)
-        return r;
+    if (!make_room(reader, row.n))
+        return no_memory(reader);
     n = take(reader, trace->words + reader->words, (size_t)row.n * sizeof *trace->words);
     if (n < (int64_t)(row.n * sizeof *trace->words)) {
         trace->cut = true;
@@ -150,12 +168,6 @@ static int read_row(struct reader *reader)
     const char *wrong = trace_row_wrong(trace->tables.lenses, &row, trace->words + reader->words);
     if (wrong != NULL)
         return bad_trace(reader, wrong);
-    uint64_t capacity = reader->row_capacity;
-    r = make_room(reader, &trace->row, &capacity, trace->rows + 1, sizeof *trace->row);
-    if (r == 0)
-        r = make_room(reader, &trace->first, &reader->row_capacity, trace->rows + 1, sizeof *trace->first);
-    if (r < 0)
-        return r;
     trace->row[trace->rows] = row;
     trace->first[trace->rows++] = reader->words;
     reader->words += row.n;
@@ -165,7 +177,8 @@ static int read_row(struct reader *reader)
 int lensd_trace_read(const char *path, struct lensd_trace *out, struct lens_error *err)
 {
     struct lensd_trace trace = {0};
-    struct reader reader = {.path = path, .out = &trace, .err = err};
+    struct lens_error own = {0};
+    struct reader reader = {.path = path, .out = &trace, .err = err != NULL ? err : &own};
     errno = 0;
     reader.file = fopen(path, "rbe");
     if (reader.file == NULL) {

@@ -43,10 +43,11 @@ int lensd_trace_create(const char *path, const struct lens_trace_tables *tables,
     const char *wrong = trace_tables_wrong(tables);
     if (wrong != NULL)
         return lens_error_set(err, -EINVAL, "%s: a trace needs sound tables: %s", path, wrong);
-    struct lensd_trace_writer *writer = malloc(sizeof *writer + strlen(path) + 1);
+    size_t path_bytes = strlen(path) + 1;
+    struct lensd_trace_writer *writer = malloc(sizeof *writer + path_bytes);
     if (writer == NULL)
         return lens_error_set(err, -ENOMEM, "%s: no memory to write a trace", path);
-    strcpy(writer->path, path);
+    memcpy(writer->path, path, path_bytes);
     writer->lenses = tables->lenses;
     errno = 0;
     writer->file = fopen(path, "wbe");
