@@ -67,7 +67,7 @@ const struct lensd_setting lensd_settings_table[] = {
      .choices = lensd_cache_policy_names,
      AT(cache.policy),
      .value_name = "NAME",
-     .help = "Which lens leaves when slots run out."},
+     .help = "Which lens leaves when slots run out; sequence keeps what the live sequences' last rows wanted."},
     {.key = "cache.quotas",
      .type = LENSD_SETTING_TEXT,
      .fallback = "",
