@@ -3,6 +3,17 @@
 
 #include <string.h>
 
+/* "--dtype f32|bf16", "-o FILE", "--json". */
+static size_t format_flag(const struct ctl_flag *flag, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "%s", flag->name);
+    if (flag->kind != CTL_CHOICE)
+        return used + (size_t)(flag->value != NULL ? snprintf(out + used, size - used, " %s", flag->value) : 0);
+    for (int i = 0; flag->choices[i] != NULL && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i == 0 ? " " : "|", flag->choices[i]);
+    return used;
+}
+
 /* "detect FILE [flags]" into out. */
 static void format_usage(const struct ctl_command *command, char *out, size_t size)
 {
@@ -10,8 +21,10 @@ static void format_usage(const struct ctl_command *command, char *out, size_t si
     for (const struct ctl_argument *a = command->arguments; a->name != NULL && used < size; a++)
         used += (size_t)snprintf(out + used, size - used, a->optional ? " [%s]" : " %s", a->name);
     for (const struct ctl_flag *f = command->flags; f != NULL && f->name != NULL && used < size; f++) {
-        if (f->required)
-            used += (size_t)snprintf(out + used, size - used, " %s %s", f->name, f->value);
+        if (!f->required || used + 1 >= size)
+            continue;
+        out[used++] = ' ';
+        used += format_flag(f, out + used, size - used);
     }
 }
 
@@ -25,14 +38,7 @@ static void print_row(FILE *file, const struct ctl_command *command)
 static void print_flag(FILE *file, const struct ctl_flag *flag)
 {
     char left[96];
-    if (flag->kind == CTL_CHOICE) {
-        size_t used = (size_t)snprintf(left, sizeof left, "%s ", flag->name);
-        for (int i = 0; flag->choices[i] != NULL && used < sizeof left; i++)
-            used += (size_t)snprintf(left + used, sizeof left - used, "%s%s", i == 0 ? "" : "|", flag->choices[i]);
-    } else {
-        snprintf(left, sizeof left, "%s%s%s", flag->name, flag->value != NULL ? " " : "",
-                 flag->value != NULL ? flag->value : "");
-    }
+    (void)format_flag(flag, left, sizeof left);
     fprintf(file, "  %-34s %s\n", left, flag->help);
 }
 
