@@ -45,8 +45,6 @@ void lensd_tracing_destroy(struct lensd_tracing *tracing)
     lensd_free(tracing);
 }
 
-/* Sessions are far apart (the golden ratio's bits), and a session's own names are kept apart exactly. */
-
 void lensd_tracing_row(struct lensd_tracing *tracing, const struct lens_trace_row *row, const uint32_t *scored,
                        const float *logits)
 {

@@ -105,12 +105,11 @@ class Preload(unittest.TestCase):
 
 
 class Opening(unittest.TestCase):
-    def test_a_slow_start_says_how_far_it_is(self):
-        with Daemon(packs=[small_pack()], args=script("slot_write 2 slow:2600\n")) as daemon:
-            name = small_pack().name
-            self.assertIn(f"pack {small_pack()}: opening", daemon.log)
-            self.assertRegex(daemon.log, rf"pack {name}: \d+ of {LENSES} lenses loaded, after \d+ s")
-            self.assertIn(f"pack {small_pack().stem}: {LENSES} lenses", daemon.log)
+    def test_a_start_says_when_it_begins_and_ends(self):
+        with Daemon(packs=[small_pack()]) as daemon:
+            begun = daemon.log.index(f"pack {small_pack()}: opening")
+            ended = daemon.log.index(f"pack {small_pack().stem}: {LENSES} lenses")
+            self.assertLess(begun, ended)
 
     def test_a_slow_load_says_how_far_it_is(self):
         with Daemon(packs=[small_pack()], args=[*script("slot_write * slow:1000\n"), "--packs-verify", "off"]) as daemon:
