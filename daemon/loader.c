@@ -217,29 +217,55 @@ static int decode(struct reader *reader, const void **w1, const void **sign, str
     return 0;
 }
 
-/* Does the run that `reader` holds, and hands its loads back; false when it was left to the threads. */
-static bool do_run(struct reader *reader)
+/* Hands the loads of the run that `reader` holds back; r: what came of them. */
+static void hand_back(struct reader *reader, int r, const struct lens_error *err)
 {
     struct lensd_loader *loader = reader->loader;
+    for (uint32_t i = 0; i < reader->run.n; i++)
+        reader->run.loads[i].status = r;
+    pthread_mutex_lock(&loader->lock);
+    finish_run(loader, &reader->run, err);
+    pthread_mutex_unlock(&loader->lock);
+    ring(loader);
+}
+
+enum outcome { RUN_HANDED_BACK, RUN_LEFT_TO_THREADS, RUN_UNREADABLE };
+
+/* Reads and decodes the run that `reader` holds; nothing is done yet with several lenses that can't be read. */
+static enum outcome try_run(struct reader *reader)
+{
     const void *w1[LENSD_LOAD_RUN], *sign[LENSD_LOAD_RUN];
     struct lens_error err = {0};
     int r = fetch(reader, w1, sign, &err);
     if (r == -EAGAIN && !reader->may_wait) {
-        pthread_mutex_lock(&loader->lock);
-        put_back(loader, &reader->run);
-        pthread_mutex_unlock(&loader->lock);
-        pthread_cond_broadcast(&loader->work);
-        return false;
+        pthread_mutex_lock(&reader->loader->lock);
+        put_back(reader->loader, &reader->run);
+        pthread_mutex_unlock(&reader->loader->lock);
+        pthread_cond_broadcast(&reader->loader->work);
+        return RUN_LEFT_TO_THREADS;
     }
+    if (r != 0 && reader->run.n > 1)
+        return RUN_UNREADABLE;
     if (r == 0)
         r = decode(reader, w1, sign, &err);
-    for (uint32_t i = 0; i < reader->run.n; i++)
-        reader->run.loads[i].status = r;
-    pthread_mutex_lock(&loader->lock);
-    finish_run(loader, &reader->run, &err);
-    pthread_mutex_unlock(&loader->lock);
-    ring(loader);
-    return true;
+    hand_back(reader, r, &err);
+    return RUN_HANDED_BACK;
+}
+
+/* Does the run that `reader` holds, and hands its loads back; false when all were left to the threads. What is wrong
+ * with one lens mustn't cost its neighbours: lenses that can't be read together are read one by one. */
+static bool do_run(struct reader *reader)
+{
+    enum outcome outcome = try_run(reader);
+    if (outcome != RUN_UNREADABLE)
+        return outcome == RUN_HANDED_BACK;
+    const struct run whole = reader->run;
+    bool any = false;
+    for (uint32_t i = 0; i < whole.n; i++) {
+        reader->run = (struct run){.n = 1, .loads = {whole.loads[i]}};
+        any = try_run(reader) == RUN_HANDED_BACK || any;
+    }
+    return any;
 }
 
 static void *thread_main(void *arg)

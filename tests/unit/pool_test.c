@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,6 +230,108 @@ static void a_pack_file_cut_short_while_served_is_an_error_not_a_crash(void **st
     close_fixture(&f);
 }
 
+/* Rows that want one lens each, all at once. */
+static void run_one_lens_each(struct fixture *f, const uint32_t *lenses, uint32_t n, struct lens_row_out *outs)
+{
+    static struct lens_detection detections[8][LENS_MAX_TOP_K];
+    static uint32_t expanded[8][70], retained[8][70];
+    struct lens_job jobs[8];
+    struct expected e;
+    struct lens_error err = {0};
+    assert_true(n <= 8);
+    expected_load(SMALL, "expected-threshold.json", f->pack, &e);
+    e.options.miss = LENS_MISS_WAIT;
+    e.options.max_depth = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        memset(&outs[i], 0xa5, sizeof outs[i]);
+        outs[i].expanded = expanded[i];
+        outs[i].expanded_capacity = 70;
+        outs[i].detections = detections[i];
+        jobs[i] = (struct lens_job){.rows = e.states,
+                                    .dtype = e.dtype,
+                                    .n_rows = 1,
+                                    .options = &e.options,
+                                    .base = &lenses[i],
+                                    .n_base = 1,
+                                    .out = &outs[i],
+                                    .retained = retained[i],
+                                    .retained_capacity = 70};
+    }
+    assert_int_equal(drive_pool(f->pool, jobs, n, NULL, &err), 0);
+    expected_free(&e);
+}
+
+/* Lenses 1..4 are one read. What is wrong with lens 3 fails the row that wants it, not those of its neighbours. */
+static void expect_only_lens_3_to_fail(struct fixture *f, int code)
+{
+    static const uint32_t lenses[4] = {1, 2, 3, 4};
+    struct lens_row_out outs[4];
+    struct lens_error why = {0};
+    run_one_lens_each(f, lenses, 4, outs);
+    for (uint32_t i = 0; i < 4; i++) {
+        bool bad = lenses[i] == 3 || (code == -EIO && lenses[i] > 3); /* a file that was cut lacks the rest, too */
+        assert_int_equal(outs[i].status, bad ? LENS_ROW_PARTIAL : LENS_ROW_COMPLETE);
+        assert_int_equal(outs[i].reason, bad ? LENS_REASON_ENGINE_FAILURE : 0);
+        assert_int_equal(outs[i].counts.scored, bad ? 0 : 1);
+    }
+    assert_int_equal(lensd_pool_failures(f->pool, &why), code == -EIO ? 2 : 1);
+    assert_int_equal(why.code, code);
+    assert_true(why.text[0] != '\0');
+}
+
+static void open_verifying_fixture(struct fixture *f, uint64_t host_memory)
+{
+    struct lens_error err = {0};
+    struct lensd_pool_config config = {.max_batch_rows = 128, .verify_loads = true, .host_memory = host_memory};
+    open_fixture(f, 0, NULL);
+    lensd_pool_destroy(f->pool);
+    assert_int_equal(lensd_pool_create(f->backend, f->pack, &config, &f->pool, &err), 0);
+}
+
+static void flip_byte_of_lens_3(const struct fixture *f)
+{
+    char link[64], byte;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", f->pack->fd);
+    int fd = open(link, O_RDWR | O_CLOEXEC);
+    off_t at = (off_t)(f->pack->w1_offset + 3 * f->pack->w1_lens_bytes + 17);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte = (char)(byte ^ 0x40);
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+static void a_damaged_lens_fails_only_rows_that_want_it_until_it_is_whole_again(void **state)
+{
+    (void)state;
+    for (int host = 0; host < 2; host++) {
+        static const uint32_t lens = 3;
+        struct fixture f;
+        struct lens_row_out out;
+        open_verifying_fixture(&f, host ? 1 << 20 : 0);
+        flip_byte_of_lens_3(&f);
+        expect_only_lens_3_to_fail(&f, -EBADMSG);
+        run_one_lens_each(&f, &lens, 1, &out);
+        assert_int_equal(out.reason, LENS_REASON_ENGINE_FAILURE); /* nothing damaged stays in host memory */
+        flip_byte_of_lens_3(&f);
+        run_one_lens_each(&f, &lens, 1, &out);
+        assert_int_equal(out.status, LENS_ROW_COMPLETE);
+        assert_int_equal(out.reason, 0);
+        close_fixture(&f);
+    }
+}
+
+static void a_pack_file_cut_in_a_read_fails_only_rows_that_want_what_is_gone(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char link[64];
+    open_fixture(&f, 0, NULL);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", f.pack->fd);
+    assert_int_equal(truncate(link, (off_t)(f.pack->w1_offset + 3 * f.pack->w1_lens_bytes + 17)), 0);
+    expect_only_lens_3_to_fail(&f, -EIO);
+    close_fixture(&f);
+}
+
 static int refuse_nth(void *arg, const char *call)
 {
     int *left = arg;
@@ -273,6 +376,8 @@ int main(void)
         cmocka_unit_test(a_deadline_far_away_waits),
         cmocka_unit_test(a_failed_load_fails_the_row_that_waits_and_the_next_row_is_whole),
         cmocka_unit_test(a_pack_file_cut_short_while_served_is_an_error_not_a_crash),
+        cmocka_unit_test(a_damaged_lens_fails_only_rows_that_want_it_until_it_is_whole_again),
+        cmocka_unit_test(a_pack_file_cut_in_a_read_fails_only_rows_that_want_what_is_gone),
         cmocka_unit_test(every_allocation_failure_while_opening_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
