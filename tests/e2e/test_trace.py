@@ -103,6 +103,12 @@ class Trace(unittest.TestCase):
         done = self.record([["--base", "0"]])
         self.assertEqual({row["base_layers"] for row in done.rows}, {1})
 
+    def test_the_cache_simulator_takes_what_was_recorded(self):
+        done = self.record([[], []])
+        found = self.daemon.lensctl("--json", "cache-sim", done.path, "--slots", "20").check().json()
+        self.assertEqual((found["rows"], found["lenses"]), (len(done.rows), len(LAYERS)))
+        self.assertEqual(found["requests"], sum(LAYERS[lens] > 1 for row in done.rows for lens in row["lenses"]))
+
     def test_it_ends_by_rows(self):
         recorder = Recorder(self.daemon, "--rows", "10")
         self.detect()
