@@ -201,9 +201,11 @@ static void show_stream(struct bench_report *report, const char *dtype, const ch
 {
     json_t *figure = bench_report_figure(report), *stages = json_object();
     struct bench_summary client = bench_summarize(s->client, s->n), summary[STAGES];
-    printf(
-        "\nP5 %s stream, %s: %u rows, %u slots, %.1f lenses scored a row, %.1f%% of those below base not in a slot\n",
-        dtype, from, s->n, slots, s->scored / s->n, 100 * cold_share(s, stream));
+    double below = s->scored - (double)s->n * stream->base;
+    printf("\nP5 %s stream, %s: %u rows, %u slots, %.1f lenses scored a row\n", dtype, from, s->n, slots,
+           s->scored / s->n);
+    printf("  of those below base %.1f%% were not in a slot: %.1f%% came from host memory, %.1f%% from the file\n",
+           100 * cold_share(s, stream), 100 * s->host / below, 100 * s->cold / below);
     printf("  us                      p50        p99        max       mean\n");
     printf("  %-16s %10.1f %10.1f %10.1f %10.1f\n", "client to client", client.p50 * 1e-3, client.p99 * 1e-3,
            client.max * 1e-3, client.mean * 1e-3);
@@ -221,7 +223,9 @@ static void show_stream(struct bench_report *report, const char *dtype, const ch
     bench_put(figure, "rows", s->n);
     bench_put(figure, "slots", slots);
     bench_put(figure, "scored", s->scored / s->n);
-    bench_put(figure, "cold_share", cold_share(s, stream));
+    bench_put(figure, "missing_share", cold_share(s, stream));
+    bench_put(figure, "host_share", s->host / below);
+    bench_put(figure, "file_share", s->cold / below);
     put_summary(figure, "client_ns", client);
     json_object_set_new(figure, "stages_ns", stages);
     bench_put(figure, "load_share", share);
