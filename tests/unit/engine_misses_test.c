@@ -20,69 +20,6 @@
 
 enum { DIM = 40, LAYER_0 = 4, LAYER_1 = 15 }; /* of hatcat-small: lenses 1..4; 0 and 7..20 */
 
-/* A session that scores its base layers and nothing else. */
-static struct lens_cascade_options flat(uint64_t base_layers, enum lens_miss miss)
-{
-    struct lens_cascade_options options;
-    lens_options_default(&options);
-    options.base_layers = base_layers;
-    options.max_depth = 0;
-    options.keep_top_k = 0;
-    options.miss = miss;
-    return options;
-}
-
-/* One that waits, and scores all that is below layer 0: dozens of lenses, level by level. */
-static struct lens_cascade_options deep(void)
-{
-    struct lens_cascade_options options = flat(1, LENS_MISS_WAIT);
-    options.max_depth = 5;
-    options.load_threshold = 0;
-    return options;
-}
-
-static void open_client(struct engine_world *w, const struct lens_cascade_options *options, uint32_t id,
-                        struct ring_client *c)
-{
-    struct lensd_session_request request = session_request_of(options, 16);
-    request.id = id;
-    open_ring_client(w, &request, c);
-}
-
-static bool has_result(struct ring_client *c)
-{
-    struct lens_result result;
-    return lens_ring_client_peek(&c->ring, &result);
-}
-
-/* The next result's header; the slot is given back. */
-static struct lens_result_header take(struct ring_client *c)
-{
-    struct lens_result_header header = *next_result(c).header;
-    lens_ring_client_release(&c->ring);
-    return header;
-}
-
-static struct lens_result_header ask(struct ring_client *c, const float *row, uint32_t flags)
-{
-    assert_int_equal(submit_rows(c, 1, row, 1, flags), 0);
-    return take(c);
-}
-
-static void wait_until_nothing_loads(const struct lensd_pool *pool)
-{
-    uint64_t give_up = lensd_now_ns() + UINT64_C(20000000000);
-    while (lensd_pool_busy(pool)) {
-        assert_true(lensd_now_ns() < give_up);
-        sched_yield();
-    }
-}
-
-static void some_row(float *row, unsigned seed)
-{
-    random_rows(row, DIM, &seed);
-}
-
 /* ---- waves ------------------------------------------------------------------------------------------------------ */
 
 /* Two sequences of one session, and another session, each want many times the free slots, at the same time. */
@@ -90,7 +27,7 @@ static void make_wave_scripts(struct script *scripts, const struct lens_pack *pa
 {
     for (int i = 0; i < 2; i++) {
         script_make_hasty(&scripts[i], pack, LENS_MISS_WAIT, seed);
-        scripts[i].options = deep();
+        scripts[i].options = deep_options();
         scripts[i].options.report = LENS_REPORT_ALL;
         scripts[i].options.top_k = LENS_MAX_TOP_K;
         scripts[i].options.keep_top_k = i == 0 ? -1 : 30;
@@ -169,20 +106,20 @@ static void a_row_gets_its_lenses_though_others_keep_missing_earlier_ones(void *
     struct engine_world *w = open_world(LAYER_0 + 1, 50, "run * slow:1"); /* clients are faster */
     struct ring_client late, early[3];
     float row[DIM];
-    some_row(row, 3);
-    struct lens_cascade_options options = deep();
-    open_client(w, &options, 1, &late);
+    one_row(row, 3);
+    struct lens_cascade_options options = deep_options();
+    open_client_with(w, &options, 1, &late);
     options.max_depth = 1; /* the others turn around among the children of layer 0 */
     for (uint32_t i = 0; i < 3; i++) {
         options.max_scored = 3 + 4 * i;
-        open_client(w, &options, 2 + i, &early[i]);
+        open_client_with(w, &options, 2 + i, &early[i]);
     }
     (void)rows_before(&late, early, 3, 3, row, 50);
     assert_int_equal(submit_rows(&late, 1, row, 1, 0), 0);
     uint32_t others = rows_before(&late, early, 3, 3, row, 3000);
     print_message("# %u rows of others before it\n", others);
     assert_true(others < 3000);
-    assert_int_equal(take(&late).status, LENS_ROW_COMPLETE);
+    assert_int_equal(take_header(&late).status, LENS_ROW_COMPLETE);
     for (uint32_t i = 0; i < 3; i++)
         close_ring_client(w, &early[i]);
     close_ring_client(w, &late);
@@ -198,11 +135,11 @@ static void a_row_gets_its_lenses_though_another_pack_is_busy(void **state)
     struct lensd_served_pack other;
     struct ring_client busy, cold;
     float row[DIM];
-    some_row(row, 4);
+    one_row(row, 4);
     assert_int_equal(lensd_pool_preload(w->served.pool, NULL, NULL, NULL), 0);
     open_served(w, &options, &other);
-    struct lens_cascade_options waits = flat(3, LENS_MISS_WAIT);
-    open_client(w, &waits, 1, &busy);
+    struct lens_cascade_options waits = flat_options(3, LENS_MISS_WAIT);
+    open_client_with(w, &waits, 1, &busy);
     waits.base_layers = 1; /* one read: nobody is woken for it, the engine's thread would do it when idle */
     struct lensd_session_request request = session_request_of(&waits, 4);
     struct engine_world beside = {.served = other}; /* to make a session of the other pack */
@@ -214,7 +151,7 @@ static void a_row_gets_its_lenses_though_another_pack_is_busy(void **state)
     uint32_t others = rows_before(&cold, &busy, 1, 16, row, 2000);
     print_message("# %u rows of the other pack before it\n", others);
     assert_true(others < 2000);
-    assert_int_equal(take(&cold).status, LENS_ROW_COMPLETE);
+    assert_int_equal(take_header(&cold).status, LENS_ROW_COMPLETE);
     close_ring_client(w, &cold);
     close_ring_client(w, &busy);
     lensd_engine_forget_pack(w->engine, &other);
@@ -235,10 +172,10 @@ static void open_beside(struct beside *b, enum lens_miss miss)
 {
     struct world_options world = {.pool.slots = LAYER_0 + LAYER_1 + 1, .fault_script = "slot_write * slow:10"};
     b->w = open_world_with(&world);
-    some_row(b->row, 5);
-    struct lens_cascade_options waits = deep(), other = flat(2, miss);
-    open_client(b->w, &waits, 1, &b->slow);
-    open_client(b->w, &other, 2, &b->other);
+    one_row(b->row, 5);
+    struct lens_cascade_options waits = deep_options(), other = flat_options(2, miss);
+    open_client_with(b->w, &waits, 1, &b->slow);
+    open_client_with(b->w, &other, 2, &b->other);
 }
 
 static void close_beside(struct beside *b)
@@ -263,14 +200,14 @@ static void a_row_that_skips_is_answered_beside_one_that_waits_and_what_it_lacke
     struct beside b;
     open_beside(&b, LENS_MISS_SKIP);
     assert_int_equal(submit_rows(&b.slow, 1, b.row, 1, 0), 0);
-    struct lens_result_header header = ask(&b.other, b.row, 0);
+    struct lens_result_header header = ask_row(&b.other, b.row, 0);
     assert_false(has_result(&b.slow));
     expect_without(&header, LAYER_1); /* Echo:1, which the deep row doesn't want, is missing for certain */
-    header = take(&b.slow);
+    header = take_header(&b.slow);
     assert_int_equal(header.status, LENS_ROW_COMPLETE);
     assert_int_equal(header.counts.missing, 0);
     wait_until_nothing_loads(b.w->served.pool);
-    header = ask(&b.other, b.row, 0);
+    header = ask_row(&b.other, b.row, 0);
     assert_int_equal(header.status, LENS_ROW_COMPLETE);
     assert_int_equal(header.counts.scored, LAYER_1);
     assert_int_equal(header.counts.slot_hits, LAYER_1);
@@ -287,11 +224,11 @@ static void a_passed_deadline_is_answered_beside_a_row_that_waits(void **state)
     open_beside(&b, LENS_MISS_DEADLINE);
     assert_int_equal(submit_rows(&b.slow, 1, b.row, 1, 0), 0);
     assert_int_equal(submit_rows_until(&b.other, 1, b.row, 1, 0, 1), 0);
-    struct lens_result_header header = take(&b.other);
+    struct lens_result_header header = take_header(&b.other);
     assert_false(has_result(&b.slow));
     expect_without(&header, LAYER_1);
-    assert_int_equal(take(&b.slow).status, LENS_ROW_COMPLETE);
-    assert_int_equal(ask(&b.other, b.row, 0).status, LENS_ROW_COMPLETE); /* no deadline: it waits */
+    assert_int_equal(take_header(&b.slow).status, LENS_ROW_COMPLETE);
+    assert_int_equal(ask_row(&b.other, b.row, 0).status, LENS_ROW_COMPLETE); /* no deadline: it waits */
     close_beside(&b);
 }
 
@@ -301,18 +238,18 @@ static void a_deadline_that_comes_while_loading_ends_the_wait_of_its_row_alone(v
     (void)state;
     struct engine_world *w = open_world(0, 50, "slot_write * slow:150");
     struct ring_client waits, hurries;
-    struct lens_cascade_options patient = flat(4, LENS_MISS_WAIT), hasty = flat(4, LENS_MISS_DEADLINE);
+    struct lens_cascade_options patient = flat_options(4, LENS_MISS_WAIT), hasty = flat_options(4, LENS_MISS_DEADLINE);
     float row[DIM];
-    some_row(row, 6);
-    open_client(w, &patient, 1, &waits);
-    open_client(w, &hasty, 2, &hurries);
+    one_row(row, 6);
+    open_client_with(w, &patient, 1, &waits);
+    open_client_with(w, &hasty, 2, &hurries);
     uint32_t layer_2 = waits.session->binding.n_base;
     assert_int_equal(submit_rows(&waits, 1, row, 1, 0), 0);
     assert_int_equal(submit_rows_until(&hurries, 1, row, 1, 0, lensd_now_ns() + 50000000), 0);
-    struct lens_result_header header = take(&hurries);
+    struct lens_result_header header = take_header(&hurries);
     assert_false(has_result(&waits));
     expect_without(&header, layer_2);
-    header = take(&waits);
+    header = take_header(&waits);
     assert_int_equal(header.status, LENS_ROW_COMPLETE);
     assert_int_equal(header.counts.scored, layer_2);
     close_ring_client(w, &waits);
@@ -326,18 +263,18 @@ static void rows_that_prewarm_wait_and_leave_all_in_place_for_those_that_skip(vo
     for (int m = 0; m < 2; m++) {
         struct engine_world *w = open_world(0, 50, "slot_write * slow:3");
         struct ring_client c;
-        struct lens_cascade_options options = deep();
+        struct lens_cascade_options options = deep_options();
         float row[DIM];
-        some_row(row, 7);
+        one_row(row, 7);
         options.miss = m == 0 ? LENS_MISS_SKIP : LENS_MISS_DEADLINE;
-        open_client(w, &options, 1, &c);
+        open_client_with(w, &options, 1, &c);
         assert_int_equal(submit_rows_until(&c, 1, row, 1, LENS_SUBMIT_PREWARM, 1), 0);
-        struct lens_result_header warm = take(&c);
+        struct lens_result_header warm = take_header(&c);
         assert_int_equal(warm.status, LENS_ROW_COMPLETE);
         assert_int_equal(warm.counts.missing, 0);
         assert_int_equal(warm.counts.cold, warm.counts.scored);
         assert_int_equal(submit_rows_until(&c, 1, row, 1, LENS_SUBMIT_RESET, 1), 0);
-        struct lens_result_header next = take(&c);
+        struct lens_result_header next = take_header(&c);
         assert_int_equal(next.status, LENS_ROW_COMPLETE);
         assert_int_equal(next.counts.scored, warm.counts.scored);
         assert_int_equal(next.counts.slot_hits, warm.counts.scored);

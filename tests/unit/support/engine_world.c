@@ -183,3 +183,68 @@ void random_rows(float *rows, size_t n, unsigned *seed)
     for (size_t i = 0; i < n; i++)
         rows[i] = (float)rand_r(seed) / (float)RAND_MAX * 4.0f - 2.0f;
 }
+
+/* ---- rows one by one -------------------------------------------------------------------------------------------- */
+
+/* A session that scores its base layers and nothing else. */
+struct lens_cascade_options flat_options(uint64_t base_layers, enum lens_miss miss)
+{
+    struct lens_cascade_options options;
+    lens_options_default(&options);
+    options.base_layers = base_layers;
+    options.max_depth = 0;
+    options.keep_top_k = 0;
+    options.miss = miss;
+    return options;
+}
+
+/* One that waits, and scores all that is below layer 0: dozens of lenses, level by level. */
+struct lens_cascade_options deep_options(void)
+{
+    struct lens_cascade_options options = flat_options(1, LENS_MISS_WAIT);
+    options.max_depth = 5;
+    options.load_threshold = 0;
+    return options;
+}
+
+void open_client_with(struct engine_world *w, const struct lens_cascade_options *options, uint32_t id,
+                      struct ring_client *c)
+{
+    struct lensd_session_request request = session_request_of(options, 16);
+    request.id = id;
+    open_ring_client(w, &request, c);
+}
+
+bool has_result(struct ring_client *c)
+{
+    struct lens_result result;
+    return lens_ring_client_peek(&c->ring, &result);
+}
+
+/* The next result's header; the slot is given back. */
+struct lens_result_header take_header(struct ring_client *c)
+{
+    struct lens_result_header header = *next_result(c).header;
+    lens_ring_client_release(&c->ring);
+    return header;
+}
+
+struct lens_result_header ask_row(struct ring_client *c, const float *row, uint32_t flags)
+{
+    assert_int_equal(submit_rows(c, 1, row, 1, flags), 0);
+    return take_header(c);
+}
+
+void wait_until_nothing_loads(const struct lensd_pool *pool)
+{
+    uint64_t give_up = lensd_now_ns() + UINT64_C(20000000000);
+    while (lensd_pool_busy(pool)) {
+        assert_true(lensd_now_ns() < give_up);
+        sched_yield();
+    }
+}
+
+void one_row(float *row, unsigned seed)
+{
+    random_rows(row, 40 /* of hatcat-small */, &seed);
+}

@@ -53,5 +53,20 @@ int submit_rows_until(struct ring_client *c, uint64_t sequence, const float *row
 /* Waits at most ten seconds for the next result. */
 struct lens_result next_result(struct ring_client *c);
 void random_rows(float *rows, size_t n, unsigned *seed);
+void one_row(float *row, unsigned seed); /* of hatcat-small's 40 elements */
+
+/* A session that scores its base layers and nothing else, and retains nothing. */
+struct lens_cascade_options flat_options(uint64_t base_layers, enum lens_miss miss);
+/* One that waits, and scores all that is below layer 0: dozens of lenses, level by level. */
+struct lens_cascade_options deep_options(void);
+/* A session of 16 sequences with this id. */
+void open_client_with(struct engine_world *w, const struct lens_cascade_options *options, uint32_t id,
+                      struct ring_client *c);
+bool has_result(struct ring_client *c);
+/* The next result's header (waits as next_result); the slot is given back. */
+struct lens_result_header take_header(struct ring_client *c);
+/* One row of sequence 1, and its answer. */
+struct lens_result_header ask_row(struct ring_client *c, const float *row, uint32_t flags);
+void wait_until_nothing_loads(const struct lensd_pool *pool);
 
 #endif
