@@ -4,6 +4,7 @@
 #include "daemon/batch.h"
 #include "daemon/engine.h"
 #include "daemon/sys.h"
+#include "daemon/tracing.h"
 #include "tests/unit/support/expected.h"
 #ifndef LENSD_SANITIZED
 #include "tests/unit/support/counting_malloc.h"
@@ -131,11 +132,16 @@ static uint32_t send_token(struct world *w, uint32_t token)
     return scored;
 }
 
-static void check_mode(enum lens_expand expand)
+static void check_mode(enum lens_expand expand, bool traced)
 {
     counting_ignores_this_thread = true;
     struct world *w = open_world(expand);
+    struct lensd_tracing *tracing = NULL;
     uint64_t scored = 0;
+    if (traced) {
+        assert_int_equal(lensd_tracing_create(w->served.pack, &tracing, NULL), 0);
+        lensd_engine_trace(w->engine, &w->served, tracing);
+    }
     for (uint32_t token = 0; token < WARM; token++)
         send_token(w, token);
     unsigned long before = atomic_load(&counting_calls);
@@ -143,19 +149,30 @@ static void check_mode(enum lens_expand expand)
         scored += send_token(w, token);
     assert_int_equal(atomic_load(&counting_calls) - before, 0);
     assert_true(scored > (uint64_t)TOKENS * 5); /* base and children were really scored */
+    if (traced) {
+        lensd_engine_trace(w->engine, &w->served, NULL);
+        assert_int_equal(lensd_tracing_rows(tracing) + lensd_tracing_dropped(tracing), WARM + TOKENS);
+        lensd_tracing_destroy(tracing);
+    }
     close_world(w);
 }
 
 static void no_allocation_with_threshold(void **state)
 {
     (void)state;
-    check_mode(LENS_EXPAND_THRESHOLD);
+    check_mode(LENS_EXPAND_THRESHOLD, false);
 }
 
 static void no_allocation_with_topk(void **state)
 {
     (void)state;
-    check_mode(LENS_EXPAND_TOPK);
+    check_mode(LENS_EXPAND_TOPK, false);
+}
+
+static void no_allocation_while_a_trace_is_recorded(void **state)
+{
+    (void)state;
+    check_mode(LENS_EXPAND_THRESHOLD, true);
 }
 
 /* The counter must see what the engine's thread would do, or the zeros above mean nothing. */
@@ -183,6 +200,7 @@ int main(void)
         cmocka_unit_test(the_counter_counts_other_threads),
         cmocka_unit_test(no_allocation_with_threshold),
         cmocka_unit_test(no_allocation_with_topk),
+        cmocka_unit_test(no_allocation_while_a_trace_is_recorded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
