@@ -63,7 +63,7 @@ const struct lensd_setting lensd_settings_table[] = {
      .help = "Fill the slots (and cache.host_memory) before a pack is served; off = rows load what they want."},
     {.key = "cache.policy",
      .type = LENSD_SETTING_CHOICE,
-     .fallback = "lru",
+     .fallback = "sequence",
      .choices = lensd_cache_policy_names,
      AT(cache.policy),
      .value_name = "NAME",
