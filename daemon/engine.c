@@ -1,14 +1,10 @@
-/* See engine.h. The engine's thread, how the loop thread talks to it, and how it sleeps. */
-#include "daemon/engine.h"
-
-#include "daemon/tracing.h"
-
+/* See engine.h. The engine's thread: its rounds, and how it sleeps. What the loop thread asks of it is
+ * engine_calls.c's. */
 #include "daemon/batch.h"
+#include "daemon/engine_private.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -17,313 +13,6 @@
 #define IDLE_MS      1000 /* the heartbeat's period while nothing happens */
 #define CLOCK_TURNS  16   /* idle turns between two looks at the clock */
 #define FILLED_PACKS 64   /* packs without sessions whose slots are being filled, at most */
-
-/* Work of the loop thread (one at a time: only that thread makes calls) that must run between two batches. */
-struct call {
-    int (*run)(struct lensd_engine *engine, void *arg, struct lens_error *err);
-    void *arg;
-    struct lens_error *err;
-    int result;
-    bool done;
-};
-
-struct lensd_engine {
-    struct lensd_engine_config config;
-    pthread_t thread;
-    int epoll, kick; /* kick: an eventfd the loop thread writes after leaving a call or a stop */
-    pthread_mutex_t lock;
-    pthread_cond_t called;
-    struct call *call;         /* under lock */
-    struct lens_error failure; /* under lock */
-    uint64_t failures;         /* under lock */
-    atomic_bool has_call;
-    atomic_bool stopping;
-    _Atomic uint64_t stop_at_ns;
-    _Atomic uint64_t heartbeat;
-    struct lensd_session **sessions; /* the engine thread's */
-    uint32_t n_sessions, next_session;
-    struct lensd_served_pack **packs; /* those of the sessions, and others whose pools still load what was asked for */
-    uint32_t n_packs, max_packs;
-    struct lensd_statistics *statistics;
-};
-
-/* ---- calls from the loop thread --------------------------------------------------------------------------------- */
-
-static void kick(struct lensd_engine *engine)
-{
-    uint64_t one = 1;
-    ssize_t n = write(engine->kick, &one, sizeof one);
-    (void)n; /* a full counter is a kick that is already due */
-}
-
-static int call_engine(struct lensd_engine *engine, int (*run)(struct lensd_engine *, void *, struct lens_error *),
-                       void *arg, struct lens_error *err)
-{
-    struct call call = {.run = run, .arg = arg, .err = err};
-    pthread_mutex_lock(&engine->lock);
-    engine->call = &call; /* cppcheck-suppress autoVariables ; we wait below until it is done */
-    atomic_store_explicit(&engine->has_call, true, memory_order_release);
-    kick(engine);
-    while (!call.done)
-        pthread_cond_wait(&engine->called, &engine->lock);
-    pthread_mutex_unlock(&engine->lock);
-    return call.result;
-}
-
-static bool in_flight(const struct lensd_engine *engine)
-{
-    for (uint32_t i = 0; i < engine->n_packs; i++)
-        if (lensd_batch_in_flight(engine->packs[i]->batch))
-            return true;
-    return false;
-}
-
-/* On the engine thread: runs the call that waits, if any, as soon as nothing is in flight (nothing new starts
- * meanwhile): no job holds on to what the call changes. */
-static void answer_call(struct lensd_engine *engine)
-{
-    if (!atomic_load_explicit(&engine->has_call, memory_order_acquire) || in_flight(engine))
-        return;
-    pthread_mutex_lock(&engine->lock);
-    struct call *call = engine->call;
-    engine->call = NULL;
-    atomic_store_explicit(&engine->has_call, false, memory_order_relaxed);
-    if (call != NULL) {
-        call->result = call->run(engine, call->arg, call->err);
-        call->done = true;
-    }
-    pthread_cond_broadcast(&engine->called);
-    pthread_mutex_unlock(&engine->lock);
-}
-
-/* The engine serves the pack from now on; loads that come in end its sleep, too. Packs leave in drop_unused_packs. */
-static int serve_pack(struct lensd_engine *engine, struct lensd_served_pack *served, struct lens_error *err)
-{
-    for (uint32_t i = 0; i < engine->n_packs; i++)
-        if (engine->packs[i] == served)
-            return 0;
-    if (engine->n_packs == engine->max_packs)
-        return lens_error_set(err, -ENOSPC, "%u packs are in use, the most this engine serves", engine->n_packs);
-    struct epoll_event event = {.events = EPOLLIN};
-    if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, lensd_pool_fd(served->pool), &event) != 0)
-        return lens_error_set(err, -errno, "watching a pack's loads: %s", strerror(errno));
-    engine->packs[engine->n_packs++] = served;
-    return 0;
-}
-
-static bool has_sessions(const struct lensd_engine *engine, const struct lensd_served_pack *served)
-{
-    for (uint32_t i = 0; i < engine->n_sessions; i++)
-        if (engine->sessions[i]->binding.served == served)
-            return true;
-    return false;
-}
-
-static void drop_pack(struct lensd_engine *engine, uint32_t i)
-{
-    (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, lensd_pool_fd(engine->packs[i]->pool), NULL);
-    engine->packs[i] = engine->packs[--engine->n_packs];
-}
-
-static void drop_unused_packs(struct lensd_engine *engine)
-{
-    for (uint32_t i = engine->n_packs; i > 0; i--)
-        if (!has_sessions(engine, engine->packs[i - 1]) && !lensd_pool_busy(engine->packs[i - 1]->pool))
-            drop_pack(engine, i - 1);
-}
-
-static int pin_binding(const struct lensd_binding *binding, struct lens_error *err)
-{
-    struct lensd_pool *pool = binding->served->pool;
-    int r = lensd_pool_pin(pool, binding->base, binding->n_base, err);
-    if (r != 0)
-        return r;
-    r = lensd_pool_pin(pool, binding->pinned, binding->n_pinned, err);
-    if (r != 0)
-        lensd_pool_unpin(pool, binding->base, binding->n_base);
-    return r;
-}
-
-static void unpin_binding(const struct lensd_binding *binding)
-{
-    lensd_pool_unpin(binding->served->pool, binding->base, binding->n_base);
-    lensd_pool_unpin(binding->served->pool, binding->pinned, binding->n_pinned);
-}
-
-static int attach_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
-{
-    struct lensd_session *session = arg;
-    if (engine->n_sessions == engine->config.max_sessions)
-        return lens_error_set(err, -EMFILE,
-                              "%u sessions are attached already, the most this daemon serves: detach "
-                              "one or raise ipc.max_sessions",
-                              engine->n_sessions);
-    int r = serve_pack(engine, session->binding.served, err);
-    if (r != 0)
-        return r;
-    r = pin_binding(&session->binding, err);
-    if (r != 0)
-        return r;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
-    if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, session->doorbell, &event) != 0) {
-        r = -errno;
-        unpin_binding(&session->binding);
-        return lens_error_set(err, r, "watching a session's doorbell: %s", strerror(-r));
-    }
-    engine->sessions[engine->n_sessions++] = session;
-    return 0;
-}
-
-int lensd_engine_attach(struct lensd_engine *engine, struct lensd_session *session, struct lens_error *err)
-{
-    return call_engine(engine, attach_here, session, err);
-}
-
-static int detach_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
-{
-    (void)err;
-    struct lensd_session *session = arg;
-    for (uint32_t i = 0; i < engine->n_sessions; i++) {
-        if (engine->sessions[i] != session)
-            continue;
-        engine->sessions[i] = engine->sessions[--engine->n_sessions];
-        (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, session->doorbell, NULL);
-        unpin_binding(&session->binding);
-        break;
-    }
-    drop_unused_packs(engine);
-    return 0;
-}
-
-void lensd_engine_detach(struct lensd_engine *engine, struct lensd_session *session)
-{
-    (void)call_engine(engine, detach_here, session, NULL);
-}
-
-struct swap {
-    struct lensd_session **sessions;
-    struct lensd_binding *bindings;
-    uint32_t n;
-};
-
-static void rebind(struct lensd_session *session, struct lensd_binding *binding)
-{
-    unpin_binding(&session->binding);
-    struct lensd_binding old = session->binding;
-    session->binding = *binding;
-    old.storage = lensd_sequences_rebase(&session->sequences, binding->storage, binding->retained_capacity);
-    session->binding.storage = NULL;
-    *binding = old;
-}
-
-static int swap_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
-{
-    struct swap *swap = arg;
-    uint32_t pinned = 0;
-    int r = 0;
-    for (; pinned < swap->n; pinned++) {
-        r = serve_pack(engine, swap->bindings[pinned].served, err);
-        if (r == 0)
-            r = pin_binding(&swap->bindings[pinned], err);
-        if (r != 0)
-            break;
-    }
-    if (r != 0) {
-        while (pinned > 0)
-            unpin_binding(&swap->bindings[--pinned]);
-        return r;
-    }
-    for (uint32_t i = 0; i < swap->n; i++)
-        rebind(swap->sessions[i], &swap->bindings[i]);
-    drop_unused_packs(engine);
-    return 0;
-}
-
-int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessions, struct lensd_binding *bindings,
-                      uint32_t n, struct lens_error *err)
-{
-    struct swap swap = {sessions, bindings, n};
-    return call_engine(engine, swap_here, &swap, err);
-}
-
-struct filling {
-    struct lensd_served_pack *served;
-    uint32_t lenses;
-};
-
-static int fill_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
-{
-    struct filling *filling = arg;
-    int r = serve_pack(engine, filling->served, err);
-    if (r == 0)
-        filling->lenses = lensd_pool_fill(filling->served->pool);
-    return r;
-}
-
-int lensd_engine_fill(struct lensd_engine *engine, struct lensd_served_pack *served, uint32_t *lenses,
-                      struct lens_error *err)
-{
-    struct filling filling = {served, 0};
-    int r = call_engine(engine, fill_here, &filling, err);
-    *lenses = filling.lenses;
-    return r;
-}
-
-static int forget_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
-{
-    (void)err;
-    for (uint32_t i = 0; i < engine->n_packs; i++)
-        if (engine->packs[i] == arg) {
-            drop_pack(engine, i);
-            break;
-        }
-    return 0;
-}
-
-void lensd_engine_forget_pack(struct lensd_engine *engine, struct lensd_served_pack *served)
-{
-    (void)call_engine(engine, forget_here, served, NULL);
-}
-
-struct tracing {
-    struct lensd_served_pack *served;
-    struct lensd_tracing *tracing;
-};
-
-static int trace_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
-{
-    (void)engine;
-    (void)err;
-    struct tracing *trace = arg;
-    trace->served->tracing = trace->tracing;
-    return 0;
-}
-
-void lensd_engine_trace(struct lensd_engine *engine, struct lensd_served_pack *served, struct lensd_tracing *tracing)
-{
-    struct tracing trace = {served, tracing};
-    (void)call_engine(engine, trace_here, &trace, NULL);
-}
-
-struct ending {
-    struct lensd_session *session;
-    uint64_t sequence;
-};
-
-static int end_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
-{
-    (void)engine;
-    (void)err;
-    struct ending *ending = arg;
-    lensd_sequences_end(&ending->session->sequences, ending->sequence);
-    return 0;
-}
-
-void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence)
-{
-    struct ending ending = {session, sequence};
-    (void)call_engine(engine, end_here, &ending, NULL);
-}
 
 uint64_t lensd_engine_failure(struct lensd_engine *engine, struct lens_error *last)
 {
@@ -451,7 +140,7 @@ static bool turn(struct lensd_engine *engine)
 {
     uint64_t beat = atomic_load_explicit(&engine->heartbeat, memory_order_relaxed);
     atomic_store_explicit(&engine->heartbeat, beat + 1, memory_order_relaxed);
-    answer_call(engine);
+    engine_answer_call(engine);
     intake_all(engine);
     bool worked = run_due(engine);
     if (!atomic_load_explicit(&engine->has_call, memory_order_relaxed))
@@ -534,7 +223,7 @@ static bool drained(struct lensd_engine *engine, bool worked)
 {
     if (!atomic_load(&engine->stopping))
         return false;
-    bool done = !worked && !in_flight(engine);
+    bool done = !worked && !engine_in_flight(engine);
     return done || lensd_now_ns() >= atomic_load(&engine->stop_at_ns);
 }
 
@@ -631,7 +320,7 @@ void lensd_engine_stop(struct lensd_engine *engine, uint32_t drain_ms)
 {
     atomic_store(&engine->stop_at_ns, lensd_now_ns() + (uint64_t)drain_ms * 1000000);
     atomic_store(&engine->stopping, true);
-    kick(engine);
+    engine_kick(engine);
     pthread_join(engine->thread, NULL);
     free_engine(engine);
 }
