@@ -26,6 +26,20 @@ def start(daemon, *args, stderr=subprocess.PIPE):
                             stderr=stderr, env=clean_env(TERM="xterm"), text=True)
 
 
+def read_all(leader):
+    """What was written to a terminal whose other end is closed."""
+    text = b""
+    while True:
+        try:
+            piece = os.read(leader, 4096)
+        except OSError:
+            piece = b""
+        if not piece:
+            os.close(leader)
+            return text.decode()
+        text += piece
+
+
 class Preload(unittest.TestCase):
     def daemon(self, *args, pack=None):
         return Daemon(packs=[pack or small_pack()], args=["--pool-preload", "off", *args])
@@ -62,8 +76,7 @@ class Preload(unittest.TestCase):
             self.assertIn("in-use", daemon.lensctl("preload").stderr)
             stdout, _ = asking.communicate(timeout=60)
             self.assertEqual(asking.returncode, 0, stdout)
-            shown = os.read(leader, 65536).decode()
-            os.close(leader)
+            shown = read_all(leader)
             self.assertRegex(shown, r"\rloading \[[#.]{30}\] +\d+%")
             self.assertTrue(shown.endswith("\r\x1b[K"), repr(shown))
             self.assertEqual(status(daemon)["loading"], "")
