@@ -3,7 +3,7 @@
  *
  *     bench_seeds [--tables base,prewarm,keep,profiles] [--rows 1000] [--starts 10] [--prompt 32]
  *                 [--pack FILE] [--tree FILE] [--dtype bf16] [--compute exact]
- *                 [--policy lru] [--prefetch off] [--load-threads 2]
+ *                 [--policy sequence] [--prefetch off] [--load-threads 2]
  *
  * Each cell is a lensd of its own on the second processor (one engine thread) and a client that spins on the first, on
  * one stream of rows with planted answers. "Cache off" has slots for the base lenses and the widest family of children,
@@ -483,7 +483,7 @@ static void read_options(struct setup *setup, int argc, char **argv)
     setup->starts = (uint32_t)bench_option_u64(argc, argv, "--starts", 10);
     setup->prompt = (uint32_t)bench_option_u64(argc, argv, "--prompt", 32);
     setup->compute = bench_option(argc, argv, "--compute", "exact");
-    setup->policy = bench_option(argc, argv, "--policy", "lru");
+    setup->policy = bench_option(argc, argv, "--policy", "sequence");
     setup->prefetch = bench_option(argc, argv, "--prefetch", "off");
     setup->load_threads = bench_option(argc, argv, "--load-threads", "2");
     if (setup->rows < 1 || setup->starts < 1 || setup->prompt < 1 || setup->prompt > MAX_PROMPT)
