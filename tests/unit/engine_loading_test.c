@@ -56,11 +56,6 @@ static void a_failed_load_fails_exactly_the_rows_that_wait_for_it_and_says_why(v
             failed += header.reason != 0;
         }
         assert_int_equal(failed, 1);
-        struct lens_error why = {0};
-        assert_int_equal(lensd_engine_failure(w->engine, &why), 1);
-        assert_int_equal(w->failed, 1);
-        assert_int_equal(why.code, -EIO);
-        assert_non_null(strstr(why.text, i == 0 ? "injected fault" : "into slots failed"));
         for (uint32_t k = 0; k < 2; k++) {
             struct lens_result_header header = ask_row(&c[k], row, 0);
             assert_int_equal(header.status, LENS_ROW_COMPLETE);
@@ -68,6 +63,11 @@ static void a_failed_load_fails_exactly_the_rows_that_wait_for_it_and_says_why(v
             assert_int_equal(header.counts.scored, c[k].session->binding.n_base);
             close_ring_client(w, &c[k]);
         }
+        struct lens_error why = {0};
+        assert_int_equal(lensd_engine_failure(w->engine, &why), 1);
+        assert_int_equal(w->failed, 1);
+        assert_int_equal(why.code, -EIO);
+        assert_non_null(strstr(why.text, i == 0 ? "injected fault" : "into slots failed"));
         close_world(w);
     }
 }
@@ -87,14 +87,14 @@ static void a_failed_run_fails_the_rows_in_flight_and_later_ones_are_whole(void 
     assert_int_equal(ask_row(&other, row, 0).counts.missing, 0);
     struct lens_result_header header = take_header(&waits);
     expect_failed(&header);
-    struct lens_error why = {0};
-    assert_int_equal(lensd_engine_failure(w->engine, &why), 1);
-    assert_int_equal(why.code, -EIO);
     header = ask_row(&waits, row, 0);
     assert_int_equal(header.status, LENS_ROW_COMPLETE);
     assert_int_equal(header.flags, 0);
     assert_true(header.counts.scored > 40);
     assert_int_equal(ask_row(&other, row, 0).status, LENS_ROW_COMPLETE);
+    struct lens_error why = {0};
+    assert_int_equal(lensd_engine_failure(w->engine, &why), 1);
+    assert_int_equal(why.code, -EIO);
     close_ring_client(w, &waits);
     close_ring_client(w, &other);
     close_world(w);
