@@ -37,6 +37,7 @@ if [ "$quick" = --quick ]; then
     bench cold --runs bf16 --rows 100 --families 50
     bench cold_read --rounds 1
     bench sweep --runs bf16:exact --lenses 600 --rounds 2
+    bench blas --ms 50
     bench formats --lenses 64 --base 32 --rows 8 --ms 20 --slab-mib 64
     bench import --rounds 1
     bench seeds --tables base --rows 50
@@ -51,6 +52,7 @@ else
     bench cold
     bench cold_read
     bench sweep
+    bench blas
     bench formats
     bench import
     bench seeds
@@ -61,7 +63,7 @@ else
         printf '\n== peer: left out, LENS_BENCH_HATCAT names no checkout of HatCat\n'
     fi
 fi
-printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,cache,sessions,cold,cold_read,sweep,formats,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
+printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,cache,sessions,cold,cold_read,sweep,blas,formats,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
 if [ -n "$failed" ]; then
     echo "did not run to the end:$failed"
     exit 1
