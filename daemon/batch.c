@@ -354,10 +354,11 @@ static void trace(const struct lensd_served_pack *pack, const struct lensd_fligh
     struct lens_trace_row row = {
         .sequence = lensd_sequence_key(flight->session->id, flight->sequence->name),
         .base_layers = (uint32_t)flight->job.options->base_layers,
-        .flags = (flight->prewarm ? LENS_TRACE_PREWARM : 0) | (last ? LENS_TRACE_LAST : 0),
+        .flags = flight->prewarm ? LENS_TRACE_PREWARM : 0,
     };
     for (uint32_t i = 0; i < flight->job.n_rows; i++) {
         const struct lens_row_out *out = &flight->job.out[i];
+        row.flags |= last && i + 1 == flight->job.n_rows ? LENS_TRACE_LAST : 0;
         row.n = out->n_wanted;
         row.n_active = out->n_active;
         if (out->logits != NULL)

@@ -95,6 +95,7 @@ int lensd_pool_create(struct lens_backend *backend, const struct lens_pack *pack
     pool->slots = config->slots == 0 || config->slots > pack->lenses ? pack->lenses : config->slots;
     pool->run_length = lensd_loader_run_length(pack);
     pool->run = 2; /* used_in = 0 is long ago */
+    pool->host_next = pack->lenses;
     int r = create_parts(pool, config, err);
     if (r != 0) {
         lensd_pool_destroy(pool);
@@ -225,7 +226,7 @@ bool lensd_pool_ready(const struct lensd_pool *pool)
 
 bool lensd_pool_busy(const struct lensd_pool *pool)
 {
-    return atomic_load_explicit(&pool->awaited, memory_order_relaxed) > 0 ||
+    return pool->host_next < pool->pack->lenses || atomic_load_explicit(&pool->awaited, memory_order_relaxed) > 0 ||
            atomic_load_explicit(&pool->n_behind, memory_order_relaxed) > 0;
 }
 

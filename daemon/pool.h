@@ -49,7 +49,8 @@ void lensd_pool_destroy(struct lensd_pool *pool); /* NULL is fine */
 
 /* Fills the slots in pack order (broad layers first) as far as they go, then host memory with the next lenses. */
 int lensd_pool_preload(struct lensd_pool *pool, lens_progress_fn progress, void *arg, struct lens_error *err);
-/* The same for a pool that an engine runs: what doesn't take another lens's slot is loaded behind. Returns how many. */
+/* The same for a pool that an engine runs: what doesn't take another lens's place is loaded behind, slots
+ * before host memory. Returns how many lenses come into slots. */
 uint32_t lensd_pool_fill(struct lensd_pool *pool);
 
 /* Counts a pin on each lens; the lens is loaded by the first step that wants it. -ENOSPC, with nothing pinned, when

@@ -152,9 +152,12 @@ void pool_remember_behind(struct lensd_pool *pool, const uint32_t *lenses, uint3
 void pool_request_behind(struct lensd_pool *pool)
 {
     uint32_t most = 4 * pool->run_length, n = 0;
-    if (atomic_load_explicit(&pool->n_behind, memory_order_relaxed) == 0 ||
-        atomic_load_explicit(&pool->awaited, memory_order_relaxed) >= most)
+    if (atomic_load_explicit(&pool->awaited, memory_order_relaxed) >= most)
         return;
+    if (atomic_load_explicit(&pool->n_behind, memory_order_relaxed) == 0) {
+        pool_fill_host(pool);
+        return;
+    }
     for (uint32_t word = 0; n < most && word < (pool->pack->lenses + 63) / 64; word++)
         for (uint64_t bits = pool->behind[word]; bits != 0 && n < most; bits &= bits - 1)
             pool->list[n++] = word * 64 + (uint32_t)__builtin_ctzll(bits);

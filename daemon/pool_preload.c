@@ -67,5 +67,19 @@ uint32_t lensd_pool_fill(struct lensd_pool *pool)
         if (pool->slab->slot_of[lens] < 0 && pool->on_way[lens] == 0)
             pool->list[n++] = lens;
     pool_remember_behind(pool, pool->list, n);
+    pool->host_next = 0;
     return n;
+}
+
+void pool_fill_host(struct lensd_pool *pool)
+{
+    uint32_t most = 4 * pool->run_length;
+    while (pool->host_next < pool->pack->lenses && atomic_load(&pool->awaited) < most) {
+        uint32_t lens = pool->host_next++;
+        bool full = lensd_host_tier_held(pool->host) == lensd_host_tier_places(pool->host);
+        if (full)
+            pool->host_next = pool->pack->lenses;
+        else if (pool->slab->slot_of[lens] < 0 && pool->on_way[lens] == 0 && !lensd_host_tier_holds(pool->host, lens))
+            (void)request_to_host(pool, lens);
+    }
 }

@@ -34,6 +34,7 @@ struct lensd_pool {
     uint32_t n_empty;
     uint32_t turned_away; /* the first missing lens that got no slot in the last run, 0 = none */
     uint64_t *behind;     /* [N/64] bitmap: lenses that rows went without, or that fill wants */
+    uint32_t host_next;   /* filling host memory goes on with this lens; N = it is done */
     uint32_t *lost;       /* loads that failed since the last run */
     uint32_t n_lost;
     uint32_t *list;           /* [N] */
@@ -64,6 +65,8 @@ void pool_settle(struct lensd_pool *pool);
 /* Requests some of what is behind. */
 void pool_request_behind(struct lensd_pool *pool);
 void pool_remember_behind(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n);
+/* Goes on filling host memory, if that was asked for. */
+void pool_fill_host(struct lensd_pool *pool);
 /* Tells policy and counters what a run used. */
 void pool_note_uses(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n);
 

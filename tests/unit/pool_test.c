@@ -365,6 +365,28 @@ static void every_allocation_failure_while_opening_is_reported(void **state)
     close_fixture(&f);
 }
 
+static void filling_goes_on_with_host_memory_and_evicts_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct lens_error err = {0};
+    struct lensd_pool_counters counters;
+    open_fixture(&f, 10, NULL);
+    lensd_pool_destroy(f.pool);
+    uint64_t each = (f.pack->w1_lens_bytes + f.pack->w1_sign_bytes + 63) / 64 * 64;
+    struct lensd_pool_config config = {.slots = 10, .max_batch_rows = 128, .host_memory = 25 * each};
+    assert_int_equal(lensd_pool_create(f.backend, f.pack, &config, &f.pool, &err), 0);
+    assert_int_equal(lensd_pool_host_places(f.pool), 25);
+    assert_int_equal(lensd_pool_fill(f.pool), 10);
+    drive_idle(f.pool);
+    assert_int_equal(lensd_pool_resident(f.pool), 10);
+    assert_int_equal(lensd_pool_host_held(f.pool), 25);
+    lensd_pool_get_counters(f.pool, &counters);
+    assert_int_equal(counters.evictions, 0);
+    assert_int_equal(lensd_pool_fill(f.pool), 0);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +401,7 @@ int main(void)
         cmocka_unit_test(a_damaged_lens_fails_only_rows_that_want_it_until_it_is_whole_again),
         cmocka_unit_test(a_pack_file_cut_in_a_read_fails_only_rows_that_want_what_is_gone),
         cmocka_unit_test(every_allocation_failure_while_opening_is_reported),
+        cmocka_unit_test(filling_goes_on_with_host_memory_and_evicts_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
