@@ -25,15 +25,15 @@ enum { COMBINATIONS = 60, WAITING = 6, HASTY = 4 };
 #else
 enum { COMBINATIONS = 400, WAITING = 16, HASTY = 8 };
 #endif
-enum { PACKS = 4, AT_ONCE = 5 };
+enum { PACKS = 6, AT_ONCE = 5 };
 
+/* What the pack stores, what slots hold, and how they are scored. */
 static const struct {
-    enum lens_dtype dtype;
+    enum lens_dtype dtype, slots;
     enum lens_compute compute;
-} kinds[PACKS] = {{LENS_F32, LENS_COMPUTE_EXACT},
-                  {LENS_BF16, LENS_COMPUTE_BF16},
-                  {LENS_I8, LENS_COMPUTE_INT8},
-                  {LENS_LOG8, LENS_COMPUTE_EXACT}};
+} kinds[PACKS] = {{LENS_F32, LENS_F32, LENS_COMPUTE_EXACT},   {LENS_BF16, LENS_BF16, LENS_COMPUTE_BF16},
+                  {LENS_I8, LENS_I8, LENS_COMPUTE_INT8},      {LENS_LOG8, LENS_F32, LENS_COMPUTE_EXACT},
+                  {LENS_LOG8, LENS_LOG8, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_F32, LENS_COMPUTE_EXACT}};
 
 struct reference {
     struct script script;
@@ -65,7 +65,10 @@ static void learn(struct stage *stage, struct reference *reference, uint32_t kin
 {
     static struct play play;
     struct world_options options = {
-        .pack = stage->packs[kind], .pool.compute = kinds[kind].compute, .pool.preload = true, .spin_us = 50};
+        .pack = stage->packs[kind],
+        .pool = {.dtype_set = true, .dtype = kinds[kind].slots, .compute = kinds[kind].compute},
+        .spin_us = 50,
+    };
     struct engine_world *w = open_world_with(&options);
     assert_int_equal(lensd_pool_preload(w->served.pool, NULL, NULL, NULL), 0);
     play_open(&play, w, &reference->script, LENS_MISS_WAIT, 1);
@@ -190,9 +193,11 @@ static void random_circumstances(const struct stage *stage, struct circumstances
         .spin_us = spins[below(seed, 3)],
         .max_sessions = AT_ONCE,
         .pool = {.slots = random_slots(stage, c, seed),
+                 .dtype_set = true,
+                 .dtype = kinds[c->kind].slots,
                  .compute = kinds[c->kind].compute,
                  .max_batch_rows = rows[below(seed, 3)],
-                 .policy = (enum lensd_cache_kind)below(seed, 5),
+                 .policy = (enum lensd_cache_kind)below(seed, LENSD_CACHE_SEQUENCE + 1),
                  .host_memory = host[below(seed, 4)],
                  .prefetch = below(seed, 2) != 0,
                  .verify_loads = below(seed, 4) == 0,
@@ -206,11 +211,12 @@ static void describe(const struct circumstances *c, char *out, size_t size)
 {
     const struct lensd_pool_config *pool = &c->world.pool;
     snprintf(out, size,
-             "%s pack, %u slots, %s, prefetch %d, host %llu bytes, %u load threads, %u threads, spin %u us, batches of "
-             "%u rows, %u sessions, %u ahead, deadline %llu ns, faults \"%s\"",
-             lens_dtype_name(kinds[c->kind].dtype), pool->slots, lensd_cache_policy_names[pool->policy], pool->prefetch,
-             (unsigned long long)pool->host_memory, pool->load_threads, c->world.backend_threads, c->world.spin_us,
-             pool->max_batch_rows, c->n, c->ahead, (unsigned long long)c->deadline_ns, c->faults);
+             "%s pack, %u slots of %s, %s, prefetch %d, host %llu bytes, %u load threads, %u threads, spin %u us, "
+             "batches of %u rows, %u sessions, %u ahead, deadline %llu ns, faults \"%s\"",
+             lens_dtype_name(kinds[c->kind].dtype), pool->slots, lens_dtype_name(pool->dtype),
+             lensd_cache_policy_names[pool->policy], pool->prefetch, (unsigned long long)pool->host_memory,
+             pool->load_threads, c->world.backend_threads, c->world.spin_us, pool->max_batch_rows, c->n, c->ahead,
+             (unsigned long long)c->deadline_ns, c->faults);
 }
 
 /* ---- the comparison --------------------------------------------------------------------------------------------- */
