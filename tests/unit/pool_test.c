@@ -1,4 +1,5 @@
 /* The pool: pins, eviction, deadlines, and what happens when a lens can't be brought in. */
+#include "daemon/pool_private.h"
 #include "daemon/sys.h"
 #include "tests/unit/support/drive.h"
 #include "tests/unit/support/walk.h"
@@ -11,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -332,6 +334,63 @@ static void a_pack_file_cut_in_a_read_fails_only_rows_that_want_what_is_gone(voi
     close_fixture(&f);
 }
 
+/* One row that wants ten lenses from `first` on as its retained set, and tells the pool what it wanted. */
+static void foresee_after(struct fixture *f, const struct expected *e, uint32_t first, bool *kept_in_slots)
+{
+    static struct lens_detection detections[LENS_MAX_TOP_K];
+    uint32_t kept[10], retained[70], expanded[70];
+    bool stays[70];
+    struct lens_error err = {0};
+    struct lens_row_out out = {.expanded = expanded, .expanded_capacity = 70, .detections = detections};
+    for (uint32_t i = 0; i < 10; i++)
+        kept[i] = first + i;
+    struct lens_job job = {.rows = e->states,
+                           .dtype = e->dtype,
+                           .n_rows = 1,
+                           .options = &e->options,
+                           .kept = kept,
+                           .n_kept = 10,
+                           .out = &out,
+                           .retained = retained,
+                           .retained_capacity = 70};
+    assert_int_equal(drive_pool(f->pool, &job, 1, NULL, &err), 0);
+    assert_int_equal(out.status, LENS_ROW_COMPLETE);
+    for (uint32_t lens = 0; lens < 70; lens++)
+        stays[lens] = f->pool->slab->slot_of[lens] >= 0 && f->pool->used_in[lens] + 1 >= f->pool->run;
+    lensd_pool_note_row(f->pool, 1, &out, -INFINITY, false);
+    for (uint32_t lens = 0; lens < 70; lens++)
+        *kept_in_slots = *kept_in_slots && (!stays[lens] || f->pool->slab->slot_of[lens] >= 0);
+}
+
+/* Three sets of ten take turns in 24 slots: what the next row wants is learnt, and loaded ahead of it. */
+static void what_is_loaded_ahead_takes_no_slot_of_what_rows_just_used(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct expected e;
+    struct lens_error err = {0};
+    struct lensd_pool_config config = {.slots = 24, .max_batch_rows = 128, .prefetch = true};
+    struct lensd_pool_counters n;
+    bool kept = true;
+    open_fixture(&f, 0, NULL);
+    lensd_pool_destroy(f.pool);
+    assert_int_equal(lensd_pool_create(f.backend, f.pack, &config, &f.pool, &err), 0);
+    expected_load(SMALL, "expected-threshold.json", f.pack, &e);
+    e.options.max_depth = 0;
+    for (uint32_t i = 0; i < 300; i++) {
+        foresee_after(&f, &e, i % 3 * 20, &kept);
+        assert_true(kept);
+        assert_true(f.pool->ahead <= 24 / 8);
+    }
+    drive_idle(f.pool);
+    lensd_pool_get_counters(f.pool, &n);
+    assert_true(n.prefetch_issued > 100 && n.prefetch_used > 0);
+    assert_int_equal(n.prefetch_issued, n.prefetch_used + n.prefetch_wasted + f.pool->ahead);
+    assert_int_equal(n.loads, n.host_hits + n.cold);
+    expected_free(&e);
+    close_fixture(&f);
+}
+
 static int refuse_nth(void *arg, const char *call)
 {
     int *left = arg;
@@ -400,6 +459,7 @@ int main(void)
         cmocka_unit_test(a_pack_file_cut_short_while_served_is_an_error_not_a_crash),
         cmocka_unit_test(a_damaged_lens_fails_only_rows_that_want_it_until_it_is_whole_again),
         cmocka_unit_test(a_pack_file_cut_in_a_read_fails_only_rows_that_want_what_is_gone),
+        cmocka_unit_test(what_is_loaded_ahead_takes_no_slot_of_what_rows_just_used),
         cmocka_unit_test(every_allocation_failure_while_opening_is_reported),
         cmocka_unit_test(filling_goes_on_with_host_memory_and_evicts_nothing),
     };
