@@ -145,8 +145,7 @@ static struct engine_world *open_loading(struct ring_client *c, const float *row
     struct lens_cascade_options options = deep_options();
     open_client_with(w, &options, 1, c);
     assert_int_equal(submit_rows(c, 1, row, 1, 0), 0);
-    while (!lensd_pool_busy(w->served.pool))
-        sched_yield();
+    wait_until_something_loads(w->served.pool);
     assert_false(has_result(c));
     return w;
 }
@@ -172,8 +171,7 @@ static void detaching_and_ending_a_sequence_wait_for_rows_that_wait(void **state
     lensd_engine_end_sequence(w->engine, c.session, 1);
     expect_answered(&c, 1, 0);
     assert_int_equal(submit_rows(&c, 1, row, 1, 0), 0);
-    while (!lensd_pool_busy(w->served.pool))
-        sched_yield();
+    wait_until_something_loads(w->served.pool);
     lensd_engine_detach(w->engine, c.session);
     expect_answered(&c, 1, 0);
     assert_int_equal(w->served.pool->pinned, 0);

@@ -1,6 +1,7 @@
 /* See engine_world.h. */
 #include "tests/unit/support/engine_world.h"
 #include "daemon/batch.h"
+#include "daemon/pool_private.h"
 
 #include "daemon/sys.h"
 #include "tests/unit/support/expected.h"
@@ -235,16 +236,27 @@ struct lens_result_header ask_row(struct ring_client *c, const float *row, uint3
     return take_header(c);
 }
 
-void wait_until_nothing_loads(const struct lensd_pool *pool)
+/* lensd_pool_busy is the engine's to call; these figures may be read from any thread. */
+static bool loads(const struct lensd_pool *pool)
+{
+    return atomic_load(&pool->awaited) > 0 || atomic_load(&pool->n_behind) > 0;
+}
+
+static void wait_until(const struct lensd_pool *pool, bool loading)
 {
     uint64_t give_up = lensd_now_ns() + UINT64_C(20000000000);
-    while (lensd_pool_busy(pool)) {
+    while (loads(pool) != loading) {
         assert_true(lensd_now_ns() < give_up);
         sched_yield();
     }
 }
 
-void one_row(float *row, unsigned seed)
+void wait_until_something_loads(const struct lensd_pool *pool)
 {
-    random_rows(row, 40 /* of hatcat-small */, &seed);
+    wait_until(pool, true);
+}
+
+void wait_until_nothing_loads(const struct lensd_pool *pool)
+{
+    wait_until(pool, false);
 }

@@ -67,6 +67,8 @@ bool has_result(struct ring_client *c);
 struct lens_result_header take_header(struct ring_client *c);
 /* One row of sequence 1, and its answer. */
 struct lens_result_header ask_row(struct ring_client *c, const float *row, uint32_t flags);
+/* Lenses that somebody waits for or went without are on their way, or none are any more. */
+void wait_until_something_loads(const struct lensd_pool *pool);
 void wait_until_nothing_loads(const struct lensd_pool *pool);
 
 #endif
