@@ -260,3 +260,8 @@ void wait_until_nothing_loads(const struct lensd_pool *pool)
 {
     wait_until(pool, false);
 }
+
+void one_row(float *row, unsigned seed)
+{
+    random_rows(row, 40 /* of hatcat-small */, &seed);
+}
