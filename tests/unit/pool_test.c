@@ -118,6 +118,29 @@ static void pinned_lenses_stay_while_others_come_and_go(void **state)
     close_fixture(&f);
 }
 
+/* What was in a slot before it was pinned stays as well; what was unpinned makes room, also for other pins. */
+static void pins_come_and_go_while_their_lenses_are_in_slots(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct lens_error err = {0};
+    struct lens_row_out out;
+    uint32_t first[3] = {0, 1, 2}, second[3] = {10, 11, 12};
+    open_fixture(&f, 4, NULL);
+    const struct lens_slab *slab = lensd_pool_slab(f.pool);
+    assert_int_equal(run_lenses(&f, 0, 3, 1, LENS_MISS_WAIT, 0, &out, &err), 0);
+    assert_int_equal(lensd_pool_pin(f.pool, first, 3, &err), 0);
+    assert_int_equal(run_row(&f, LENS_MISS_WAIT, 0, &out, &err), 0);
+    assert_true(slab->slot_of[0] >= 0 && slab->slot_of[1] >= 0 && slab->slot_of[2] >= 0);
+    lensd_pool_unpin(f.pool, first, 3);
+    assert_int_equal(lensd_pool_pin(f.pool, second, 3, &err), 0);
+    assert_int_equal(run_lenses(&f, 10, 4, 1, LENS_MISS_WAIT, 0, &out, &err), 0);
+    assert_int_equal(out.status, LENS_ROW_COMPLETE);
+    assert_int_equal(run_row(&f, LENS_MISS_WAIT, 0, &out, &err), 0);
+    assert_true(slab->slot_of[10] >= 0 && slab->slot_of[11] >= 0 && slab->slot_of[12] >= 0);
+    close_fixture(&f);
+}
+
 static void a_passed_deadline_gives_partial_with_the_number_missing(void **state)
 {
     (void)state;
@@ -372,19 +395,19 @@ static void what_is_loaded_ahead_takes_no_slot_of_what_rows_just_used(void **sta
     struct lensd_pool_config config = {.slots = 24, .max_batch_rows = 128, .prefetch = true};
     struct lensd_pool_counters n;
     bool kept = true;
-    open_fixture(&f, 0, NULL);
+    open_fixture(&f, 0, "slot_write * slow:1"); /* rows come before what is loaded ahead of them */
     lensd_pool_destroy(f.pool);
     assert_int_equal(lensd_pool_create(f.backend, f.pack, &config, &f.pool, &err), 0);
     expected_load(SMALL, "expected-threshold.json", f.pack, &e);
     e.options.max_depth = 0;
-    for (uint32_t i = 0; i < 300; i++) {
+    for (uint32_t i = 0; i < 120; i++) {
         foresee_after(&f, &e, i % 3 * 20, &kept);
         assert_true(kept);
         assert_true(f.pool->ahead <= 24 / 8);
     }
     drive_idle(f.pool);
     lensd_pool_get_counters(f.pool, &n);
-    assert_true(n.prefetch_issued > 100 && n.prefetch_used > 0);
+    assert_true(n.prefetch_issued > 40 && n.prefetch_used > 0 && n.prefetch_late > 0);
     assert_int_equal(n.prefetch_issued, n.prefetch_used + n.prefetch_wasted + f.pool->ahead);
     assert_int_equal(n.loads, n.host_hits + n.cold);
     expected_free(&e);
@@ -451,6 +474,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pins_are_counted_and_always_leave_a_slot_to_work_with),
         cmocka_unit_test(pinned_lenses_stay_while_others_come_and_go),
+        cmocka_unit_test(pins_come_and_go_while_their_lenses_are_in_slots),
         cmocka_unit_test(a_passed_deadline_gives_partial_with_the_number_missing),
         cmocka_unit_test(what_is_loaded_behind_stays_until_it_is_wanted),
         cmocka_unit_test(a_deadline_that_comes_while_loading_is_kept),
