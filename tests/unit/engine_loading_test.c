@@ -116,8 +116,8 @@ static void a_failed_submission_leaves_what_its_sequence_retained(void **state)
         options.load_threshold = 0.5f;
         options.unload_threshold = 0.0f;
         options.keep_top_k = -1;
-        open_client_with(w, &options, 1, &c);
         assert_int_equal(lensd_pool_preload(w->served.pool, NULL, NULL, NULL), 0);
+        open_client_with(w, &options, 1, &c);
         struct lens_result_header first = ask_row(&c, rows, 0);
         assert_true(first.counts.scored > LAYER_0);
         if (failing) {
