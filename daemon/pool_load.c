@@ -58,7 +58,7 @@ static bool upgrade(struct lensd_pool *pool, uint32_t lens, enum lensd_load_kind
         atomic_fetch_add_explicit(&pool->awaited, 1, memory_order_relaxed);
         pool_count(&pool->count.prefetch_late, 1);
         pool_count(&pool->count.prefetch_used, 1);
-        pool->notes[lens] &= (uint8_t)~POOL_AHEAD;
+        pool->notes[lens] = POOL_FRESH;
         pool->ahead--;
     }
     return kind == LENSD_LOAD_DEMAND;
