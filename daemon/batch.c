@@ -95,6 +95,9 @@ static struct lens_row_out *take_rows(struct lensd_batch *batch, const struct le
         batch->rows[r].expanded = batch->expanded + (size_t)r * LENSD_EXPANDED_MAX;
         batch->rows[r].expanded_capacity = session->ring.layout.expanded_capacity;
         batch->rows[r].detections = batch->detections + (size_t)r * LENS_MAX_TOP_K;
+        batch->rows[r].wanted = NULL; /* the views of whoever had the row before */
+        batch->rows[r].logits = NULL;
+        batch->rows[r].n_wanted = batch->rows[r].n_always = batch->rows[r].n_active = 0;
     }
     batch->n_rows += n;
     return batch->rows + first;
@@ -153,6 +156,8 @@ static struct lensd_flight *flight_of(struct lens_job *job)
 
 /* Rows of one session refused for each batch at most: refusals cost the engine's time, not the client's. */
 #define REFUSED_ROWS_MAX LENS_MAX_ROWS
+/* Submissions of busy sequences looked at for each batch at most, for the same reason. */
+#define PASSED_OVER_MAX 256u
 
 static void refuse(struct lensd_session *session, uint64_t at, enum lens_row_reason reason,
                    struct lensd_statistics *statistics)
@@ -215,6 +220,8 @@ static enum offer offer_one(struct lensd_batch *batch, struct lensd_session *ses
         }
         if (state != LENSD_PENDING_READY)
             continue;
+        if (session->passed_over == PASSED_OVER_MAX)
+            return OFFER_NOTHING;
         enum offer made = offer(batch, session, at, statistics);
         if (made == OFFER_FULL)
             return made;
@@ -222,6 +229,7 @@ static enum offer offer_one(struct lensd_batch *batch, struct lensd_session *ses
             session->pending_scan++;
             return made;
         }
+        session->passed_over++;
     }
     return OFFER_NOTHING;
 }
@@ -266,6 +274,7 @@ bool lensd_batch_assemble(struct lensd_served_pack *pack, struct lensd_session *
     for (uint32_t i = 0; i < n; i++) {
         sessions[i]->pending_scan = sessions[i]->pending_tail;
         sessions[i]->refused_rows = 0;
+        sessions[i]->passed_over = 0;
         sessions[i]->place_to_come = false;
     }
     uint32_t turn = fill(pack, sessions, n, start, statistics);
@@ -334,7 +343,6 @@ static void mark_failed(struct lensd_batch *batch)
             row->flags = LENS_ROW_DEGRADED;
             row->n_expanded = row->n_detections = 0;
             row->counts = (struct lens_row_counts){0};
-            row->logits = NULL;
         }
     }
 }
@@ -342,7 +350,7 @@ static void mark_failed(struct lensd_batch *batch)
 /* Tells the pool what the answered rows wanted; their views are valid until the next run. */
 static void note_rows(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
 {
-    uint64_t key = lensd_sequence_key(flight->session->id, flight->sequence->name);
+    uint64_t key = lensd_sequences_key(&flight->session->sequences, flight->sequence->name);
     double p = (double)flight->job.options->load_threshold;
     float threshold = p <= 0 ? -INFINITY : p >= 1 ? INFINITY : (float)log(p / (1 - p));
     for (uint32_t i = 0; i < flight->job.n_rows; i++)
@@ -352,7 +360,7 @@ static void note_rows(const struct lensd_served_pack *pack, const struct lensd_f
 static void trace(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
 {
     struct lens_trace_row row = {
-        .sequence = lensd_sequence_key(flight->session->id, flight->sequence->name),
+        .sequence = lensd_sequences_key(&flight->session->sequences, flight->sequence->name),
         .base_layers = (uint32_t)flight->job.options->base_layers,
         .flags = flight->prewarm ? LENS_TRACE_PREWARM : 0,
     };
@@ -361,7 +369,8 @@ static void trace(const struct lensd_served_pack *pack, const struct lensd_fligh
         row.flags |= last && i + 1 == flight->job.n_rows ? LENS_TRACE_LAST : 0;
         row.n = out->n_wanted;
         row.n_active = out->n_active;
-        if (out->logits != NULL)
+        bool ends = (row.flags & LENS_TRACE_LAST) != 0; /* an end is told of, also of a row without answer */
+        if (out->logits != NULL || ends)
             lensd_tracing_row(pack->tracing, &row, out->wanted, out->logits);
     }
 }
@@ -418,9 +427,6 @@ int lensd_batch_execute(struct lensd_served_pack *pack, struct lensd_statistics 
     if (r < 0) {
         batch->failure = failure;
         mark_failed(batch);
-    } else if (batch->run.n_lost > 0) { /* what waited for those was answered as failed */
-        lensd_pool_failures(pack->pool, &batch->failure);
-        r = batch->failure.code;
     }
     land_done(pack, statistics);
     return r < 0 ? r : 0;

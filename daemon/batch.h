@@ -29,6 +29,8 @@ struct lensd_batch {
     struct lens_row_out *rows;         /* [max_rows] */
     bool *row_used;                    /* [max_rows] */
     uint32_t n_rows;                   /* used */
+    uint64_t offered_in;               /* the engine's turn that last looked for submissions for it */
+    uint64_t failures_told;            /* failed loads that the engine has told of */
     uint32_t next_start;               /* the session whose turn is first in the next batch */
     struct lens_detection *detections; /* [max_rows, LENS_MAX_TOP_K] */
     uint32_t *expanded;                /* [max_rows, LENSD_EXPANDED_MAX], touched as needed */

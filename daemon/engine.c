@@ -65,11 +65,22 @@ static void delegate_loading(struct lensd_engine *engine)
         lensd_pool_delegate(engine->packs[i]->pool);
 }
 
+/* Loads that failed are told of, whoever wanted them. */
+static void tell_of_lost_lenses(struct lensd_engine *engine, struct lensd_served_pack *pack)
+{
+    if (lensd_pool_failed(pack->pool) == pack->batch->failures_told)
+        return;
+    struct lens_error why;
+    pack->batch->failures_told = lensd_pool_failures(pack->pool, &why);
+    record_failure(engine, &why);
+}
+
 static void execute(struct lensd_engine *engine, struct lensd_served_pack *pack)
 {
     delegate_loading(engine);
     if (lensd_batch_execute(pack, engine->statistics) != 0)
         record_failure(engine, &pack->batch->failure);
+    tell_of_lost_lenses(engine, pack);
 }
 
 /* Goes on with what is in flight where lenses came in or a deadline passed; true when there was such. */
@@ -89,12 +100,14 @@ static bool run_due(struct lensd_engine *engine)
 /* Picks new submissions for the pack of the first session, in turn, that has any. True when some were, or are left. */
 static bool run_new(struct lensd_engine *engine)
 {
+    engine->turns++;
     for (uint32_t i = 0; i < engine->n_sessions; i++) {
         uint32_t first = (engine->next_session + i) % engine->n_sessions;
         struct lensd_session *session = engine->sessions[first];
-        if (session->pending_head == session->pending_tail)
-            continue;
         struct lensd_served_pack *pack = session->binding.served;
+        if (session->pending_head == session->pending_tail || pack->batch->offered_in == engine->turns)
+            continue;
+        pack->batch->offered_in = engine->turns;
         bool any = lensd_batch_assemble(pack, engine->sessions, engine->n_sessions, first, engine->statistics);
         if (any || session->refused_rows > 0)
             engine->next_session = pack->batch->next_start;
@@ -116,6 +129,7 @@ static bool tend_pools(struct lensd_engine *engine)
         if (lensd_batch_in_flight(pack->batch) || (!ready && !lensd_pool_busy(pack->pool)))
             continue;
         lensd_pool_idle(pack->pool);
+        tell_of_lost_lenses(engine, pack);
         any = any || ready;
     }
     return any;
@@ -145,7 +159,8 @@ static bool turn(struct lensd_engine *engine)
     bool worked = run_due(engine);
     if (!atomic_load_explicit(&engine->has_call, memory_order_relaxed))
         worked = run_new(engine) || worked;
-    return worked || tend_pools(engine) || help_loading(engine);
+    worked = tend_pools(engine) || worked;
+    return worked || help_loading(engine);
 }
 
 static bool anything_waits(const struct lensd_engine *engine)
@@ -166,25 +181,19 @@ static void announce(struct lensd_engine *engine, bool sleeping)
         lens_ring_server_set_sleeping(&engine->sessions[i]->ring, sleeping);
 }
 
-/* Asks the pools whose loads somebody waits for to ring; false when something came in already. */
+/* Asks the pools to ring when a load comes in; false when one has already. */
 static bool arm_pools(struct lensd_engine *engine)
 {
     bool quiet = true;
-    for (uint32_t i = 0; i < engine->n_packs; i++) {
-        struct lensd_served_pack *pack = engine->packs[i];
-        if (lensd_batch_in_flight(pack->batch) || lensd_pool_busy(pack->pool))
-            quiet = lensd_pool_arm(pack->pool) && quiet;
-    }
+    for (uint32_t i = 0; i < engine->n_packs; i++)
+        quiet = lensd_pool_arm(engine->packs[i]->pool) && quiet;
     return quiet;
 }
 
 static void disarm_pools(struct lensd_engine *engine)
 {
-    for (uint32_t i = 0; i < engine->n_packs; i++) {
-        struct lensd_served_pack *pack = engine->packs[i];
-        if (lensd_batch_in_flight(pack->batch) || lensd_pool_busy(pack->pool))
-            lensd_pool_disarm(pack->pool);
-    }
+    for (uint32_t i = 0; i < engine->n_packs; i++)
+        lensd_pool_disarm(engine->packs[i]->pool);
 }
 
 /* Milliseconds until a job must do without lenses, or the heartbeat is due. */

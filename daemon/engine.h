@@ -47,7 +47,7 @@ void lensd_engine_forget_pack(struct lensd_engine *engine, struct lensd_served_p
 
 void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence);
 
-/* How many batches have failed so far, and the sentence of the last one (any thread; takes a short lock). */
+/* How many runs and loads have failed so far, and the sentence of the last one (any thread; takes a short lock). */
 uint64_t lensd_engine_failure(struct lensd_engine *engine, struct lens_error *last);
 
 const struct lensd_statistics *lensd_engine_statistics(const struct lensd_engine *engine);

@@ -64,7 +64,7 @@ static int serve_pack(struct lensd_engine *engine, struct lensd_served_pack *ser
             return 0;
     if (engine->n_packs == engine->max_packs)
         return lens_error_set(err, -ENOSPC, "%u packs are in use, the most this engine serves", engine->n_packs);
-    struct epoll_event event = {.events = EPOLLIN};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET}; /* a ring that comes late wakes once, not for ever */
     if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, lensd_pool_fd(served->pool), &event) != 0)
         return lens_error_set(err, -errno, "watching a pack's loads: %s", strerror(errno));
     engine->packs[engine->n_packs++] = served;

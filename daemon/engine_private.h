@@ -31,6 +31,7 @@ struct lensd_engine {
     _Atomic uint64_t heartbeat;
     struct lensd_session **sessions; /* the engine thread's */
     uint32_t n_sessions, next_session;
+    uint64_t turns;                   /* looks for new submissions */
     struct lensd_served_pack **packs; /* those of the sessions, and others whose pools still load what was asked for */
     uint32_t n_packs, max_packs;
     struct lensd_statistics *statistics;

@@ -50,7 +50,7 @@ struct lensd_loader {
     struct queue demanded, others;
     struct lensd_load *finished; /* [capacity] */
     struct lens_error failure;
-    uint64_t failures;
+    _Atomic uint64_t failures; /* written under lock */
     atomic_uint n_finished, under_way, n_demanded, n_others;
     atomic_bool armed;
     int fd;
@@ -122,7 +122,7 @@ static void finish_run(struct lensd_loader *loader, const struct run *run, const
     uint32_t n = atomic_load_explicit(&loader->n_finished, memory_order_relaxed);
     memcpy(loader->finished + n, run->loads, run->n * sizeof *run->loads);
     if (run->loads[0].status != 0) {
-        loader->failures += run->n;
+        atomic_fetch_add_explicit(&loader->failures, run->n, memory_order_relaxed);
         loader->failure = *err;
     }
     atomic_store_explicit(&loader->n_finished, n + run->n, memory_order_release);
@@ -231,7 +231,8 @@ static void hand_back(struct reader *reader, int r, const struct lens_error *err
 
 enum outcome { RUN_HANDED_BACK, RUN_LEFT_TO_THREADS, RUN_UNREADABLE };
 
-/* Reads and decodes the run that `reader` holds; nothing is done yet with several lenses that can't be read. */
+/* Reads and decodes the run that `reader` holds; nothing is handed back yet of several lenses of which one
+ * is unsound. */
 static enum outcome try_run(struct reader *reader)
 {
     const void *w1[LENSD_LOAD_RUN], *sign[LENSD_LOAD_RUN];
@@ -244,10 +245,11 @@ static enum outcome try_run(struct reader *reader)
         pthread_cond_broadcast(&reader->loader->work);
         return RUN_LEFT_TO_THREADS;
     }
-    if (r != 0 && reader->run.n > 1)
-        return RUN_UNREADABLE;
+    bool unreadable = r != 0;
     if (r == 0)
         r = decode(reader, w1, sign, &err);
+    if ((unreadable || r == -EINVAL) && reader->run.n > 1) /* -EINVAL: one lens's numbers, not the device */
+        return RUN_UNREADABLE;
     hand_back(reader, r, &err);
     return RUN_HANDED_BACK;
 }
@@ -303,11 +305,20 @@ void lensd_loader_submit(struct lensd_loader *loader, const struct lensd_load *l
         pthread_cond_signal(&loader->work);
 }
 
-void lensd_loader_promote(struct lensd_loader *loader)
+static bool has_lens(const struct run *run, uint32_t lens)
+{
+    for (uint32_t i = 0; i < run->n; i++)
+        if (run->loads[i].lens == lens)
+            return true;
+    return false;
+}
+
+void lensd_loader_promote(struct lensd_loader *loader, uint32_t lens)
 {
     pthread_mutex_lock(&loader->lock);
-    for (uint32_t run; pop(loader, &loader->others, &run);)
-        push(loader, &loader->demanded, run);
+    uint32_t run, waiting = loader->others.n;
+    for (uint32_t i = 0; i < waiting && pop(loader, &loader->others, &run); i++)
+        push(loader, has_lens(&loader->runs[run], lens) ? &loader->demanded : &loader->others, run);
     publish_lengths(loader);
     pthread_mutex_unlock(&loader->lock);
 }
@@ -376,6 +387,11 @@ void lensd_loader_disarm(struct lensd_loader *loader)
     uint64_t rings;
     ssize_t n = read(loader->fd, &rings, sizeof rings);
     (void)n;
+}
+
+uint64_t lensd_loader_failed(const struct lensd_loader *loader)
+{
+    return atomic_load_explicit(&loader->failures, memory_order_relaxed);
 }
 
 uint64_t lensd_loader_failures(struct lensd_loader *loader, struct lens_error *last)

@@ -51,8 +51,8 @@ void lensd_loader_destroy(struct lensd_loader *loader);
  * or none. Wakes a thread when `wake`. */
 void lensd_loader_submit(struct lensd_loader *loader, const struct lensd_load *loads, uint32_t n, bool wake);
 
-/* What waits to be read becomes demanded: somebody waits for one of those loads now. */
-void lensd_loader_promote(struct lensd_loader *loader);
+/* Somebody waits for `lens` now: the run it is in, if that wasn't begun, becomes a demanded one. */
+void lensd_loader_promote(struct lensd_loader *loader, uint32_t lens);
 /* Wakes the threads when demanded loads wait that were submitted without. */
 void lensd_loader_wake(struct lensd_loader *loader);
 
@@ -73,6 +73,7 @@ int lensd_loader_fd(const struct lensd_loader *loader);
 bool lensd_loader_arm(struct lensd_loader *loader);
 void lensd_loader_disarm(struct lensd_loader *loader);
 
+uint64_t lensd_loader_failed(const struct lensd_loader *loader); /* loads, so far. Cheap */
 /* How many loads failed so far, and the last one's sentence. Any thread. */
 uint64_t lensd_loader_failures(struct lensd_loader *loader, struct lens_error *last);
 

@@ -215,7 +215,7 @@ int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct len
 void lensd_pool_idle(struct lensd_pool *pool)
 {
     pool_settle(pool);
-    pool->n_lost = 0; /* nobody waits; a real miss will say what is wrong */
+    pool->n_lost = 0; /* nobody waits for those */
     pool_request_behind(pool);
 }
 
@@ -301,6 +301,11 @@ void lensd_pool_get_counters(const struct lensd_pool *pool, struct lensd_pool_co
     TAKE(prefetch_wasted);
     TAKE(prefetch_late);
 #undef TAKE
+}
+
+uint64_t lensd_pool_failed(const struct lensd_pool *pool)
+{
+    return lensd_loader_failed(pool->loader);
 }
 
 uint64_t lensd_pool_failures(const struct lensd_pool *pool, struct lens_error *last)

@@ -91,6 +91,7 @@ uint32_t lensd_pool_host_places(const struct lensd_pool *pool);
 uint32_t lensd_pool_host_held(const struct lensd_pool *pool);
 enum lensd_cache_kind lensd_pool_policy(const struct lensd_pool *pool);
 void lensd_pool_get_counters(const struct lensd_pool *pool, struct lensd_pool_counters *out);
+uint64_t lensd_pool_failed(const struct lensd_pool *pool); /* lenses that could not be loaded, so far. Cheap */
 /* How many lenses could not be loaded so far, and why the last one couldn't. Any thread; takes a short lock. */
 uint64_t lensd_pool_failures(const struct lensd_pool *pool, struct lens_error *last);
 

@@ -6,6 +6,9 @@
 
 /* Lenses loaded ahead and not used yet may hold this share of the slots. */
 #define AHEAD_SHARE 8u
+/* Loads under way at once that somebody waits for: more would keep no disk busier, and choosing what leaves for them
+ * takes the engine's time all at once. */
+#define AWAITED_MOST 256u
 /* Suggestions looked at after a row, and loads issued for it at most. */
 #define SUGGESTIONS 64u
 #define AHEAD_ROW   16u
@@ -48,20 +51,21 @@ static bool find_slot(struct lensd_pool *pool, enum lensd_load_kind kind, uint32
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
 /* Somebody waits for (or went without) a lens that is on its way already. */
-static bool upgrade(struct lensd_pool *pool, uint32_t lens, enum lensd_load_kind kind)
+static void upgrade(struct lensd_pool *pool, uint32_t lens, enum lensd_load_kind kind)
 {
     enum lensd_load_kind was = (enum lensd_load_kind)(pool->on_way[lens] - 1);
     if (kind >= was)
-        return false;
+        return;
     pool->on_way[lens] = (uint8_t)(1 + kind);
     if (was == LENSD_LOAD_PREFETCH) {
         atomic_fetch_add_explicit(&pool->awaited, 1, memory_order_relaxed);
         pool_count(&pool->count.prefetch_late, 1);
         pool_count(&pool->count.prefetch_used, 1);
-        pool->notes[lens] = POOL_FRESH;
         pool->ahead--;
     }
-    return kind == LENSD_LOAD_DEMAND;
+    pool->notes[lens] = kind == LENSD_LOAD_DEMAND ? POOL_FRESH : 0;
+    if (kind == LENSD_LOAD_DEMAND)
+        lensd_loader_promote(pool->loader, lens);
 }
 
 static struct lensd_load plan(struct lensd_pool *pool, uint32_t lens, uint32_t slot, enum lensd_load_kind kind)
@@ -75,7 +79,7 @@ static struct lensd_load plan(struct lensd_pool *pool, uint32_t lens, uint32_t s
         pool_count(&pool->count.load_bytes, pool->pack->w1_lens_bytes + pool->pack->w1_sign_bytes);
     }
     pool->on_way[lens] = (uint8_t)(1 + kind);
-    pool->notes[lens] = kind == LENSD_LOAD_PREFETCH ? POOL_AHEAD : POOL_FRESH;
+    pool->notes[lens] = kind == LENSD_LOAD_PREFETCH ? POOL_AHEAD : kind == LENSD_LOAD_DEMAND ? POOL_FRESH : 0;
     pool_count(&pool->count.loads, 1);
     if (kind == LENSD_LOAD_BEHIND && !pool->preloading)
         pool_count(&pool->count.loads_behind, 1);
@@ -117,23 +121,20 @@ static void gather(struct lensd_pool *pool, struct gathering *g, struct lensd_lo
 uint32_t pool_request(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n, enum lensd_load_kind kind, bool wake)
 {
     struct gathering g = {.wake = wake};
-    bool promote = false;
     uint32_t i = 0;
     for (; i < n; i++) {
         uint32_t lens = lenses[i], slot;
         if (pool->slab->slot_of[lens] >= 0)
             continue;
         if (pool->on_way[lens] != 0) {
-            promote = upgrade(pool, lens, kind) || promote;
+            upgrade(pool, lens, kind);
             continue;
         }
-        if (!find_slot(pool, kind, &slot))
+        if (atomic_load_explicit(&pool->awaited, memory_order_relaxed) >= AWAITED_MOST || !find_slot(pool, kind, &slot))
             break;
         gather(pool, &g, plan(pool, lens, slot, kind));
     }
     submit(pool, &g);
-    if (promote)
-        lensd_loader_promote(pool->loader);
     return i;
 }
 

@@ -137,3 +137,10 @@ uint32_t *lensd_sequences_rebase(struct lensd_sequences *table, uint32_t *storag
         table->items[i].stale = table->items[i].used;
     return old;
 }
+
+uint64_t lensd_sequences_key(const struct lensd_sequences *table, uint64_t name)
+{
+    uint64_t mixed = (name ^ table->key[0]) * table->key[1]; /* key[1] is odd: nothing is lost */
+    mixed = (mixed ^ mixed >> 31) * UINT64_C(0xbf58476d1ce4e5b9);
+    return mixed ^ mixed >> 29;
+}

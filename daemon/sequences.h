@@ -29,14 +29,6 @@ struct lensd_sequences {
     uint32_t first_free;   /* item + 1 */
 };
 
-/* One number for a sequence that no other sequence of any session shares (but by a chance of 2^-64). */
-static inline uint64_t lensd_sequence_key(uint32_t session, uint64_t name)
-{
-    uint64_t mixed = (name ^ (uint64_t)session << 32) + UINT64_C(0x9e3779b97f4a7c15) * session;
-    mixed = (mixed ^ mixed >> 31) * UINT64_C(0xbf58476d1ce4e5b9);
-    return mixed ^ mixed >> 29;
-}
-
 /* u32s of storage that `capacity` sequences with two sets of `retained_capacity` ids need. */
 size_t lensd_sequences_storage(uint32_t capacity, uint32_t retained_capacity);
 
@@ -51,6 +43,10 @@ struct lensd_sequence *lensd_sequences_get(struct lensd_sequences *table, uint64
 /* Finds only; NULL when it isn't there. */
 struct lensd_sequence *lensd_sequences_find(struct lensd_sequences *table, uint64_t name);
 void lensd_sequences_end(struct lensd_sequences *table, uint64_t name);
+
+/* One number for a sequence that no other of its table shares, nor, but by chance, any of another table: each has a
+ * secret that clients don't know. */
+uint64_t lensd_sequences_key(const struct lensd_sequences *table, uint64_t name);
 
 /* Forgets every R, because ids mean something else now, and marks every sequence stale. Takes `storage` for sets of
  * the new capacity and returns the old one, for the caller to free (on another thread). Allocates nothing. */

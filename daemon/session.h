@@ -50,6 +50,7 @@ struct lensd_session {
     uint64_t pending_tail;                  /* released so far */
     uint64_t pending_scan;                  /* looked at while the running batch was put together */
     uint32_t refused_rows;                  /* answered without running meanwhile */
+    uint32_t passed_over;                   /* submissions of busy sequences seen meanwhile */
     bool place_to_come;                     /* a submission looked at meanwhile ends its sequence */
     struct lensd_sequences sequences;
     struct lensd_statistics *statistics;

@@ -116,12 +116,15 @@ static void release_finished(struct lens_cascade *c)
     c->n_live = kept;
 }
 
-/* After an error: no job is in flight any more. */
-static void forget_all(struct lens_cascade *c)
+void lens_cascade_forget(struct lens_slab *slab)
 {
+    struct lens_cascade *c = slab->cascade;
+    size_t bitmap = ((size_t)c->lenses + 63) / 64 * sizeof(uint64_t);
     for (uint32_t i = 0; i < c->n_live; i++)
         release_row(c, c->live[i]);
     c->n_live = 0;
+    memset(c->missing, 0, bitmap);
+    memset(c->left_out, 0, bitmap);
 }
 
 static void clear_out(struct lens_row_out *out)
@@ -515,6 +518,6 @@ int lens_cascade_run(struct lens_slab *slab, struct lens_batch *batch, struct le
     batch->n_used = batch->n_misses = batch->n_left = 0;
     int r = run_passes(slab, batch, err);
     if (r < 0)
-        forget_all(c);
+        lens_cascade_forget(slab);
     return r;
 }

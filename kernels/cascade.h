@@ -14,6 +14,9 @@ void lens_cascade_destroy(struct lens_slab *slab); /* slab->cascade may be NULL 
 /* lens_backend_ops.run for backends with primitives. */
 int lens_cascade_run(struct lens_slab *slab, struct lens_batch *batch, struct lens_error *err);
 
+/* After an error outside lens_cascade_run: no job is in flight any more. */
+void lens_cascade_forget(struct lens_slab *slab);
+
 /* SEEDS H11 over one row of a pack's calibration table [7]; missing keys must already be defaults. `raw` in 0..1. */
 double lens_calibrate(const float calibration[LENS_CALIBRATION_FIELDS], double raw);
 

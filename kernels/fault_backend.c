@@ -279,7 +279,10 @@ static uint64_t fault_slot_bytes(const struct lens_slab *base)
 static int fault_run(struct lens_slab *base, struct lens_batch *batch, struct lens_error *err)
 {
     int r = raise_fault(next_fault(backend_of(base), CALL_RUN), CALL_RUN, err);
-    return r != 0 ? r : lens_cascade_run(base, batch, err);
+    if (r == 0)
+        return lens_cascade_run(base, batch, err);
+    lens_cascade_forget(base);
+    return r;
 }
 
 static int fault_stage(struct lens_slab *base, uint32_t row, const void *source, enum lens_dtype dtype)

@@ -366,8 +366,8 @@ static double chance(const struct by_sequence *s, uint32_t lens)
     return turned_to;
 }
 
-/* The least likely wanted soon. Looks at every owned lens: a microsecond or two, where the load it makes room for takes
- * tens. */
+/* The least likely wanted soon. Looks at every owned lens, some nanoseconds each: less than the load it makes room for
+ * takes, up to some thousand of them. */
 static uint32_t owned_victim(const struct lensd_cache_policy *policy, const struct cache_filter *filter)
 {
     const struct by_sequence *s = policy->own;

@@ -211,14 +211,14 @@ static void what_rows_wait_for_is_read_before_all_else_and_neighbours_at_once(vo
 static void what_is_promoted_comes_after_what_was_demanded_before(void **state)
 {
     (void)state;
-    static const uint32_t order[] = {69, 30, 10, 20, 40, 50};
+    static const uint32_t order[] = {69, 30, 10, 40, 20, 50}; /* of the others, 10 alone */
     struct rig r;
     open_rig(&r, 1, LENS_F32, NULL, false);
     hold_the_thread(&r);
     submit(&r, 10, 1, LENSD_LOAD_PREFETCH, true);
     submit(&r, 30, 1, LENSD_LOAD_DEMAND, true);
     submit(&r, 20, 1, LENSD_LOAD_BEHIND, true);
-    lensd_loader_promote(r.loader);
+    lensd_loader_promote(r.loader, 10);
     submit(&r, 50, 1, LENSD_LOAD_PREFETCH, true);
     submit(&r, 40, 1, LENSD_LOAD_DEMAND, true);
     set_gate(false);
@@ -392,7 +392,7 @@ static void each_load_comes_back_once_with_threads_helpers_and_failures(void **s
             if (rand_r(&seed) % 3 == 0)
                 (void)lensd_loader_work(r.loader);
             if (rand_r(&seed) % 7 == 0)
-                lensd_loader_promote(r.loader);
+                lensd_loader_promote(r.loader, (uint32_t)rand_r(&seed) % LENSES);
             uint32_t n = lensd_loader_take(r.loader, loads, 1 + (uint32_t)rand_r(&seed) % LENSES);
             for (uint32_t i = 0; i < n; i++) {
                 times[loads[i].lens]++;

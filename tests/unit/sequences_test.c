@@ -125,6 +125,26 @@ static void names_chosen_to_collide_spread(void **state)
     }
 }
 
+static void sequences_of_different_tables_never_share_a_key(void **state)
+{
+    enum { TABLES = 300, EACH = 20 };
+    static struct lensd_sequences tables[TABLES];
+    static uint64_t keys[TABLES * EACH];
+    unsigned n = 0;
+    (void)state;
+    for (unsigned t = 0; t < TABLES; t++) {
+        open_table(&tables[t], 4, 1);
+        for (uint64_t name = 0; name < EACH; name++)
+            keys[n++] = lensd_sequences_key(&tables[t], name);
+    }
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned k = 0; k < i; k++)
+            assert_true(keys[i] != keys[k]);
+    assert_true(lensd_sequences_key(&tables[0], 9) == keys[9]);
+    for (unsigned t = 0; t < TABLES; t++)
+        lensd_sequences_free(&tables[t]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +152,7 @@ int main(void)
         cmocka_unit_test(a_rebase_forgets_what_was_retained_and_marks_it_stale),
         cmocka_unit_test(keeping_nothing_needs_no_storage_to_speak_of),
         cmocka_unit_test(names_chosen_to_collide_spread),
+        cmocka_unit_test(sequences_of_different_tables_never_share_a_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

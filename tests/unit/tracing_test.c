@@ -1,5 +1,4 @@
 /* The daemon's end of a trace (daemon/tracing.h): memory nobody can resize, rows a recorder can read. */
-#include "daemon/sequences.h"
 #include "daemon/tracing.h"
 
 #include "daemon/sys.h"
@@ -35,7 +34,7 @@ static void rows_reach_a_recorder(void **state)
     static const uint32_t scored[3] = {3, 0, 2};
     static const float logits[4] = {1.5f, 99.0f, NAN, -2.25f}; /* by lens id */
     const struct lens_trace_row row = {
-        .n = 3, .n_active = 1, .sequence = lensd_sequence_key(7, 11), .base_layers = 3, .flags = LENS_TRACE_PREWARM};
+        .n = 3, .n_active = 1, .sequence = UINT64_C(0x0b00000007), .base_layers = 3, .flags = LENS_TRACE_PREWARM};
     struct lensd_tracing *tracing = open_tracing();
     struct lens_trace_consumer consumer;
     struct lens_trace_row got;
@@ -72,21 +71,6 @@ static void without_a_recorder_rows_are_counted_as_left_out(void **state)
         lensd_tracing_row(tracing, &row, scored, logits);
     assert_int_equal(tracing->producer.dropped, ROWS - LENSD_TRACE_RING_WORDS / 10);
     lensd_tracing_destroy(tracing);
-}
-
-static void sequences_of_different_sessions_never_share_a_name(void **state)
-{
-    enum { SESSIONS = 300, NAMES = 20 };
-    static uint64_t names[SESSIONS * NAMES];
-    unsigned n = 0;
-    (void)state;
-    for (uint32_t session = 1; session <= SESSIONS; session++)
-        for (uint64_t name = 0; name < NAMES; name++)
-            names[n++] = lensd_sequence_key(session, name);
-    for (unsigned i = 0; i < n; i++)
-        for (unsigned k = 0; k < i; k++)
-            assert_true(names[i] != names[k]);
-    assert_true(lensd_sequence_key(5, 9) == lensd_sequence_key(5, 9));
 }
 
 static void the_recorder_cannot_resize_the_memory(void **state)
@@ -147,7 +131,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_reach_a_recorder),
         cmocka_unit_test(without_a_recorder_rows_are_counted_as_left_out),
-        cmocka_unit_test(sequences_of_different_sessions_never_share_a_name),
         cmocka_unit_test(the_recorder_cannot_resize_the_memory),
         cmocka_unit_test(a_pack_with_more_lenses_than_ids_is_refused),
         cmocka_unit_test(every_failure_leaves_nothing),
