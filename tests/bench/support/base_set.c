@@ -205,6 +205,8 @@ static void write_slots(struct bench_base_slab *b)
         calls++;
         while (atomic_load(&done) < calls)
             ;
+        for (uint32_t k = 0; k < m; k++)
+            lens_slab_map(b->slab, writes[k].lens, writes[k].slot, LENS_FROM_FILE);
     }
 }
 
