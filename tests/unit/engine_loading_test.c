@@ -72,6 +72,48 @@ static void a_failed_load_fails_exactly_the_rows_that_wait_for_it_and_says_why(v
     }
 }
 
+/* Nobody waits for what a skip row went without: that it can't be loaded is said all the same. */
+static void failed_loads_are_told_of_though_nobody_waits(void **state)
+{
+    (void)state;
+    struct engine_world *w = open_world(0, 50, "slot_write * eio");
+    struct ring_client c;
+    struct lens_cascade_options options = flat_options(1, LENS_MISS_SKIP);
+    struct lens_error why = {0};
+    float row[DIM];
+    one_row(row, 8);
+    open_client_with(w, &options, 1, &c);
+    assert_int_equal(ask_row(&c, row, 0).status, LENS_ROW_PARTIAL);
+    wait_until_nothing_loads(w->served.pool);
+    assert_int_equal(ask_row(&c, row, 0).status, LENS_ROW_PARTIAL);
+    assert_true(lensd_engine_failure(w->engine, &why) > 0);
+    assert_int_equal(why.code, -EIO);
+    assert_true(w->failed > 0);
+    close_ring_client(w, &c);
+    close_world(w);
+}
+
+/* The backend has forgotten the rows of a run that failed: the next row's counts are its own. */
+static void a_failed_run_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    struct engine_world *w = open_world(0, 50, "slot_write * slow:5\nrun 2 eio");
+    struct ring_client c;
+    struct lens_cascade_options options = flat_options(1, LENS_MISS_WAIT);
+    float row[DIM];
+    one_row(row, 8);
+    open_client_with(w, &options, 1, &c);
+    struct lens_result_header failed = ask_row(&c, row, 0);
+    expect_failed(&failed);
+    for (int i = 0; i < 200; i++) { /* more than there are row places: none was lost */
+        struct lens_result_header header = ask_row(&c, row, 0);
+        assert_int_equal(header.status, LENS_ROW_COMPLETE);
+        assert_int_equal(header.counts.scored, LAYER_0);
+    }
+    close_ring_client(w, &c);
+    close_world(w);
+}
+
 /* A run that fails takes all rows in flight with it, also those that wait; loads under way stay good. */
 static void a_failed_run_fails_the_rows_in_flight_and_later_ones_are_whole(void **state)
 {
@@ -288,6 +330,8 @@ int main(void)
         cmocka_unit_test(stopping_drains_rows_that_wait_but_no_longer_than_told),
         cmocka_unit_test(a_pack_without_sessions_is_filled_and_can_be_forgotten_meanwhile),
         cmocka_unit_test(a_session_whose_pins_dont_fit_is_refused_and_leaves_nothing_behind),
+        cmocka_unit_test(failed_loads_are_told_of_though_nobody_waits),
+        cmocka_unit_test(a_failed_run_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
