@@ -41,6 +41,7 @@ static void add_counters(const struct lensd_pool_counters *counters, struct lens
     out->host_hits += counters->host_hits;
     out->cold += counters->cold;
     out->loads_behind += counters->loads_behind;
+    out->loads_waited += counters->loads_waited;
     out->prefetch_issued += counters->prefetch_issued;
     out->prefetch_used += counters->prefetch_used;
     out->prefetch_wasted += counters->prefetch_wasted;

@@ -296,6 +296,7 @@ void lensd_pool_get_counters(const struct lensd_pool *pool, struct lensd_pool_co
     TAKE(host_hits);
     TAKE(cold);
     TAKE(loads_behind);
+    TAKE(loads_waited);
     TAKE(prefetch_issued);
     TAKE(prefetch_used);
     TAKE(prefetch_wasted);

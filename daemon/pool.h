@@ -34,6 +34,7 @@ struct lensd_pool_config {
 struct lensd_pool_counters {
     uint64_t loads, load_bytes, evictions;
     uint64_t host_hits, cold; /* loads from host memory; from the file */
+    uint64_t loads_waited;    /* loads that rows waited for */
     uint64_t loads_behind;    /* loads of what rows went without */
     uint64_t prefetch_issued; /* loads ahead of any row's wish */
     uint64_t prefetch_used;   /* of those: then scored by a row while in its slot */

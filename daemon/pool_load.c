@@ -83,6 +83,8 @@ static struct lensd_load plan(struct lensd_pool *pool, uint32_t lens, uint32_t s
     pool_count(&pool->count.loads, 1);
     if (kind == LENSD_LOAD_BEHIND && !pool->preloading)
         pool_count(&pool->count.loads_behind, 1);
+    if (kind == LENSD_LOAD_DEMAND)
+        pool_count(&pool->count.loads_waited, 1);
     if (kind == LENSD_LOAD_PREFETCH) {
         pool_count(&pool->count.prefetch_issued, 1);
         pool->ahead++;

@@ -46,7 +46,7 @@ struct lensd_pool {
     atomic_uint awaited;      /* loads under way that aren't prefetches */
     atomic_uint resident;
     struct {
-        _Atomic uint64_t loads, load_bytes, evictions, host_hits, cold, loads_behind;
+        _Atomic uint64_t loads, load_bytes, evictions, host_hits, cold, loads_behind, loads_waited;
         _Atomic uint64_t prefetch_issued, prefetch_used, prefetch_wasted, prefetch_late;
     } count;
 };

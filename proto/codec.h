@@ -166,6 +166,7 @@ struct lens_status {
     uint64_t host_bytes;      /* host memory that holds lenses */
     struct lens_text policy;  /* of the first pack */
     struct lens_text loading; /* "" = nothing; else how far, like "real-tree: 3120 of 7947 lenses" */
+    uint64_t loads_waited;    /* that rows waited for */
 };
 struct lens_page {  /* PACKS, SESSIONS, CONFIG: request for one page */
     uint32_t first; /* row to start at */

@@ -284,6 +284,7 @@ static void read(Reader &r, const fbs::StatusIs &t, lens_status &o)
     o.host_bytes = t.host_bytes();
     o.policy = r.text(t.policy(), "policy");
     o.loading = r.text(t.loading(), "loading");
+    o.loads_waited = t.loads_waited();
 }
 
 static void read(Reader &r, const fbs::PackRow &t, lens_pack_row &o)

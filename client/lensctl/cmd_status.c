@@ -2,6 +2,12 @@
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
 
+/* Lenses in no slot that rows wanted: foreseen, waited for, or gone without. */
+static uint64_t lacked(const struct lens_status *s)
+{
+    return s->prefetch_used + s->loads_waited + s->loads_behind;
+}
+
 static void set_cache(json_t *object, const struct lens_status *s)
 {
     ctl_json_set_text(object, "policy", s->policy);
@@ -19,6 +25,9 @@ static void set_cache(json_t *object, const struct lens_status *s)
     json_object_set_new(object, "prefetch_precision",
                         s->prefetch_issued > 0 ? json_real((double)s->prefetch_used / (double)s->prefetch_issued)
                                                : json_null());
+    json_object_set_new(object, "prefetch_recall",
+                        lacked(s) > 0 ? json_real((double)s->prefetch_used / (double)lacked(s)) : json_null());
+    ctl_json_set_count(object, "loads_waited", s->loads_waited);
 }
 
 static int print_json(const struct ctl *ctl, const struct lens_status *s)
@@ -66,10 +75,11 @@ static void add_loads(struct ctl_table *table, const struct lens_status *s)
     if (s->prefetch_issued == 0)
         ctl_table_add(table, "none");
     else
-        ctl_table_add(table, "%llu lenses, %s used, %llu of them late, %llu wasted",
+        ctl_table_add(table, "%llu lenses, %s used (%s of what rows lacked), %llu of them late, %llu wasted",
                       (unsigned long long)s->prefetch_issued,
-                      ctl_percent_text(s->prefetch_used, s->prefetch_issued, b, sizeof b),
-                      (unsigned long long)s->prefetch_late, (unsigned long long)s->prefetch_wasted);
+                      ctl_percent_text(s->prefetch_used, s->prefetch_issued, a, sizeof a),
+                      ctl_percent_text(s->prefetch_used, lacked(s), b, sizeof b), (unsigned long long)s->prefetch_late,
+                      (unsigned long long)s->prefetch_wasted);
     if (s->loading.length > 0) {
         ctl_table_add(table, "loading");
         ctl_table_text(table, s->loading);

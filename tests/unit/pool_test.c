@@ -113,6 +113,7 @@ static void pinned_lenses_stay_while_others_come_and_go(void **state)
     assert_true(slab->slot_of[3] >= 0 && slab->slot_of[66] >= 0);
     lensd_pool_get_counters(f.pool, &counters);
     assert_int_equal(counters.loads - counters.evictions, lensd_pool_resident(f.pool));
+    assert_int_equal(counters.loads_waited, counters.loads);
     assert_int_equal(counters.load_bytes, counters.loads * f.pack->w1_lens_bytes);
     assert_int_equal(lensd_pool_resident(f.pool), 4);
     close_fixture(&f);
