@@ -263,6 +263,8 @@ class Live(unittest.TestCase):
             issued = found["prefetch_issued"]
             self.assertLessEqual(found["prefetch_used"] + found["prefetch_wasted"], issued)
             self.assertEqual(found["prefetch_precision"], found["prefetch_used"] / issued if issued else None)
+            lacked = found["prefetch_used"] + found["loads_waited"] + found["loads_behind"]
+            self.assertEqual(found["prefetch_recall"], found["prefetch_used"] / lacked if lacked else None)
             text = daemon.lensctl("status").check().stdout
             for part in (f"policy {found['policy']}", f"{found['evictions']} evictions",
                          f"{found['host_resident']} lenses in host memory", "prefetch"):
