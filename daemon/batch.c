@@ -135,6 +135,7 @@ static void add_flight(struct lensd_batch *batch, struct lensd_session *session,
     if ((d->flags & LENS_SUBMIT_RESET) != 0)
         sequence->n_retained = 0;
     sequence->busy = true;
+    session->in_flight++;
     *flight = (struct lensd_flight){
         .job = job_of(session, sequence, d),
         .session = session,
@@ -243,7 +244,7 @@ static uint32_t fill(struct lensd_served_pack *pack, struct lensd_session **sess
         progress = false;
         for (uint32_t i = 0; i < n; i++) {
             struct lensd_session *session = sessions[(start + i) % n];
-            if (session->binding.served != pack)
+            if (session->binding.served != pack || session->held)
                 continue;
             enum offer made = offer_one(pack->batch, session, statistics);
             if (made == OFFER_FULL)
@@ -394,6 +395,7 @@ static void land(struct lensd_served_pack *pack, struct lensd_flight *flight, ui
     for (uint32_t r = flight->first_row; r < flight->first_row + flight->job.n_rows; r++)
         batch->row_used[r] = false;
     batch->n_rows -= flight->job.n_rows;
+    session->in_flight--;
     batch->free[batch->n_free++] = (uint32_t)(flight - batch->flights);
 }
 

@@ -105,7 +105,8 @@ static bool run_new(struct lensd_engine *engine)
         uint32_t first = (engine->next_session + i) % engine->n_sessions;
         struct lensd_session *session = engine->sessions[first];
         struct lensd_served_pack *pack = session->binding.served;
-        if (session->pending_head == session->pending_tail || pack->batch->offered_in == engine->turns)
+        if (session->pending_head == session->pending_tail || pack->batch->offered_in == engine->turns ||
+            pack == engine->held)
             continue;
         pack->batch->offered_in = engine->turns;
         bool any = lensd_batch_assemble(pack, engine->sessions, engine->n_sessions, first, engine->statistics);
@@ -135,14 +136,17 @@ static bool tend_pools(struct lensd_engine *engine)
     return any;
 }
 
-/* With nothing to score: reads one of the lenses that somebody waits for, unless a deadline might pass meanwhile. */
+/* With nothing to score: reads one of the lenses that somebody waits for, unless a deadline might pass meanwhile, or
+ * the loop thread waits. */
 static bool help_loading(struct lensd_engine *engine)
 {
+    bool pressed = atomic_load_explicit(&engine->has_call, memory_order_relaxed);
     for (uint32_t i = 0; i < engine->n_packs; i++)
-        if (lensd_batch_next_deadline(engine->packs[i]->batch) != 0) {
-            delegate_loading(engine);
-            return false;
-        }
+        pressed = pressed || lensd_batch_next_deadline(engine->packs[i]->batch) != 0;
+    if (pressed) {
+        delegate_loading(engine);
+        return false;
+    }
     for (uint32_t i = 0; i < engine->n_packs; i++)
         if (lensd_pool_help(engine->packs[i]->pool))
             return true;
@@ -157,8 +161,7 @@ static bool turn(struct lensd_engine *engine)
     engine_answer_call(engine);
     intake_all(engine);
     bool worked = run_due(engine);
-    if (!atomic_load_explicit(&engine->has_call, memory_order_relaxed))
-        worked = run_new(engine) || worked;
+    worked = run_new(engine) || worked;
     worked = tend_pools(engine) || worked;
     return worked || help_loading(engine);
 }

@@ -4,8 +4,9 @@
  * allocates nothing, logs nothing and makes no system call while the clients spin too.
  *
  * Threads: start and stop on the loop thread. attach, detach, swap and end_sequence are called on the loop thread,
- * run on the engine thread when nothing is in flight and return when done: rows that wait for lenses are waited for.
- * statistics and heartbeat may be read from any thread. */
+ * run on the engine thread and return when done: at once, or, where they change a session (detach, end_sequence) or a
+ * pack (swap), when its rows in flight have been answered; rows of others go on. statistics and heartbeat may be read
+ * from any thread. */
 #ifndef LENSD_ENGINE_H
 #define LENSD_ENGINE_H
 

@@ -1,5 +1,6 @@
-/* What the loop thread asks of the engine: attach, detach, swap and the like. Each runs on the engine thread when
- * nothing is in flight, while the loop thread waits. See engine.h. */
+/* What the loop thread asks of the engine: attach, detach, swap and the like. Each runs on the engine thread between
+ * two runs of the backend, while the loop thread waits: at once, or when the rows of the session or pack that it
+ * changes have been answered. Rows of others don't wait for it. See engine.h. */
 #include "daemon/batch.h"
 #include "daemon/engine_private.h"
 #include "daemon/tracing.h"
@@ -16,18 +17,23 @@ void engine_kick(struct lensd_engine *engine)
     (void)n; /* a full counter is a kick that is already due */
 }
 
+/* Has `call` run; its `run`, `arg`, `err` and what it changes are set. */
+static int make_call(struct lensd_engine *engine, struct call *call)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->call = call;
+    atomic_store_explicit(&engine->has_call, true, memory_order_release);
+    engine_kick(engine);
+    while (!call->done)
+        pthread_cond_wait(&engine->called, &engine->lock);
+    pthread_mutex_unlock(&engine->lock);
+    return call->result;
+}
+
 static int call_engine(struct lensd_engine *engine, int (*run)(struct lensd_engine *, void *, struct lens_error *),
                        void *arg, struct lens_error *err)
 {
-    struct call call = {.run = run, .arg = arg, .err = err};
-    pthread_mutex_lock(&engine->lock);
-    engine->call = &call; /* cppcheck-suppress autoVariables ; we wait below until it is done */
-    atomic_store_explicit(&engine->has_call, true, memory_order_release);
-    engine_kick(engine);
-    while (!call.done)
-        pthread_cond_wait(&engine->called, &engine->lock);
-    pthread_mutex_unlock(&engine->lock);
-    return call.result;
+    return make_call(engine, &(struct call){.run = run, .arg = arg, .err = err});
 }
 
 bool engine_in_flight(const struct lensd_engine *engine)
@@ -38,21 +44,35 @@ bool engine_in_flight(const struct lensd_engine *engine)
     return false;
 }
 
-/* On the engine thread: runs the call that waits, if any, as soon as nothing is in flight (nothing new starts
- * meanwhile): no job holds on to what the call changes. */
+/* Nothing new of what the call changes starts until it ran (hold) or, from then on, may again. */
+static void hold(struct lensd_engine *engine, const struct call *call, bool held)
+{
+    if (call->session != NULL)
+        __atomic_store_n(&call->session->held, held, __ATOMIC_RELAXED);
+    engine->held = held ? call->pack : NULL;
+}
+
+static bool may_run(const struct call *call)
+{
+    return (call->session == NULL || call->session->in_flight == 0) &&
+           (call->pack == NULL || !lensd_batch_in_flight(call->pack->batch));
+}
+
 void engine_answer_call(struct lensd_engine *engine)
 {
-    if (!atomic_load_explicit(&engine->has_call, memory_order_acquire) || engine_in_flight(engine))
+    if (!atomic_load_explicit(&engine->has_call, memory_order_acquire))
         return;
     pthread_mutex_lock(&engine->lock);
     struct call *call = engine->call;
-    engine->call = NULL;
-    atomic_store_explicit(&engine->has_call, false, memory_order_relaxed);
-    if (call != NULL) {
+    bool run = may_run(call);
+    hold(engine, call, !run);
+    if (run) {
+        engine->call = NULL;
+        atomic_store_explicit(&engine->has_call, false, memory_order_relaxed);
         call->result = call->run(engine, call->arg, call->err);
         call->done = true;
+        pthread_cond_broadcast(&engine->called);
     }
-    pthread_cond_broadcast(&engine->called);
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -157,7 +177,7 @@ static int detach_here(struct lensd_engine *engine, void *arg, struct lens_error
 
 void lensd_engine_detach(struct lensd_engine *engine, struct lensd_session *session)
 {
-    (void)call_engine(engine, detach_here, session, NULL);
+    (void)make_call(engine, &(struct call){.session = session, .run = detach_here, .arg = session});
 }
 
 struct swap {
@@ -203,7 +223,8 @@ int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessio
                       uint32_t n, struct lens_error *err)
 {
     struct swap swap = {sessions, bindings, n};
-    return call_engine(engine, swap_here, &swap, err);
+    struct call call = {.pack = n > 0 ? sessions[0]->binding.served : NULL, .run = swap_here, .arg = &swap, .err = err};
+    return make_call(engine, &call);
 }
 
 struct filling {
@@ -282,5 +303,5 @@ static int end_here(struct lensd_engine *engine, void *arg, struct lens_error *e
 void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence)
 {
     struct ending ending = {session, sequence};
-    (void)call_engine(engine, end_here, &ending, NULL);
+    (void)make_call(engine, &(struct call){.session = session, .run = end_here, .arg = &ending});
 }

@@ -7,8 +7,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Work of the loop thread (one at a time: only that thread makes calls), run when nothing is in flight. */
+/* Work of the loop thread (one at a time: only that thread makes calls), run between two runs of the backend. */
 struct call {
+    /* What it changes: it runs when nothing of that is in flight; nothing new of that starts meanwhile, all else goes
+     * on. Neither: it runs at once. */
+    struct lensd_session *session;
+    struct lensd_served_pack *pack;
     int (*run)(struct lensd_engine *engine, void *arg, struct lens_error *err);
     void *arg;
     struct lens_error *err;
@@ -31,7 +35,8 @@ struct lensd_engine {
     _Atomic uint64_t heartbeat;
     struct lensd_session **sessions; /* the engine thread's */
     uint32_t n_sessions, next_session;
-    uint64_t turns;                   /* looks for new submissions */
+    uint64_t turns;                       /* looks for new submissions */
+    const struct lensd_served_pack *held; /* a call waits to change it: its sessions start nothing new */
     struct lensd_served_pack **packs; /* those of the sessions, and others whose pools still load what was asked for */
     uint32_t n_packs, max_packs;
     struct lensd_statistics *statistics;
@@ -41,7 +46,7 @@ struct lensd_engine {
 void engine_kick(struct lensd_engine *engine);
 /* Some row of some pack is being worked on, or waits for lenses. Engine thread, like the next. */
 bool engine_in_flight(const struct lensd_engine *engine);
-/* Runs the call that waits, if any, as soon as nothing is in flight. */
+/* Runs the call that waits, if any, as soon as nothing that it changes is in flight. */
 void engine_answer_call(struct lensd_engine *engine);
 
 #endif

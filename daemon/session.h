@@ -49,6 +49,8 @@ struct lensd_session {
     uint64_t pending_head;                  /* taken so far */
     uint64_t pending_tail;                  /* released so far */
     uint64_t pending_scan;                  /* looked at while the running batch was put together */
+    uint32_t in_flight;                     /* submissions */
+    bool held;                              /* a call waits to change the session: nothing new starts */
     uint32_t refused_rows;                  /* answered without running meanwhile */
     uint32_t passed_over;                   /* submissions of busy sequences seen meanwhile */
     bool place_to_come;                     /* a submission looked at meanwhile ends its sequence */

@@ -252,8 +252,9 @@ static int check_complete(const struct ctl *ctl)
                         command->arguments[ctl->n_arguments].name, command->name);
     for (int i = 0; command->flags != NULL && command->flags[i].name != NULL; i++) {
         if (command->flags[i].required && !ctl->values[i].set)
-            return ctl_fail(CTL_USAGE, "%s expects %s %s; see `lensctl help %s`", command->name, command->flags[i].name,
-                            command->flags[i].value, command->name);
+            return ctl_fail(CTL_USAGE, "%s expects %s%s%s; see `lensctl help %s`", command->name,
+                            command->flags[i].name, command->flags[i].value != NULL ? " " : "",
+                            command->flags[i].value != NULL ? command->flags[i].value : "", command->name);
     }
     return CTL_OK;
 }

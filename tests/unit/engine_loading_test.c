@@ -12,7 +12,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -221,6 +223,48 @@ static void detaching_and_ending_a_sequence_wait_for_rows_that_wait(void **state
     close_world(w);
 }
 
+struct detaching {
+    struct engine_world *w;
+    struct lensd_session *session;
+    _Atomic bool done;
+};
+
+static void *detach(void *arg)
+{
+    struct detaching *d = arg;
+    lensd_engine_detach(d->w->engine, d->session);
+    atomic_store(&d->done, true);
+    return NULL;
+}
+
+/* While a call waits for the rows of one session, another's rows are answered. */
+static void a_call_that_waits_for_one_session_holds_up_no_other(void **state)
+{
+    (void)state;
+    struct engine_world *w = open_world(0, 50, "slot_write * slow:60");
+    struct ring_client waiting, other;
+    struct lens_cascade_options layer_0 = flat_options(1, LENS_MISS_WAIT), deep = deep_options();
+    float row[DIM];
+    pthread_t thread;
+    one_row(row, 13);
+    open_client_with(w, &layer_0, 1, &other);
+    open_client_with(w, &deep, 2, &waiting); /* waits again at each level */
+    (void)ask_row(&other, row, 0);           /* its lenses are there from now on */
+    assert_int_equal(submit_rows(&waiting, 1, row, 1, 0), 0);
+    wait_until_something_loads(w->served.pool);
+    struct detaching d = {.w = w, .session = waiting.session};
+    assert_int_equal(pthread_create(&thread, NULL, detach, &d), 0);
+    while (!__atomic_load_n(&waiting.session->held, __ATOMIC_RELAXED) && !atomic_load(&d.done))
+        sched_yield();
+    assert_int_equal(ask_row(&other, row, 0).status, LENS_ROW_COMPLETE);
+    assert_false(atomic_load(&d.done));
+    pthread_join(thread, NULL);
+    assert_int_equal(take_header(&waiting).status, LENS_ROW_COMPLETE);
+    close_ring_client(w, &waiting);
+    close_ring_client(w, &other);
+    close_world(w);
+}
+
 static void a_swap_waits_for_rows_that_wait_and_the_next_row_is_the_new_packs(void **state)
 {
     (void)state;
@@ -332,6 +376,7 @@ int main(void)
         cmocka_unit_test(a_session_whose_pins_dont_fit_is_refused_and_leaves_nothing_behind),
         cmocka_unit_test(failed_loads_are_told_of_though_nobody_waits),
         cmocka_unit_test(a_failed_run_leaves_nothing_behind),
+        cmocka_unit_test(a_call_that_waits_for_one_session_holds_up_no_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
