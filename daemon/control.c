@@ -130,8 +130,24 @@ struct lensd_content_source lensd_control_content(const struct lensd_service *se
     return source;
 }
 
+/* The slots don't even hold the base lenses of a session that chooses nothing. */
+static void check_slots(const struct lensd_service *service, const struct lensd_served_pack *served)
+{
+    uint64_t layers = service->settings->cascade.base_layers;
+    uint32_t slots = lensd_pool_slab(served->pool)->config.slots, base = 0;
+    for (uint32_t i = 0; i < served->pack->lenses; i++)
+        base += served->pack->layer[i] < 64 && (layers >> served->pack->layer[i] & 1) != 0;
+    if (slots < served->pack->lenses && base >= slots)
+        lensd_log(
+            &service->log, LENSD_LOG_WARNING,
+            "pack %s: no session with the base layers of cascade.base_layers can attach: they hold %u lenses, which "
+            "need %u slots; pool.slots is %u: raise it or choose fewer layers",
+            served->name, base, base + 1, slots);
+}
+
 void lensd_control_check_content(const struct lensd_service *service, const struct lensd_served_pack *served)
 {
+    check_slots(service, served);
     struct lens_error err = {0};
     const struct lensd_content_source source = lensd_control_content(service);
     if (lensd_content_check(&source, service->settings->content.pin, served->pack, &err) != 0)
