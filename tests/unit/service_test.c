@@ -281,9 +281,10 @@ static void a_connection_that_ends_frees_its_sessions(void **state)
     assert_int_equal(sessions_now(w), 2);
     peer_close(peer);
     assert_sessions_become(w, 0);
-    for (int i = 0; i < 500 && open_descriptors() != before; i++)
+    /* The first peer's may still have been counted. */
+    for (int i = 0; i < 500 && open_descriptors() > before; i++)
         usleep(2000);
-    assert_int_equal(open_descriptors(), before);
+    assert_in_range(open_descriptors(), 0, before);
     service_world_close(w);
 }
 
