@@ -6,7 +6,6 @@
 #include "daemon/tracing.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 /* ---- memory ----------------------------------------------------------------------------------------------------- */
@@ -285,12 +284,10 @@ bool lensd_batch_assemble(struct lensd_served_pack *pack, struct lensd_session *
         lensd_publish_release(sessions[i]);
     if (batch->run.n_jobs == before)
         return false;
-    struct lensd_pool_counters counters;
-    lensd_pool_get_counters(pack->pool, &counters);
-    uint64_t now = lensd_now_ns();
+    uint64_t now = lensd_now_ns(), loads = lensd_pool_loads(pack->pool);
     for (uint32_t j = before; j < batch->run.n_jobs; j++) {
         flight_of(batch->run.jobs[j])->picked_ns = now;
-        flight_of(batch->run.jobs[j])->loads = counters.loads;
+        flight_of(batch->run.jobs[j])->loads = loads;
     }
     return true;
 }
@@ -352,10 +349,9 @@ static void mark_failed(struct lensd_batch *batch)
 static void note_rows(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
 {
     uint64_t key = lensd_sequences_key(&flight->session->sequences, flight->sequence->name);
-    double p = (double)flight->job.options->load_threshold;
-    float threshold = p <= 0 ? -INFINITY : p >= 1 ? INFINITY : (float)log(p / (1 - p));
     for (uint32_t i = 0; i < flight->job.n_rows; i++)
-        lensd_pool_note_row(pack->pool, key, &flight->job.out[i], threshold, last && i + 1 == flight->job.n_rows);
+        lensd_pool_note_row(pack->pool, key, &flight->job.out[i], flight->job.options->load_threshold,
+                            last && i + 1 == flight->job.n_rows);
 }
 
 static void trace(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
@@ -376,22 +372,18 @@ static void trace(const struct lensd_served_pack *pack, const struct lensd_fligh
     }
 }
 
-static void land(struct lensd_served_pack *pack, struct lensd_flight *flight, uint32_t loaded,
-                 struct lensd_statistics *statistics)
+/* What an answered submission leaves to do: nobody waits for it any more. */
+static void land(struct lensd_served_pack *pack, struct lensd_flight *flight)
 {
     struct lensd_batch *batch = pack->batch;
     struct lensd_session *session = flight->session;
-    uint64_t at = flight->pending % session->ring.layout.submit_slots;
-    bool last = (session->pending[at].flags & LENS_SUBMIT_LAST) != 0;
-    for (uint32_t i = 0; i < flight->job.n_rows; i++)
-        flight->job.out[i].counts.loaded = loaded;
-    lensd_publish_flight(flight, statistics);
-    lensd_publish_release(session);
+    const struct lens_submit_descriptor *d = &session->pending[flight->pending % session->ring.layout.submit_slots];
+    bool last = (d->flags & LENS_SUBMIT_LAST) != 0;
     note_rows(pack, flight, last);
     if (pack->tracing != NULL)
         trace(pack, flight, last);
     if (last)
-        lensd_sequences_end(&session->sequences, session->pending[at].sequence);
+        lensd_sequences_end(&session->sequences, d->sequence);
     for (uint32_t r = flight->first_row; r < flight->first_row + flight->job.n_rows; r++)
         batch->row_used[r] = false;
     batch->n_rows -= flight->job.n_rows;
@@ -399,21 +391,30 @@ static void land(struct lensd_served_pack *pack, struct lensd_flight *flight, ui
     batch->free[batch->n_free++] = (uint32_t)(flight - batch->flights);
 }
 
-/* Publishes what is done, and takes it out of flight. */
+/* Publishes what is done, all of it before anything else, and takes it out of flight. */
 static void land_done(struct lensd_served_pack *pack, struct lensd_statistics *statistics)
 {
     struct lensd_batch *batch = pack->batch;
-    struct lensd_pool_counters counters;
-    lensd_pool_get_counters(pack->pool, &counters);
+    uint64_t loads = lensd_pool_loads(pack->pool);
     uint32_t kept = 0, rows = 0;
     for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
         struct lens_job *job = batch->run.jobs[j];
-        if (job->state != LENS_JOB_DONE) {
-            batch->run.jobs[kept++] = job;
+        if (job->state != LENS_JOB_DONE)
             continue;
-        }
+        for (uint32_t i = 0; i < job->n_rows; i++)
+            job->out[i].counts.loaded = (uint32_t)(loads - flight_of(job)->loads);
+        lensd_publish_flight(flight_of(job), statistics);
         rows += job->n_rows;
-        land(pack, flight_of(job), (uint32_t)(counters.loads - flight_of(job)->loads), statistics);
+    }
+    for (uint32_t j = 0; j < batch->run.n_jobs; j++)
+        if (batch->run.jobs[j]->state == LENS_JOB_DONE)
+            lensd_publish_release(flight_of(batch->run.jobs[j])->session);
+    for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
+        struct lens_job *job = batch->run.jobs[j];
+        if (job->state == LENS_JOB_DONE)
+            land(pack, flight_of(job));
+        else
+            batch->run.jobs[kept++] = job;
     }
     batch->run.n_jobs = kept;
     if (rows > 0)

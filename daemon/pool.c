@@ -287,6 +287,11 @@ enum lensd_cache_kind lensd_pool_policy(const struct lensd_pool *pool)
     return pool->policy_kind;
 }
 
+uint64_t lensd_pool_loads(const struct lensd_pool *pool)
+{
+    return atomic_load_explicit(&pool->count.loads, memory_order_relaxed);
+}
+
 void lensd_pool_get_counters(const struct lensd_pool *pool, struct lensd_pool_counters *out)
 {
 #define TAKE(field) out->field = atomic_load_explicit(&pool->count.field, memory_order_relaxed)

@@ -65,7 +65,7 @@ void lensd_pool_unpin(struct lensd_pool *pool, const uint32_t *lenses, uint32_t 
 int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct lens_error *err);
 
 /* One finished row of a sequence (a number unique over all sessions; `ends`: its last): tells the policy, and with
- * cache.prefetch learns from it and loads ahead. Right after the run that answered it. `load_threshold` is a logit. */
+ * cache.prefetch learns from it and loads ahead. Right after the run that answered it. `load_threshold` is raw. */
 void lensd_pool_note_row(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row,
                          float load_threshold, bool ends);
 
@@ -91,6 +91,7 @@ uint32_t lensd_pool_resident(const struct lensd_pool *pool);
 uint32_t lensd_pool_host_places(const struct lensd_pool *pool);
 uint32_t lensd_pool_host_held(const struct lensd_pool *pool);
 enum lensd_cache_kind lensd_pool_policy(const struct lensd_pool *pool);
+uint64_t lensd_pool_loads(const struct lensd_pool *pool); /* of the counters, this one alone: for each row */
 void lensd_pool_get_counters(const struct lensd_pool *pool, struct lensd_pool_counters *out);
 uint64_t lensd_pool_failed(const struct lensd_pool *pool); /* lenses that could not be loaded, so far. Cheap */
 /* How many lenses could not be loaded so far, and why the last one couldn't. Any thread; takes a short lock. */

@@ -2,6 +2,7 @@
 #include "daemon/pool_private.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 /* Lenses loaded ahead and not used yet may hold this share of the slots. */
@@ -249,12 +250,15 @@ static void tell_policy(struct lensd_pool *pool, uint64_t sequence, const struct
 
 static void foresee(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row, float load_threshold)
 {
+    double p = (double)load_threshold;
     struct lensd_predictor_row seen = {.sequence = sequence,
                                        .scored = row->wanted,
                                        .n = row->n_wanted,
                                        .n_always = row->n_always,
                                        .logits = row->logits,
-                                       .threshold = load_threshold};
+                                       .threshold = p <= 0   ? -INFINITY
+                                                    : p >= 1 ? INFINITY
+                                                             : (float)log(p / (1 - p))};
     uint32_t suggested[SUGGESTIONS], n = 0;
     uint32_t found = lensd_predictor_row(pool->predictor, &seen, suggested, SUGGESTIONS);
     uint32_t room = pool->slots / AHEAD_SHARE > pool->ahead ? pool->slots / AHEAD_SHARE - pool->ahead : 0;

@@ -60,10 +60,12 @@ static void int8_stays_within_half_a_step(void **state)
     memset(codes, 0x55, sizeof codes);
     lens_int8_encode(w, N, codes, &scale);
     assert_true(scale == largest / 127.0f);
-    /* w / scale is rounded to f32 before it is rounded to a code: 2^-24 of at most 127 steps. */
-    const double steps = 0.5 + 127 * ldexp(1, -24);
-    for (int i = 0; i < N; i++)
+    for (int i = 0; i < N; i++) {
+        /* w / scale is rounded to f32 before it is rounded to a code: by 2^-24 of itself at most. */
+        double steps = 0.5 + fabs((double)w[i] / (double)scale) * ldexp(1, -24);
         assert_true(fabs((double)w[i] - (double)codes[i] * (double)scale) <= steps * (double)scale);
+        assert_int_equal(codes[i], (int)nearbyintf(w[i] / scale)); /* half to even, the default rounding */
+    }
 }
 
 static void int8_of_a_zero_row_has_scale_0(void **state)
