@@ -130,6 +130,16 @@ struct lensd_content_source lensd_control_content(const struct lensd_service *se
     return source;
 }
 
+struct lensd_served_pack *lensd_control_pack(struct lensd_service *service, struct lensd_connection *c,
+                                             struct lens_text name)
+{
+    struct lensd_served_pack *served = lensd_service_find_pack(service, name);
+    if (served == NULL)
+        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_PACK, "no pack \"%.*s\" is loaded: see lensctl packs",
+                               (int)name.length, name.data);
+    return served;
+}
+
 /* The slots don't even hold the base lenses of a session that chooses nothing. */
 static void check_slots(const struct lensd_service *service, const struct lensd_served_pack *served)
 {

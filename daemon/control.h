@@ -58,6 +58,10 @@ struct lensd_content_source lensd_control_content(const struct lensd_service *se
 /* Logs a warning when those lists keep sessions from attaching to the pack: who attaches is told, too. */
 void lensd_control_check_content(const struct lensd_service *service, const struct lensd_served_pack *served);
 
+/* The pack of that name ("" = the first); NULL after the connection was told that there is none. */
+struct lensd_served_pack *lensd_control_pack(struct lensd_service *service, struct lensd_connection *c,
+                                             struct lens_text name);
+
 /* Copies a text and terminates it; false when it is longer than size - 1. */
 bool lensd_control_copy(struct lens_text text, char *out, size_t size);
 

@@ -24,19 +24,9 @@ void lensd_control_load(struct lensd_service *service, struct lensd_connection *
     start(service, c, NULL, load->pack, load->name);
 }
 
-static struct lensd_served_pack *loaded(struct lensd_service *service, struct lensd_connection *c,
-                                        struct lens_text name)
-{
-    struct lensd_served_pack *served = lensd_service_find_pack(service, name);
-    if (served == NULL)
-        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_PACK, "no pack \"%.*s\" is loaded: see lensctl packs",
-                               (int)name.length, name.data);
-    return served;
-}
-
 void lensd_control_swap(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
-    const struct lensd_served_pack *old = loaded(service, c, request->u.load.name);
+    const struct lensd_served_pack *old = lensd_control_pack(service, c, request->u.load.name);
     if (old != NULL)
         start(service, c, old, request->u.load.pack, lens_text_of(old->name));
 }
@@ -54,7 +44,7 @@ static void remove_pack(struct lensd_service *service, const struct lensd_served
 
 void lensd_control_unload(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
-    struct lensd_served_pack *served = loaded(service, c, request->u.load.pack);
+    struct lensd_served_pack *served = lensd_control_pack(service, c, request->u.load.pack);
     if (served == NULL)
         return;
     if (served->sessions > 0) {

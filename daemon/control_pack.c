@@ -17,16 +17,6 @@ static bool is_resident(const struct lensd_served_pack *served, uint32_t lens)
     return __atomic_load_n(&lensd_pool_slab(served->pool)->slot_of[lens], __ATOMIC_RELAXED) >= 0;
 }
 
-static struct lensd_served_pack *asked_pack(struct lensd_service *service, struct lensd_connection *c,
-                                            struct lens_text name)
-{
-    struct lensd_served_pack *served = lensd_service_find_pack(service, name);
-    if (served == NULL)
-        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_PACK, "no pack \"%.*s\" is loaded: see lensctl packs",
-                               (int)name.length, name.data);
-    return served;
-}
-
 static void fill_pack(const struct lensd_served_pack *served, struct lens_pack_row *out)
 {
     const struct lens_pack *pack = served->pack;
@@ -92,7 +82,7 @@ static void fill_concept(const struct lensd_served_pack *served, uint32_t lens, 
 void lensd_control_concepts(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
     const struct lens_concepts *asked = &request->u.concepts;
-    const struct lensd_served_pack *served = asked_pack(service, c, asked->pack);
+    const struct lensd_served_pack *served = lensd_control_pack(service, c, asked->pack);
     char glob[GLOB_MAX];
     if (served == NULL)
         return;
@@ -189,7 +179,7 @@ static void explain(struct lensd_service *service, struct lensd_connection *c, c
 
 void lensd_control_explain(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
-    const struct lensd_served_pack *served = asked_pack(service, c, request->u.explain.pack);
+    const struct lensd_served_pack *served = lensd_control_pack(service, c, request->u.explain.pack);
     char text[1024];
     uint32_t lens = 0;
     if (served == NULL)

@@ -101,14 +101,10 @@ static int begin(struct lensd_service *service, struct lensd_served_pack *served
 
 void lensd_control_preload(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
-    struct lens_text name = request->u.pack_ref.pack;
-    struct lensd_served_pack *served = lensd_service_find_pack(service, name);
+    struct lensd_served_pack *served = lensd_control_pack(service, c, request->u.pack_ref.pack);
     struct lens_error err = {0};
-    if (served == NULL) {
-        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_PACK, "no pack \"%.*s\" is loaded: see lensctl packs",
-                               (int)name.length, name.data);
+    if (served == NULL)
         return;
-    }
     if (service->filling.served != NULL) {
         lensd_connection_fault(c, LENS_FAULT_IN_USE, "pack %s is being preloaded: ask again when that is done",
                                service->filling.served->name);

@@ -30,14 +30,10 @@ static void stop(struct lensd_service *service)
 
 void lensd_control_trace(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
-    struct lens_text name = request->u.pack_ref.pack;
-    struct lensd_served_pack *served = lensd_service_find_pack(service, name);
+    struct lensd_served_pack *served = lensd_control_pack(service, c, request->u.pack_ref.pack);
     struct lens_error err = {0};
-    if (served == NULL) {
-        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_PACK, "no pack \"%.*s\" is loaded: see lensctl packs",
-                               (int)name.length, name.data);
+    if (served == NULL)
         return;
-    }
     if (service->recording.tracing != NULL) {
         lensd_connection_fault(c, LENS_FAULT_IN_USE,
                                "a trace of pack %s is being recorded: one at a time, end it first",
