@@ -318,12 +318,11 @@ int lensd_engine_start(const struct lensd_engine_config *config, struct lensd_en
     if (r == 0)
         r = open_descriptors(engine);
     if (r == 0)
-        r = -pthread_create(&engine->thread, NULL, engine_main, engine);
+        r = lensd_thread_start(&engine->thread, "lensd-engine", engine_main, engine);
     if (r != 0) {
         free_engine(engine);
         return lens_error_set(err, r, "starting the engine: %s", strerror(-r));
     }
-    pthread_setname_np(engine->thread, "lensd-engine");
     *out = engine;
     return 0;
 }

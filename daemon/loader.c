@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -436,17 +435,9 @@ static bool allocate(struct lensd_loader *loader)
 
 static int start_thread(struct reader *reader)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to the program's own threads */
-    int r = pthread_create(&reader->thread, NULL, thread_main, reader);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r != 0)
-        return -r;
     char name[16];
     snprintf(name, sizeof name, "lensd-load-%u", reader->index % 1000);
-    pthread_setname_np(reader->thread, name);
-    return 0;
+    return lensd_thread_start(&reader->thread, name, thread_main, reader);
 }
 
 int lensd_loader_create(const struct lensd_loader_config *config, struct lensd_loader **out, struct lens_error *err)

@@ -365,8 +365,10 @@ static void drain(struct lensd_service *service)
 
 int lensd_service_run(struct lensd_service *service)
 {
+    uv_run(&service->loop, UV_RUN_NOWAIT); /* what is watched is watched for certain before anybody hears of it */
     say_ready(service);
-    uv_run(&service->loop, UV_RUN_DEFAULT);
+    if (!service->stopping)
+        uv_run(&service->loop, UV_RUN_DEFAULT);
     drain(service);
     return 0;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -117,6 +118,18 @@ ssize_t lensd_sendmsg(int fd, const struct msghdr *message, int flags)
         return -error;
     ssize_t n = sendmsg(fd, message, flags);
     return n < 0 ? -errno : n;
+}
+
+int lensd_thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = pthread_create(thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r == 0)
+        pthread_setname_np(*thread, name);
+    return -r;
 }
 
 uint64_t lensd_now_ns(void)
