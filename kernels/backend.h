@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LENS_BACKEND_API 2u
+#define LENS_BACKEND_API 3u
 
 enum lens_compute {
     LENS_COMPUTE_EXACT, /* x^ in f32, weights as stored, f32 accumulation */
@@ -46,6 +46,7 @@ struct lens_device {
     char variant[32]; /* instruction set in use: "scalar", "avx2", "avx512" */
     uint32_t threads;
     uint64_t memory_bytes; /* free for slabs at open; 0 = unknown */
+    uint32_t slab_dtypes;  /* bit 1 << dtype for each dtype that a slab may have */
 };
 
 /* The always-resident tables a slab works from: lent by the pack, must outlive the slab. */
@@ -66,7 +67,7 @@ void lens_model_of_pack(const struct lens_pack *pack, struct lens_model *out);
 
 struct lens_slab_config {
     uint32_t slots;
-    enum lens_dtype dtype; /* of W1 in a slot: F32, BF16, I8 or LOG8 */
+    enum lens_dtype dtype; /* of W1 in a slot: F32, BF16, I8, LOG8 or FP8, as the device's slab_dtypes say */
     enum lens_compute compute;
     uint32_t max_batch_rows; /* rows in flight at most */
     uint32_t loaders;        /* threads that may be in slot_write at the same time; at least 1 */
@@ -117,6 +118,7 @@ struct lens_job_timing {
 /* One submission. */
 struct lens_job {
     const void *rows; /* [n_rows, dim] of dtype; may be shared memory that changes underneath: read exactly once */
+    const void *device_rows; /* the same memory as the device sees it (host_register), or NULL */
     enum lens_dtype dtype;
     uint32_t n_rows;
     const struct lens_cascade_options *options;
@@ -199,6 +201,19 @@ struct lens_backend_ops {
 
     void (*close)(struct lens_backend *backend);
 
+    /* Optional: memory of the host that the device reads without a copy in between. NULL: any memory is as good.
+     * host_alloc: page-locked, zeroed, for stored lenses on their way into slots (any thread; NULL on failure).
+     * host_register: locks memory that is there already (a session's) until host_unregister; `device_view` is where the
+     * device sees it. Takes milliseconds: not on the engine's thread. */
+    void *(*host_alloc)(struct lens_backend *backend, size_t bytes);
+    void (*host_free)(struct lens_backend *backend, void *memory);
+    int (*host_register)(struct lens_backend *backend, void *memory, size_t bytes, void **device_view,
+                         struct lens_error *err);
+    void (*host_unregister)(struct lens_backend *backend, void *memory);
+
+    /* Optional: bytes of device memory that are free now, whoever uses the rest. 0 or -ENODEV. Any thread. */
+    int (*memory_free)(struct lens_backend *backend, uint64_t *bytes);
+
     /* Optional (NULL when run isn't lens_cascade_run). stage: copies row `row` from `source` (read once), converts,
      * normalises and keeps it under that index; returns 0, or -EDOM when the row holds NaN or Inf. */
     int (*stage)(struct lens_slab *slab, uint32_t row, const void *source, enum lens_dtype dtype);
@@ -222,6 +237,7 @@ struct lens_slab {
     int32_t *slot_of;             /* [N]: slot of a resident lens, else -1. The caller's, by lens_slab_map and _unmap */
     int32_t *lens_in;             /* [slots]: lens in the slot, else -1 */
     uint8_t *source;              /* [N] enum lens_source of a resident lens */
+    uint64_t map_changes;         /* counts lens_slab_map and _unmap, for backends that keep a copy of the maps */
     struct lens_cascade *cascade; /* NULL for backends with a run of their own */
 };
 
@@ -231,12 +247,14 @@ static inline void lens_slab_map(struct lens_slab *slab, uint32_t lens, uint32_t
 {
     slab->lens_in[slot] = (int32_t)lens;
     slab->source[lens] = (uint8_t)source;
+    slab->map_changes++;
     __atomic_store_n(&slab->slot_of[lens], (int32_t)slot, __ATOMIC_RELAXED);
 }
 static inline void lens_slab_unmap(struct lens_slab *slab, uint32_t lens)
 {
     if (slab->slot_of[lens] >= 0)
         slab->lens_in[slab->slot_of[lens]] = -1;
+    slab->map_changes++;
     __atomic_store_n(&slab->slot_of[lens], -1, __ATOMIC_RELAXED);
 }
 
@@ -252,6 +270,24 @@ struct lens_cpu_options {
 };
 
 int lens_cpu_open(const struct lens_cpu_options *options, struct lens_backend **out, struct lens_error *err);
+
+struct lens_cuda_options {
+    const char
+        *library;    /* path of the shared object; NULL: lens_cuda.so beside the program, then as the linker finds it */
+    uint32_t device; /* index of the card */
+};
+
+/* Loads the CUDA backend and opens a card. -ENOENT: no such library; -ENOTSUP: it speaks another API version, or the
+ * driver is too old; -ENODEV: no driver, no such card; -ENOTSUP also for a card it has no code for. The sentence says
+ * which, and what to do. The library stays loaded for good. */
+int lens_cuda_load(const struct lens_cuda_options *options, struct lens_backend **out, struct lens_error *err);
+
+/* The one function that the library exports, under this name: opens card `options->device`. `api` must be
+ * LENS_BACKEND_API. */
+int lens_cuda_open(uint32_t api, const struct lens_cuda_options *options, struct lens_backend **out,
+                   struct lens_error *err);
+typedef int (*lens_cuda_open_fn)(uint32_t, const struct lens_cuda_options *, struct lens_backend **,
+                                 struct lens_error *);
 
 /* Wraps `inner` (owned from now on, closed with it) and injects the faults of `script`: lines "CALL N FAULT" with
  * CALL one of slab_create, slot_write, run, score and FAULT one of enomem, eio, enodev (sticky: every later call

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-static const char *const names[LENS_DTYPES] = {"f32", "f16", "bf16", "int8", "log8"};
+static const char *const names[LENS_DTYPES] = {"f32", "f16", "bf16", "int8", "log8", "fp8"};
 
 const char *lens_dtype_name(enum lens_dtype dtype)
 {

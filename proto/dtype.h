@@ -15,10 +15,11 @@ enum lens_dtype {
     LENS_BF16 = 2,
     LENS_I8 = 3,   /* codes with one f32 scale per row of W1 */
     LENS_LOG8 = 4, /* U8 codes of ln|w| with packed signs, SEEDS Q1 */
+    LENS_FP8 = 5, /* e4m3 codes with one f32 scale per row of W1: only in slots of cards that have it, never in packs */
     LENS_DTYPES
 };
 
-/* "f32", "f16", "bf16", "int8", "log8"; "?" outside the enum. */
+/* "f32", "f16", "bf16", "int8", "log8", "fp8"; "?" outside the enum. */
 const char *lens_dtype_name(enum lens_dtype dtype);
 
 /* The inverse of lens_dtype_name; -EINVAL for any other text. */
@@ -27,7 +28,7 @@ int lens_dtype_parse(const char *text, enum lens_dtype *out);
 /* Bytes of one element (log8: the code without its sign bit); 0 outside the enum. */
 static inline uint32_t lens_dtype_bytes(enum lens_dtype dtype)
 {
-    static const uint32_t bytes[LENS_DTYPES] = {4, 2, 2, 1, 1};
+    static const uint32_t bytes[LENS_DTYPES] = {4, 2, 2, 1, 1, 1};
     return (unsigned)dtype < LENS_DTYPES ? bytes[dtype] : 0;
 }
 

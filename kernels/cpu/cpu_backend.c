@@ -76,6 +76,7 @@ static void describe(struct lens_backend *backend, struct lens_device *out)
     snprintf(out->variant, sizeof out->variant, "%s", cpu->variant->name);
     out->threads = cpu->threads;
     out->memory_bytes = cpu_memory_available();
+    out->slab_dtypes = 1u << LENS_F32 | 1u << LENS_BF16 | 1u << LENS_I8 | 1u << LENS_LOG8;
 }
 
 static void close_backend(struct lens_backend *backend)
