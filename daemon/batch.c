@@ -162,10 +162,9 @@ static struct lensd_flight *flight_of(struct lens_job *job)
 static void refuse(struct lensd_session *session, uint64_t at, enum lens_row_reason reason,
                    struct lensd_statistics *statistics)
 {
-    const struct lens_submit_descriptor *d = &session->pending[at];
-    lensd_publish_refusal(session, d, reason, statistics);
+    lensd_publish_refusal(session, at, reason, statistics);
     session->pending_state[at] = LENSD_PENDING_DONE;
-    session->refused_rows += d->rows;
+    session->refused_rows += session->pending[at].rows;
 }
 
 enum offer { OFFER_NOTHING, OFFER_TAKEN, OFFER_FULL };

@@ -49,9 +49,31 @@ static struct lens_result_header header_of(const struct lensd_session *session, 
     };
 }
 
-void lensd_publish_refusal(struct lensd_session *session, const struct lens_submit_descriptor *d,
-                           enum lens_row_reason reason, struct lensd_statistics *statistics)
+/* Gives finished descriptors back, oldest first. */
+static void release_done(struct lensd_session *session)
 {
+    uint32_t slots = session->ring.layout.submit_slots;
+    uint64_t done = 0;
+    while (session->pending_tail < session->pending_head &&
+           session->pending_state[session->pending_tail % slots] == LENSD_PENDING_DONE) {
+        session->pending_tail++;
+        done++;
+    }
+    if (done > 0)
+        lens_ring_server_release(&session->ring, done);
+}
+
+/* Before the last answer of the submission at `at` shows: a client that has all its answers finds its room again. */
+static void give_back(struct lensd_session *session, uint64_t at)
+{
+    session->pending_state[at] = LENSD_PENDING_DONE;
+    release_done(session);
+}
+
+void lensd_publish_refusal(struct lensd_session *session, uint64_t at, enum lens_row_reason reason,
+                           struct lensd_statistics *statistics)
+{
+    const struct lens_submit_descriptor *d = &session->pending[at];
     for (uint32_t row = 0; row < d->rows; row++) {
         struct lens_result slot;
         struct lens_result_header header = header_of(session, d, row);
@@ -59,6 +81,8 @@ void lensd_publish_refusal(struct lensd_session *session, const struct lens_subm
         header.reason = (uint8_t)reason;
         lensd_statistics_add(session->statistics, &header);
         lensd_statistics_add(statistics, &header);
+        if (row + 1 == header.rows)
+            give_back(session, at);
         if (!lens_ring_server_reserve(&session->ring, &slot)) {
             count_drop(session, statistics);
             continue;
@@ -85,12 +109,12 @@ static struct lens_row_timing timing_of(const struct lensd_flight *flight, uint6
     };
 }
 
-/* One row into one slot; `timing` is that of its submission when copying out began, at `begin`. */
-static void publish_row(const struct lensd_flight *flight, const struct lens_submit_descriptor *d, uint32_t row,
-                        uint64_t submitted, const struct lens_row_timing *timing, uint64_t begin,
-                        struct lensd_statistics *statistics)
+/* One row into one slot; `timing` is that of its submission, at `at`, when copying out began, at `begin`. */
+static void publish_row(const struct lensd_flight *flight, uint64_t at, uint32_t row, uint64_t submitted,
+                        const struct lens_row_timing *timing, uint64_t begin, struct lensd_statistics *statistics)
 {
     struct lensd_session *session = flight->session;
+    const struct lens_submit_descriptor *d = &session->pending[at];
     const struct lens_row_out *out = &flight->job.out[row];
     struct lens_result_header header = header_of(session, d, row);
     struct lens_result slot;
@@ -111,8 +135,11 @@ static void publish_row(const struct lensd_flight *flight, const struct lens_sub
     uint64_t now = lensd_now_ns();
     header.timing.copy_out = now - begin;
     header.timing.total = now - submitted;
-    if (room) {
+    if (room)
         *slot.header = header;
+    if (row + 1 == header.rows)
+        give_back(session, at);
+    if (room) {
         lens_ring_server_publish(&session->ring);
         session->wake = true;
     } else {
@@ -147,12 +174,11 @@ void lensd_publish_flight(struct lensd_flight *flight, struct lensd_statistics *
     for (uint32_t row = 0; row < job->n_rows; row++) {
         if (flight->sequence->stale)
             job->out[row].flags |= LENS_ROW_STALE;
-        publish_row(flight, d, row, submitted, &timing, begin, statistics);
+        publish_row(flight, at, row, submitted, &timing, begin, statistics);
     }
     lensd_statistics_batch(session->statistics, job->n_rows);
     flight->sequence->stale = false;
     keep_retained(flight->sequence, job);
-    session->pending_state[at] = LENSD_PENDING_DONE;
 }
 
 static void wake(struct lensd_session *session)
@@ -174,15 +200,7 @@ static void wake(struct lensd_session *session)
 
 void lensd_publish_release(struct lensd_session *session)
 {
-    uint32_t slots = session->ring.layout.submit_slots;
-    uint64_t done = 0;
-    while (session->pending_tail < session->pending_head &&
-           session->pending_state[session->pending_tail % slots] == LENSD_PENDING_DONE) {
-        session->pending_tail++;
-        done++;
-    }
-    if (done > 0)
-        lens_ring_server_release(&session->ring, done);
+    release_done(session);
     if (session->wake)
         wake(session);
     session->wake = false;
