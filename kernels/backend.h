@@ -73,6 +73,12 @@ struct lens_slab_config {
     uint32_t loaders;        /* threads that may be in slot_write at the same time; at least 1 */
 };
 
+/* What a slab takes of the device's memory. */
+struct lens_slab_size {
+    uint64_t fixed_bytes; /* tables and row state, however many slots there are */
+    uint64_t slot_bytes;  /* for each slot */
+};
+
 /* Stored W1 of one lens on its way into a slot (as lens_pack_read_w1 and the pack's tables give it). Lent until the
  * write is done. */
 struct lens_slot_write {
@@ -211,8 +217,14 @@ struct lens_backend_ops {
                          struct lens_error *err);
     void (*host_unregister)(struct lens_backend *backend, void *memory);
 
-    /* Optional: bytes of device memory that are free now, whoever uses the rest. 0 or -ENODEV. Any thread. */
+    /* Optional: bytes of device memory that are free now, whoever uses the rest. 0 or -ENODEV. Any thread. Backends of
+     * devices with memory of their own have it; for them slab_create answers -ENOMEM when the device has too little. */
     int (*memory_free)(struct lens_backend *backend, uint64_t *bytes);
+
+    /* Optional: what a slab of this configuration would take; config->slots doesn't matter. Refuses with a sentence
+     * what slab_create refuses. Any thread. */
+    int (*slab_size)(struct lens_backend *backend, const struct lens_model *model,
+                     const struct lens_slab_config *config, struct lens_slab_size *out, struct lens_error *err);
 
     /* Optional (NULL when run isn't lens_cascade_run). stage: copies row `row` from `source` (read once), converts,
      * normalises and keeps it under that index; returns 0, or -EDOM when the row holds NaN or Inf. */

@@ -70,6 +70,8 @@ static inline uint8_t *cpu_slot(const struct cpu_slab *slab, uint32_t slot)
 }
 
 /* The members of lens_backend_ops. */
+int cpu_slab_size(struct lens_backend *backend, const struct lens_model *model, const struct lens_slab_config *config,
+                  struct lens_slab_size *out, struct lens_error *err);
 int cpu_slab_create(struct lens_backend *backend, const struct lens_model *model, const struct lens_slab_config *config,
                     struct lens_slab **out, struct lens_error *err);
 void cpu_slab_destroy(struct lens_slab *slab);

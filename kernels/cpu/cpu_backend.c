@@ -95,6 +95,7 @@ static const struct lens_backend_ops cpu_ops = {
     .run = lens_cascade_run,
     .slot_bytes = cpu_slot_bytes,
     .close = close_backend,
+    .slab_size = cpu_slab_size,
     .stage = cpu_stage,
     .score = cpu_score,
 };

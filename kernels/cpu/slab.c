@@ -225,6 +225,31 @@ void cpu_slab_destroy(struct lens_slab *base)
     free(slab);
 }
 
+static uint64_t table_bytes(const struct cpu_slab *slab)
+{
+    struct cpu_scratch scratch;
+    struct cpu_write_scratch write_scratch;
+    return (uint64_t)slab->base.config.max_batch_rows * slab->x_stride + 2 * slab->base.model.dim * sizeof(float) +
+           (uint64_t)slab->threads * lay_scratch(slab, NULL, &scratch) +
+           (uint64_t)slab->base.config.loaders * lay_write_scratch(slab, NULL, &write_scratch);
+}
+
+int cpu_slab_size(struct lens_backend *backend, const struct lens_model *model, const struct lens_slab_config *config,
+                  struct lens_slab_size *out, struct lens_error *err)
+{
+    const struct cpu_backend *cpu = (struct cpu_backend *)backend;
+    struct cpu_slab slab = {.base = {.backend = backend, .model = *model, .config = *config}, .threads = cpu->threads};
+    slab.base.config.slots = 1;
+    int rc = check_config(model, &slab.base.config, err);
+    if (rc == 0)
+        rc = choose_kernels(&slab, cpu->variant, err);
+    if (rc != 0)
+        return rc;
+    lay_out(&slab);
+    *out = (struct lens_slab_size){.fixed_bytes = table_bytes(&slab), .slot_bytes = slab.layout.stride};
+    return 0;
+}
+
 int cpu_slab_create(struct lens_backend *backend, const struct lens_model *model, const struct lens_slab_config *config,
                     struct lens_slab **out, struct lens_error *err)
 {
