@@ -196,8 +196,10 @@ struct cu_state {
     uint32_t pad0;
     uint32_t *list;  /* [max_rows][lenses] */
     float *logits;   /* [max_rows][lenses], by lens id */
-    uint32_t *claim; /* [max_rows][lenses] scratch of expand and finish */
-    uint32_t *order; /* [max_rows][lenses] scratch of expand and finish */
+    uint32_t *claim; /* [max_rows][lenses] scratch of begin, expand and finish */
+    uint32_t *order; /* [max_rows][lenses] likewise */
+    uint64_t *keys;  /* [max_rows][3][lenses] likewise, by block */
+    float *wide;     /* [max_rows][k_padded] scratch of begin: the hidden state in f32 */
     void *x;         /* [max_rows][columns][k_padded] f32, bf16 or int8 as the product wants, zero-padded */
     float *x_scale;  /* [max_rows] CU_PRODUCT_I8 */
     /* items of the current pass and of the one that is being looked for */

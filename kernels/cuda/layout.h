@@ -19,7 +19,7 @@ struct cu_grids {
 
 /* One allocation holds many arrays: where each lies, in bytes from its start, all on 256-byte boundaries. */
 struct cu_device_layout {
-    uint64_t state, command, slot_of, rows, marks, list, logits, claim, order, x, x_scale;
+    uint64_t state, command, slot_of, rows, marks, list, logits, claim, order, keys, wide, x, x_scale;
     uint64_t items[2], count, item_rows, tiles_done, hidden, used_in, missing, left_out;
     uint64_t b1, w2t, b2, w3, b3, child_offsets, child_ids, layer, calibration;
     uint64_t bytes; /* of the whole, without the slab of slots */
