@@ -72,7 +72,7 @@ static void say_why(struct lensd_service *service)
               service->device.variant, service->device.threads, service->device.name, service->reason);
 }
 
-int lensd_service_open_backend(struct lensd_service *service, struct lens_error *err)
+int lensd_service_open_cpu(const struct lensd_service *service, struct lens_backend **out, struct lens_error *err)
 {
     static const char *const variants[] = {"auto", "scalar", "avx2", "avx512"};
     const struct lensd_settings *settings = service->settings;
@@ -80,9 +80,14 @@ int lensd_service_open_backend(struct lensd_service *service, struct lens_error 
         .threads = settings->engine.threads > 0 ? settings->engine.threads : default_threads(),
         .variant = variants[settings->engine.cpu_variant],
     };
+    return lens_cpu_open(&options, out, err);
+}
+
+int lensd_service_open_backend(struct lensd_service *service, struct lens_error *err)
+{
     if (service->arguments->backend == LENSD_BACKEND_CUDA)
         return lens_error_set(err, -ENOTSUP, "this build has no CUDA backend: start with --backend auto or cpu");
-    int r = lens_cpu_open(&options, &service->backend, err);
+    int r = lensd_service_open_cpu(service, &service->backend, err);
     if (r == 0 && service->arguments->fault_script != NULL)
         r = wrap_with_faults(service, err);
     if (r != 0)

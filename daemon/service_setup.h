@@ -8,6 +8,9 @@
  * one line. */
 int lensd_service_open_backend(struct lensd_service *service, struct lens_error *err);
 
+/* Opens the CPU backend as the settings want it. Reads settings that never change while the daemon runs: any thread. */
+int lensd_service_open_cpu(const struct lensd_service *service, struct lens_backend **out, struct lens_error *err);
+
 /* Opens every --pack file and notes its directory. On error those already open are in service->packs. */
 int lensd_service_open_packs(struct lensd_service *service, struct lens_error *err);
 
