@@ -7,27 +7,15 @@
 
 #include <stdint.h>
 
-/* Four 32-bit words: what one load of 16 bytes brings. Addresses of such loads lie on 16-byte boundaries. */
-struct cu_b128 {
-    uint32_t x, y, z, w;
-};
-
 #ifdef LENS_CUDA_EMULATED
 
 #include "tests/gpu/emulator/device.hpp"
 
-#include <string.h>
-
 /* One half of cu_fma_bf16x2, for results that bf16 holds (kernels ask for no others). */
 static inline uint32_t cu_fma_bf16(uint32_t a, uint32_t b, uint32_t c)
 {
-    const uint32_t bits[3] = {a << 16, b << 16, c << 16};
-    float v[3], result;
-    uint32_t out;
-    memcpy(v, bits, sizeof v);
-    result = (float)((double)v[0] * v[1] + v[2]);
-    memcpy(&out, &result, sizeof out);
-    return out >> 16;
+    float product = __uint_as_float(a << 16) * __uint_as_float(b << 16); /* two times 8 bits: exact in f32 */
+    return __float_as_uint(product + __uint_as_float(c << 16)) >> 16;
 }
 
 static inline uint32_t cu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
@@ -36,6 +24,11 @@ static inline uint32_t cu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
 }
 
 #else
+
+/* Four 32-bit words: what one load of 16 bytes brings. Addresses of such loads lie on 16-byte boundaries. */
+struct cu_b128 {
+    uint32_t x, y, z, w;
+};
 
 /* 16 bytes that are read once: constant while the kernel runs, not kept in the first-level cache. Stays where it is
  * written among other loads of its kind. */
