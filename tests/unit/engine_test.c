@@ -359,6 +359,33 @@ static void a_full_submit_ring_is_eagain(void **state)
     close_world(w);
 }
 
+/* Else a client that meets EAGAIN with nothing in flight would wait for an answer that can't come. */
+static void who_has_all_answers_has_all_room_again(void **state)
+{
+    (void)state;
+    struct engine_world *w = open_world(0, 1000, NULL);
+    struct ring_client c;
+    float rows[3 * DIM];
+    unsigned seed = 9;
+    default_client(w, &c);
+    const struct lens_shm_header *header = (const struct lens_shm_header *)c.session->ring.base;
+    random_rows(rows, sizeof rows / sizeof *rows, &seed);
+    rows[DIM] = NAN; /* invalid rows are answered on the same way out, refused submissions on another */
+    for (uint32_t round = 0; round < 300; round++) {
+        uint32_t submissions = 1 + round % 5, read = 0;
+        for (uint64_t i = 0; i < submissions; i++)
+            assert_int_equal(submit_rows(&c, round % 2 + i * (round % 3), rows, 3, 0), 0);
+        while (read < 3 * submissions) {
+            next_result(&c);
+            if (++read == 3 * submissions)
+                assert_int_equal(__atomic_load_n(&header->submit_tail, __ATOMIC_ACQUIRE), header->submit_head);
+            lens_ring_client_release(&c.ring);
+        }
+    }
+    close_ring_client(w, &c);
+    close_world(w);
+}
+
 static void a_failing_backend_answers_degraded_and_recovers(void **state)
 {
     (void)state;
@@ -539,6 +566,7 @@ int main(void)
         cmocka_unit_test(a_forged_index_breaks_only_its_own_session),
         cmocka_unit_test(a_client_that_never_reads_loses_results_and_they_are_counted),
         cmocka_unit_test(a_full_submit_ring_is_eagain),
+        cmocka_unit_test(who_has_all_answers_has_all_room_again),
         cmocka_unit_test(a_failing_backend_answers_degraded_and_recovers),
         cmocka_unit_test(skip_answers_partial_now_and_loads_behind),
         cmocka_unit_test(base_and_pins_that_leave_no_free_slot_are_refused),
