@@ -2,19 +2,17 @@
 #include "daemon/service_setup.h"
 
 #include "daemon/control.h"
+#include "daemon/fault_script.h"
 #include "daemon/pack_path.h"
 #include "daemon/pack_progress.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define THREADS_DEFAULT_MAX 8u
-#define SCRIPT_MAX          65536u
 
 static uint32_t default_threads(void)
 {
@@ -25,36 +23,6 @@ static uint32_t default_threads(void)
     if (n > THREADS_DEFAULT_MAX)
         n = THREADS_DEFAULT_MAX;
     return n > 0 ? n : 1;
-}
-
-static int read_script(const char *path, char *out, size_t size, struct lens_error *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, out, size - 1) : -1;
-    int error = errno;
-    if (fd >= 0)
-        close(fd);
-    if (n < 0)
-        return lens_error_set(err, -error, "can't read the fault script %s: %s", path, strerror(error));
-    out[n] = '\0';
-    return 0;
-}
-
-static int wrap_with_faults(struct lensd_service *service, struct lens_error *err)
-{
-    char *script = lensd_calloc(1, SCRIPT_MAX);
-    struct lens_backend *wrapped = NULL;
-    int r = -ENOMEM;
-    if (script == NULL)
-        lens_error_set(err, r, "no memory for the fault script");
-    else
-        r = read_script(service->arguments->fault_script, script, SCRIPT_MAX, err);
-    if (r == 0)
-        r = lens_fault_open(service->backend, script, &wrapped, err);
-    if (r == 0)
-        service->backend = wrapped;
-    lensd_free(script);
-    return r;
 }
 
 static void say_why(struct lensd_service *service)
@@ -89,7 +57,7 @@ int lensd_service_open_backend(struct lensd_service *service, struct lens_error 
         return lens_error_set(err, -ENOTSUP, "this build has no CUDA backend: start with --backend auto or cpu");
     int r = lensd_service_open_cpu(service, &service->backend, err);
     if (r == 0 && service->arguments->fault_script != NULL)
-        r = wrap_with_faults(service, err);
+        r = lensd_fault_script_wrap(service->arguments->fault_script, false, &service->backend, err);
     if (r != 0)
         return r;
     service->backend->ops->describe(service->backend, &service->device);

@@ -304,7 +304,7 @@ typedef int (*lens_cuda_open_fn)(uint32_t, const struct lens_cuda_options *, str
 /* Wraps `inner` (owned from now on, closed with it) and injects the faults of `script`: lines "CALL N FAULT" with
  * CALL one of slab_create, slot_write, run, score and FAULT one of enomem, eio, enodev (sticky: every later call
  * fails too), late (slot_write: done reports -EIO), wrong (score: one logit is off by 1000), slow:MS. N counts that
- * call from 1; N = * means every call. */
+ * call from 1; N = 3-7 means five calls, * every one. */
 int lens_fault_open(struct lens_backend *inner, const char *script, struct lens_backend **out, struct lens_error *err);
 
 #endif

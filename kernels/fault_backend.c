@@ -18,7 +18,7 @@ static const char *const call_names[CALLS] = {"slab_create", "slot_write", "run"
 
 struct rule {
     enum call call;
-    uint64_t nth; /* 0 = every call */
+    uint64_t first, last; /* of the calls it is for, counted from 1 */
     enum fault fault;
     unsigned slow_ms;
 };
@@ -55,11 +55,16 @@ static int parse_nth(const char *word, struct rule *rule)
 {
     char *end;
     if (strcmp(word, "*") == 0) {
-        rule->nth = 0;
+        rule->first = 1;
+        rule->last = UINT64_MAX;
         return 0;
     }
-    rule->nth = strtoull(word, &end, 10);
-    return *end == '\0' && rule->nth > 0 && word[0] != '-' ? 0 : -EINVAL;
+    if (word[0] < '0' || word[0] > '9')
+        return -EINVAL;
+    rule->first = rule->last = strtoull(word, &end, 10);
+    if (*end == '-' && end[1] >= '0' && end[1] <= '9')
+        rule->last = strtoull(end + 1, &end, 10);
+    return *end == '\0' && rule->first > 0 && rule->last >= rule->first ? 0 : -EINVAL;
 }
 
 static int parse_fault(const char *word, struct rule *rule)
@@ -127,7 +132,7 @@ static int parse_script(const char *script, struct fault_backend *backend, struc
         if (parsed < 0)
             r = lens_error_set(err, -EINVAL,
                                "line %u of the fault script: expected CALL N FAULT (slab_create|slot_write|run|score, "
-                               "a number from 1 or *, enomem|eio|enodev|late|wrong|slow:MS; late is for slot_write, "
+                               "a number from 1, a range such as 3-7 or *, enomem|eio|enodev|late|wrong|slow:MS; late is for slot_write, "
                                "wrong for score), found \"%s\"",
                                number, said);
         else
@@ -153,7 +158,7 @@ static enum fault count_call(struct fault_backend *backend, enum call call, unsi
         return FAULT_ENODEV;
     for (size_t i = 0; i < backend->n_rules; i++) {
         const struct rule *rule = &backend->rules[i];
-        if (rule->call != call || (rule->nth != 0 && rule->nth != nth))
+        if (rule->call != call || nth < rule->first || nth > rule->last)
             continue;
         if (rule->fault == FAULT_SLOW) {
             *slow_ms += rule->slow_ms;
