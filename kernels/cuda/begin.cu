@@ -1,12 +1,14 @@
 /* The first kernel of a run: takes new rows in and looks for what all live rows want. See device.h.
  *
- * A hidden state is read once, from memory that may change underneath, into its row of `wide`; all that follows works
- * on that copy. */
+ * A hidden state is read once, from memory that may change underneath, into shared memory (or its row of `wide` when it
+ * is longer); all that follows works on that copy. */
 #include "kernels/cuda/cascade.cuh"
 
 #include "proto/dtype.h"
 
-#define EPSILON 1e-5
+#define EPSILON    1e-5
+#define SHARED_DIM 8192u /* hidden states up to this size are worked on in shared memory */
+#define LOADS      4u    /* of 16 bytes that a thread has in flight: the way to the host is long */
 
 /* ---- one hidden state ------------------------------------------------------------------------------------------- */
 
@@ -20,12 +22,53 @@ static __device__ float float_of_half(uint32_t half)
     return __uint_as_float(sign | __float_as_uint(size));
 }
 
-static __device__ float widen(const void *source, uint32_t dtype, uint32_t d)
+/* One value, for rows that don't lie on 16 bytes. */
+static __device__ float widen_one(const void *source, uint32_t dtype, uint32_t d)
 {
     if (dtype == LENS_F32)
         return ((const volatile float *)source)[d];
     uint32_t half = ((const volatile uint16_t *)source)[d];
     return dtype == LENS_BF16 ? __uint_as_float(half << 16) : float_of_half(half);
+}
+
+static __device__ void widen_word(uint32_t word, uint32_t dtype, float *out)
+{
+    if (dtype == LENS_F32) {
+        out[0] = __uint_as_float(word);
+    } else {
+        out[0] = dtype == LENS_BF16 ? __uint_as_float(word << 16) : float_of_half(word & 0xffffu);
+        out[1] = dtype == LENS_BF16 ? __uint_as_float(word & 0xffff0000u) : float_of_half(word >> 16);
+    }
+}
+
+/* Reads a row whole, in pieces of 16 bytes as far as it lies on them. Block. */
+static __device__ void read_row(const void *source, uint32_t dtype, uint32_t dim, float *copy)
+{
+    uint32_t per_word = dtype == LENS_F32 ? 1 : 2, pieces = 0;
+    if (((uintptr_t)source & 15) == 0)
+        pieces = dim / (4 * per_word);
+    for (uint32_t first = threadIdx.x; first < pieces; first += LOADS * LENS_CU_THREADS) {
+        struct cu_b128 v[LOADS];
+#pragma unroll
+        for (uint32_t u = 0; u < LOADS; u++) {
+            uint32_t piece = first + u * LENS_CU_THREADS;
+            if (piece < pieces)
+                v[u] = cu_load_host((const uint8_t *)source + 16 * (size_t)piece);
+        }
+#pragma unroll
+        for (uint32_t u = 0; u < LOADS; u++) {
+            float *out = copy + (size_t)(first + u * LENS_CU_THREADS) * 4 * per_word;
+            if (first + u * LENS_CU_THREADS < pieces) {
+                widen_word(v[u].x, dtype, out);
+                widen_word(v[u].y, dtype, out + per_word);
+                widen_word(v[u].z, dtype, out + 2 * per_word);
+                widen_word(v[u].w, dtype, out + 3 * per_word);
+            }
+        }
+    }
+    for (uint32_t d = pieces * 4 * per_word + threadIdx.x; d < dim; d += LENS_CU_THREADS)
+        copy[d] = widen_one(source, dtype, d);
+    __syncthreads();
 }
 
 /* Sum of `value` over the block in one fixed order: lanes by halving, then warps ascending. Block. */
@@ -106,10 +149,9 @@ static __device__ bool take_in(const struct cu_work *w, const void *source, floa
 {
     const struct cu_slab_info *info = &w->s->info;
     uint32_t dim = info->dim, bad = 0, most = 0;
-    for (uint32_t d = threadIdx.x; d < dim; d += LENS_CU_THREADS) {
-        copy[d] = widen(source, w->job->dtype, d);
+    read_row(source, w->job->dtype, dim, copy);
+    for (uint32_t d = threadIdx.x; d < dim; d += LENS_CU_THREADS)
         bad |= (__float_as_uint(copy[d]) & 0x7f800000u) == 0x7f800000u;
-    }
     if (__syncthreads_or((int)bad) != 0)
         return false;
     double mean = 0, factor = 1;
@@ -140,6 +182,8 @@ static __device__ bool take_in(const struct cu_work *w, const void *source, floa
  * it comes first. Block. */
 static __device__ void want(const struct cu_work *w, const uint32_t *ids, uint32_t n)
 {
+    if (n == 0)
+        return;
     for (uint32_t i = threadIdx.x; i < n; i += LENS_CU_THREADS)
         w->claim[ids[i]] = LENS_CU_ABSENT;
     __syncthreads();
@@ -175,9 +219,11 @@ static __device__ void clear_row(const struct cu_work *w)
 
 static __device__ void begin_row(const struct cu_work *w, const void *source)
 {
+    __shared__ float shared[SHARED_DIM];
     const struct cu_job *job = w->job;
+    const struct cu_slab_info *info = &w->s->info;
     clear_row(w);
-    if (!take_in(w, source, w->s->wide + (size_t)w->at * w->s->info.k_padded)) {
+    if (!take_in(w, source, info->dim <= SHARED_DIM ? shared : w->s->wide + (size_t)w->at * info->k_padded)) {
         if (threadIdx.x == 0) {
             w->row->state = CU_ROW_FINISHED;
             w->row->status = LENS_ROW_INVALID_INPUT;

@@ -161,37 +161,74 @@ static __device__ uint32_t cu_kth_digit(const uint64_t *keys, uint32_t n, uint64
     return result;
 }
 
-/* Moves the k largest of the n different keys to the front of `keys`, sorted, largest first. keys and out are different
- * memory of the block's own, [n] each; the result is in `out`. Returns how many there are (k or n). Block. */
-static __device__ uint32_t cu_block_topk(const uint64_t *keys, uint32_t n, uint32_t k, uint64_t *chosen, uint64_t *out)
+#define CU_RANKED 1024u /* keys that are ranked against each other at once */
+
+/* Puts the k largest of n <= CU_RANKED different keys into `out`, largest first. Block. */
+static __device__ void cu_rank_few(const uint64_t *keys, uint32_t n, uint32_t k, uint64_t *out)
 {
-    __shared__ uint32_t taken;
-    const uint64_t *from = keys;
-    uint32_t m = n;
-    if (k < n) {
-        uint64_t bar = 0;
-        uint32_t rank = k;
-        for (int32_t shift = 56; shift >= 0 && k > 0; shift -= 8)
-            bar |= (uint64_t)cu_kth_digit(keys, n, bar, (uint32_t)shift, &rank) << shift;
-        if (threadIdx.x == 0)
-            taken = 0;
-        __syncthreads();
-        for (uint32_t i = threadIdx.x; i < n && k > 0; i += LENS_CU_THREADS)
-            if (keys[i] >= bar)
-                chosen[atomicAdd(&taken, 1u)] = keys[i];
-        __syncthreads();
-        from = chosen;
-        m = k;
-    }
-    for (uint32_t i = threadIdx.x; i < m; i += LENS_CU_THREADS) {
-        uint64_t key = from[i];
+    __shared__ uint64_t few[CU_RANKED];
+    for (uint32_t i = threadIdx.x; i < n; i += LENS_CU_THREADS)
+        few[i] = keys[i];
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < n; i += LENS_CU_THREADS) {
+        uint64_t key = few[i];
         uint32_t place = 0;
-        for (uint32_t j = 0; j < m; j++)
-            place += from[j] > key;
+        for (uint32_t j = 0; j < n; j++)
+            place += few[j] > key;
+        if (place < k)
+            out[place] = key;
+    }
+    __syncthreads();
+}
+
+/* Sorts n different keys into `out`, whatever n, by ranking all against all. Block. */
+static __device__ void cu_rank_many(const uint64_t *keys, uint32_t n, uint64_t *out)
+{
+    for (uint32_t i = threadIdx.x; i < n; i += LENS_CU_THREADS) {
+        uint64_t key = keys[i];
+        uint32_t place = 0;
+        for (uint32_t j = 0; j < n; j++)
+            place += keys[j] > key;
         out[place] = key;
     }
     __syncthreads();
-    return m;
+}
+
+/* Gathers the k < n largest of n different keys in `chosen`, in any order. Block. */
+static __device__ void cu_gather_largest(const uint64_t *keys, uint32_t n, uint32_t k, uint64_t *chosen)
+{
+    __shared__ uint32_t taken;
+    uint64_t bar = 0;
+    uint32_t rank = k;
+    for (int32_t shift = 56; shift >= 0; shift -= 8)
+        bar |= (uint64_t)cu_kth_digit(keys, n, bar, (uint32_t)shift, &rank) << shift;
+    if (threadIdx.x == 0)
+        taken = 0;
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < n; i += LENS_CU_THREADS)
+        if (keys[i] >= bar)
+            chosen[atomicAdd(&taken, 1u)] = keys[i];
+    __syncthreads();
+}
+
+/* Puts the k largest of n different keys into `out`, largest first; `chosen` is scratch. All three are different memory
+ * of the block's own, [n] each. Returns how many there are (k or n). Block. */
+static __device__ uint32_t cu_block_topk(const uint64_t *keys, uint32_t n, uint32_t k, uint64_t *chosen, uint64_t *out)
+{
+    k = k < n ? k : n;
+    if (k == 0)
+        return 0;
+    const uint64_t *from = keys;
+    if (n > CU_RANKED && k < n) {
+        cu_gather_largest(keys, n, k, chosen);
+        from = chosen;
+        n = k;
+    }
+    if (n <= CU_RANKED)
+        cu_rank_few(from, n, k, out);
+    else
+        cu_rank_many(from, n, out);
+    return k;
 }
 
 /* ---- looking ---------------------------------------------------------------------------------------------------- */

@@ -11,6 +11,11 @@
 
 #include "tests/gpu/emulator/device.hpp"
 
+static inline struct cu_b128 cu_load_host(const void *p)
+{
+    return cu_load_cached(p);
+}
+
 /* One half of cu_fma_bf16x2, for results that bf16 holds (kernels ask for no others). */
 static inline uint32_t cu_fma_bf16(uint32_t a, uint32_t b, uint32_t c)
 {
@@ -46,6 +51,17 @@ __device__ static inline struct cu_b128 cu_load_cached(const void *p)
 {
     struct cu_b128 v;
     asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+    return v;
+}
+
+/* 16 bytes that someone else may be writing: read exactly once, here. */
+__device__ static inline struct cu_b128 cu_load_host(const void *p)
+{
+    struct cu_b128 v;
+    asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p)
+                 : "memory");
     return v;
 }
 
