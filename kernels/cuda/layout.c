@@ -88,12 +88,13 @@ static int check_counts(const struct lens_model *model, const struct lens_slab_c
                               "%u lenses %u -> %u -> %u are too large for a card: w2 of all, and w1 of "
                               "one in bytes, must count less than 2^32",
                               model->lenses, model->dim, model->h1, model->h2);
-    if (!counts_fit(config->max_batch_rows, model->lenses, 1) ||
+    if (!counts_fit(config->max_batch_rows, model->lenses, 4) ||
         !counts_fit(config->max_batch_rows, k, LENS_CU_SPLITS) || !counts_fit(config->max_batch_rows, h1, 1))
-        return lens_error_set(err, -EINVAL,
-                              "%u rows of %u lenses and %u dimensions are too many for a card: rows times "
-                              "either must stay below 2^32; use a smaller engine.max_batch_rows",
-                              config->max_batch_rows, model->lenses, model->dim);
+        return lens_error_set(
+            err, -EINVAL,
+            "%u rows of %u lenses and %u dimensions are too many for a card: rows times "
+            "lenses must stay below 2^30, rows times dimensions below 2^32 / 3; use a smaller engine.max_batch_rows",
+            config->max_batch_rows, model->lenses, model->dim);
     return 0;
 }
 
@@ -148,6 +149,15 @@ uint64_t cu_stored_bytes(const struct lens_model *model, enum lens_dtype stored)
     if (stored == LENS_LOG8)
         bytes += h1 * ((model->dim + 7u) / 8u) + h1 * 8;
     return bytes;
+}
+
+uint64_t cu_staged_bytes(const struct lens_model *model)
+{
+    static const enum lens_dtype stored[] = {LENS_F32, LENS_BF16, LENS_I8, LENS_LOG8};
+    uint64_t most = 0;
+    for (unsigned i = 0; i < sizeof stored / sizeof stored[0]; i++)
+        most = larger(most, cu_stored_bytes(model, stored[i]));
+    return round_up(most, 16) + 4 * (uint64_t)16; /* w1, signs, two ranges */
 }
 
 /* ---- where things lie -------------------------------------------------------------------------------------------- */

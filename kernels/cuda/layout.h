@@ -43,4 +43,7 @@ void cu_grids_init(const struct cu_slab_info *info, const struct cu_card *card, 
 /* Bytes of W1 of one lens as stored (w1, signs, scales or ranges): what one loader's device staging holds per lens. */
 uint64_t cu_stored_bytes(const struct lens_model *model, enum lens_dtype stored);
 
+/* The same for whatever dtype needs most, with room to put each array on a 16-byte boundary. */
+uint64_t cu_staged_bytes(const struct lens_model *model);
+
 #endif
