@@ -217,4 +217,6 @@ help: ## this list
 clean: ## remove build/
 	rm -rf $(BUILD)
 
+include tests/gpu/build.mk
+
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
