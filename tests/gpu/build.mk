@@ -17,8 +17,6 @@ $(BUILD)/gpu/conformance: $(call gpu_obj,$(GPU_CHECK)) $(BUILD)/libkernels.a $(G
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldl -lm -pthread
 
-tests: $(BUILD)/gpu/conformance
-
 .PHONY: gpu-check gpu-sanitize
 gpu-check: ## on a machine with a card: conformance of the CUDA backend, then compute-sanitizer (waived without a card)
 	@BUILD=$(BUILD) tests/gpu/check.sh $(BUILD)/gpu
