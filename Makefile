@@ -36,6 +36,18 @@ CPPFLAGS += -I. -I$(BUILD)/gen $(DEFINES) $(PKG_CFLAGS)
 URING    := $(shell pkg-config --exists liburing 2>/dev/null && echo -luring)
 JEMALLOC := $(if $(SAN),,-ljemalloc)
 
+# The CUDA backend is a library of its own. CUDA= (or a sanitizer, or no nvcc) leaves it out; the same sources run on an
+# emulated card in the tests, everywhere but under ThreadSanitizer (no fibers there).
+NVCC         ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA         ?= $(if $(SAN),,$(NVCC))
+CUDA_HOME    ?= $(patsubst %/bin/,%,$(dir $(realpath $(NVCC))))
+CUDA_LIB     ?= $(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/x86_64-linux/lib $(CUDA_HOME)/lib))
+CUDA_ARCHS   ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+# No contraction: what is fused says so (fmaf), so that a sum's bits don't hang on how a kernel was optimised.
+NVCCFLAGS    ?= -std=c++17 -O3 -fmad=false -Xcompiler -fPIC,-fvisibility=hidden $(if $(WERROR),-Werror all-warnings)
+EMULATED     := $(if $(filter thread,$(SAN)),,yes)
+EMULATOR_INC := -DLENS_CUDA_EMULATED -Itests/gpu/emulator
+
 # V=1 shows whole command lines.
 ifeq ($(V),)
 Q := @
@@ -52,7 +64,16 @@ DAEMON_OBJ  := $(call obj,$(filter-out daemon/main.c,$(wildcard daemon/*.c)))
 LIBLENS_OBJ := $(call obj,$(wildcard client/liblens/*.c) proto/ring.c proto/lens_error.c proto/options.c proto/dtype.c) \
                $(BUILD)/obj/proto/codec.o
 CTL_OBJ     := $(call obj,$(wildcard client/lensctl/*.c))
+CUDA_SRC    := $(wildcard kernels/cuda/*.c kernels/cuda/*.cu)
+CUDA_OBJ    := $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.c,$(CUDA_SRC))) $(filter %.cu,$(CUDA_SRC)))
+EMULATOR_OBJ := $(patsubst %.c,$(BUILD)/emulated/obj/%.o,$(wildcard tests/gpu/emulator/*.c))
+# The backend with its kernels, emulated: for tests that call it without loading a library.
+CUDA_EMULATED_OBJ := $(patsubst %,$(BUILD)/emulated/obj/%.o,$(basename $(filter %.c,$(CUDA_SRC))) $(filter %.cu,$(CUDA_SRC)) \
+                     tests/gpu/emulator/kernels) $(EMULATOR_OBJ)
+# Tests that link the emulated card.
+CUDA_LINKED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%,cuda_emulator_test cuda_score_test)
 UNIT_TESTS  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_test.c))
+UNIT_TESTS  := $(if $(EMULATED),$(UNIT_TESTS),$(filter-out $(CUDA_LINKED_TESTS),$(UNIT_TESTS)))
 BENCHES     := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/bench_*.c tests/bench/synth.c))
 TEST_LIB    := $(call obj,$(wildcard tests/unit/support/*.c))
 BENCH_LIB   := $(call obj,$(wildcard tests/bench/support/*.c))
@@ -69,14 +90,19 @@ $(BUILD)/obj/kernels/cpu/%_avx512vnni.o:  ARCH := -mavx512f -mavx512bw -mavx512v
 $(BUILD)/obj/kernels/cpu/%_avx512bf16.o:  ARCH := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma
 $(BUILD)/obj/kernels/%.o:                 KOPT := $(if $(SAN),,-O3) -ffp-contract=off
 
+$(BUILD)/obj/kernels/cuda/%.o:            ARCH := $(if $(CUDA),-isystem $(CUDA_HOME)/include)
+$(BUILD)/obj/tests/unit/cuda_%.o:         ARCH := $(EMULATOR_INC)
+$(BUILD)/emulated/obj/kernels/cuda/%.o:   KOPT := $(if $(SAN),,-O3) -ffp-contract=off
+$(BUILD)/emulated/obj/tests/gpu/emulator/%.o: KOPT := $(if $(SAN),,-O3) -ffp-contract=off
+
 $(BUILD)/obj/tests/bench/support/uring_read.o: KOPT := $(if $(URING),-DBENCH_URING)
 $(BUILD)/bench/bench_cold_read:           BENCH_LIBS := $(URING)
 
 .DEFAULT_GOAL := all
 .SECONDARY: # keep objects of tests and benchmarks
-.PHONY: all deps check-deps bench-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses soak tests benches
+.PHONY: all cuda emulated deps check-deps bench-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses soak tests benches
 
-all: $(BUILD)/lensd $(BUILD)/lensctl $(BUILD)/liblens.so $(BUILD)/liblens.a ## lensd, lensctl, liblens.so and liblens.a in build/
+all: $(BUILD)/lensd $(BUILD)/lensctl $(BUILD)/liblens.so $(BUILD)/liblens.a cuda ## lensd, lensctl, liblens and, with nvcc, lens_cuda.so in build/
 
 deps: ## install the Debian packages lensd is built from (skipped when all are there)
 	@PACKAGES="$(PACKAGES)" tests/install-packages.sh
@@ -102,6 +128,26 @@ $(BUILD)/gen/proto/lens_generated.h: proto/lens.fbs
 	$(call say,FLATC,$@)
 	$(Q)flatc --cpp --scoped-enums -o $(@D) $<
 
+$(BUILD)/obj/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC,$@)
+	$(Q)$(NVCC) -I. $(NVCCFLAGS) $(CUDA_ARCHS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/emulated/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(EMULATOR_INC) $(CPPFLAGS) $(CFLAGS) $(KOPT) -MMD -MP -c -o $@ $<
+
+$(BUILD)/emulated/obj/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(EMULATOR_INC) $(CPPFLAGS) $(CXXFLAGS) $(KOPT) -MMD -MP -Wno-unknown-pragmas -c -o $@ -x c++ $<
+
+$(BUILD)/emulated/obj/%.o: %.cc
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(EMULATOR_INC) $(CPPFLAGS) $(CXXFLAGS) $(KOPT) -MMD -MP -c -o $@ $<
+
 define archive
 $(1): $(2)
 	@rm -f $$@
@@ -117,7 +163,7 @@ $(eval $(call archive,$(BUILD)/liblens.a,$(LIBLENS_OBJ)))
 $(eval $(call archive,$(BUILD)/libtest.a,$(TEST_LIB)))
 $(eval $(call archive,$(BUILD)/libbench.a,$(BENCH_LIB)))
 
-DAEMON_LIBS := -luv -linih -lsystemd -ljansson -lxxhash $(JEMALLOC) -lm -pthread
+DAEMON_LIBS := -ldl -luv -linih -lsystemd -ljansson -lxxhash $(JEMALLOC) -lm -pthread
 CTL_LIBS    := -lzip -ljansson -lxxhash -lm -pthread
 
 $(BUILD)/lensd: $(BUILD)/obj/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libcache.a $(BUILD)/libkernels.a $(BUILD)/libproto.a
@@ -134,12 +180,38 @@ $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 		-o $@ $(LIBLENS_OBJ)
 	@ln -sf liblens.so $(BUILD)/liblens.so.0
 
+# A library that stands on its own: what it needs of kernels and proto is inside, only lens_cuda_open is seen.
+CUDA_ARCHIVES := $(BUILD)/libkernels.a $(BUILD)/libproto.a
+$(BUILD)/lens_cuda.so: $(CUDA_OBJ) $(CUDA_ARCHIVES) kernels/cuda/lens_cuda.map
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(CXXFLAGS) $(LDFLAGS) -shared -Wl,-soname,lens_cuda.so -Wl,--version-script=kernels/cuda/lens_cuda.map \
+		-o $@ $(CUDA_OBJ) $(CUDA_ARCHIVES) -L$(CUDA_LIB) -lcudadevrt -lcudart_static -ldl -lrt -lpthread -lm
+
+$(BUILD)/emulated/lens_cuda.so: $(CUDA_EMULATED_OBJ) $(CUDA_ARCHIVES) tests/gpu/emulator/lens_cuda.map
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,lens_cuda.so \
+		-Wl,--version-script=tests/gpu/emulator/lens_cuda.map -o $@ $(CUDA_EMULATED_OBJ) $(CUDA_ARCHIVES) -lm -pthread
+
+ifneq ($(CUDA),)
+cuda: $(BUILD)/lens_cuda.so ## the CUDA backend, build/lens_cuda.so (needs nvcc)
+else
+cuda:
+	@echo "no CUDA backend in this build ($(if $(SAN),a sanitizer's,no nvcc)): lensd runs on the processor"
+endif
+
 TEST_LIBS = $(BUILD)/libtest.a $(BUILD)/libdaemon.a $(BUILD)/libcache.a $(BUILD)/libimport.a $(BUILD)/libkernels.a \
             $(BUILD)/liblens.a $(BUILD)/libproto.a
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(TEST_LIBS) -Wl,--end-group -lcmocka -lzip $(DAEMON_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(TEST_OBJ) -Wl,--start-group $(TEST_LIBS) -Wl,--end-group -lcmocka -lzip $(DAEMON_LIBS)
+
+EMULATOR_TEST_OBJ := $(EMULATOR_OBJ) $(BUILD)/emulated/obj/tests/gpu/emulator_test.cu.o
+$(BUILD)/tests/unit/cuda_emulator_test: $(EMULATOR_TEST_OBJ)
+$(BUILD)/tests/unit/cuda_emulator_test: TEST_OBJ := $(EMULATOR_TEST_OBJ)
+$(BUILD)/tests/unit/cuda_score_test: $(CUDA_EMULATED_OBJ)
+$(BUILD)/tests/unit/cuda_score_test: TEST_OBJ := $(CUDA_EMULATED_OBJ)
 
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libbench.a $(TEST_LIBS)
 	@mkdir -p $(@D)
@@ -151,7 +223,14 @@ $(BUILD)/soak/soak: $(SOAK_OBJ) $(BUILD)/libbench.a $(TEST_LIBS)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(SOAK_OBJ) -Wl,--start-group $(BUILD)/libbench.a $(TEST_LIBS) -Wl,--end-group -lzip $(DAEMON_LIBS)
 
-tests: $(UNIT_TESTS) $(BUILD)/soak/soak $(BUILD)/bench/synth ## build the unit tests and the soak
+tests: $(UNIT_TESTS) $(BUILD)/soak/soak $(BUILD)/bench/synth emulated ## build the unit tests, the soak and the emulated card
+
+ifneq ($(EMULATED),)
+emulated: $(BUILD)/emulated/lens_cuda.so
+else
+emulated:
+	@echo "no emulated card under ThreadSanitizer: its threads are fibers"
+endif
 benches: $(BENCHES) ## build the benchmarks
 
 unit: all tests ## run the unit tests of this build
@@ -172,7 +251,7 @@ $(TEST_VENV): tests/e2e/requirements.txt | check-deps
 	@touch $@
 
 format: ## rewrite all sources as clang-format says
-	git ls-files '*.c' '*.h' '*.cc' '*.hpp' | xargs clang-format -i
+	git ls-files '*.c' '*.h' '*.cc' '*.hpp' '*.cu' '*.cuh' | xargs clang-format -i
 
 demo: deps ## real sentences through a running lensd: concepts token by token, and a latency table
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all
@@ -194,6 +273,7 @@ install: all ## install below DESTDIR/PREFIX (default /usr/local)
 		$(DESTDIR)$(PREFIX)/share/lensd $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 755 $(BUILD)/lensd $(BUILD)/lensctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 $(BUILD)/liblens.a $(DESTDIR)$(PREFIX)/lib/
+	$(if $(CUDA),install -D -m 755 $(BUILD)/lens_cuda.so $(DESTDIR)$(PREFIX)/lib/lensd/lens_cuda.so)
 	install -m 755 $(BUILD)/liblens.so $(DESTDIR)$(PREFIX)/lib/liblens.so.$(VERSION)
 	ln -sf liblens.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/liblens.so.0
 	ln -sf liblens.so.0 $(DESTDIR)$(PREFIX)/lib/liblens.so
@@ -207,16 +287,16 @@ install: all ## install below DESTDIR/PREFIX (default /usr/local)
 uninstall: ## remove what install put there
 	cd $(DESTDIR)$(PREFIX) && rm -f bin/lensd bin/lensctl lib/liblens.a lib/liblens.so lib/liblens.so.0 \
 		lib/liblens.so.$(VERSION) include/lens.h lib/pkgconfig/liblens.pc lib/systemd/system/lensd.service
-	rm -rf $(DESTDIR)$(PREFIX)/share/lensd
+	rm -rf $(DESTDIR)$(PREFIX)/share/lensd $(DESTDIR)$(PREFIX)/lib/lensd
 
 help: ## this list
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | \
 		awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo "Variables: V=1 BUILD=dir SAN=address,undefined|thread WERROR=1 ROWS=n CC= PREFIX= DESTDIR="
+	@echo "Variables: V=1 BUILD=dir SAN=address,undefined|thread WERROR=1 ROWS=n CC= NVCC= CUDA= PREFIX= DESTDIR="
 
 clean: ## remove build/
 	rm -rf $(BUILD)
 
 include tests/gpu/build.mk
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/emulated/obj -name '*.d' 2>/dev/null)

@@ -11,23 +11,6 @@
 
 #include "tests/gpu/emulator/device.hpp"
 
-static inline struct cu_b128 cu_load_host(const void *p)
-{
-    return cu_load_cached(p);
-}
-
-/* One half of cu_fma_bf16x2, for results that bf16 holds (kernels ask for no others). */
-static inline uint32_t cu_fma_bf16(uint32_t a, uint32_t b, uint32_t c)
-{
-    float product = __uint_as_float(a << 16) * __uint_as_float(b << 16); /* two times 8 bits: exact in f32 */
-    return __float_as_uint(product + __uint_as_float(c << 16)) >> 16;
-}
-
-static inline uint32_t cu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
-{
-    return cu_fma_bf16(a & 0xffff, b & 0xffff, c & 0xffff) | cu_fma_bf16(a >> 16, b >> 16, c >> 16) << 16;
-}
-
 #else
 
 /* Four 32-bit words: what one load of 16 bytes brings. Addresses of such loads lie on 16-byte boundaries. */

@@ -11,7 +11,7 @@
 #include <time.h>
 
 #define __global__
-#define __device__
+#define __device__ __attribute__((unused))
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
@@ -164,6 +164,10 @@ static inline long long __double_as_longlong(double value)
 {
     return (long long)emulator_bits(value);
 }
+static inline int __float2int_rn(float value)
+{
+    return (int)lrintf(value);
+}
 
 #define EMULATED_MIN_MAX(type)                                                                                         \
     static inline type min(type a, type b)                                                                             \
@@ -200,6 +204,10 @@ static inline cu_b128 cu_load_streaming(const void *p)
 {
     return cu_load_cached(p);
 }
+static inline cu_b128 cu_load_host(const void *p)
+{
+    return cu_load_cached(p);
+}
 static inline void cu_mma_bf16(float acc[4], const uint32_t a[4], const uint32_t b[2])
 {
     uint32_t bits[4];
@@ -233,6 +241,18 @@ static inline void cu_store_release_system(uint64_t *p, uint64_t v)
 static inline uint32_t cu_load_volatile(const uint32_t *p)
 {
     return *(const volatile uint32_t *)p;
+}
+static inline uint32_t cu_load_volatile16(const uint16_t *p)
+{
+    return *(const volatile uint16_t *)p;
+}
+static inline float cu_float_of_half(uint32_t bits)
+{
+    return emulator_float_of_half(bits);
+}
+static inline uint32_t cu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
+{
+    return emulator_fma_bf16(a & 0xffff, b & 0xffff, c & 0xffff) | emulator_fma_bf16(a >> 16, b >> 16, c >> 16) << 16;
 }
 
 #endif

@@ -31,7 +31,7 @@ EMULATOR_EXPORT uint64_t emulator_seed(void);
 EMULATOR_EXPORT uint64_t emulator_bytes_allocated(void); /* of device memory */
 /* Device and page-locked allocations, registrations, streams, events, graphs: 0 when all were given back. */
 EMULATOR_EXPORT uint64_t emulator_things_alive(void);
-EMULATOR_EXPORT uint64_t emulator_calls(const char *name); /* since the last reset; only calls that a fault names */
+EMULATOR_EXPORT uint64_t emulator_calls(const char *name); /* since the last reset */
 
 /* ---- kernels ---------------------------------------------------------------------------------------------------- */
 
@@ -90,11 +90,26 @@ struct emulator_fragments {
 void emulator_mma_bf16(struct emulator_fragments lanes[32]);
 void emulator_mma_s8(struct emulator_fragments lanes[32]);
 
+uint32_t emulator_fma_bf16(uint32_t a, uint32_t b, uint32_t c); /* bf16 bits, rounded once, half to even */
+float emulator_float_of_half(uint32_t bits);                    /* IEEE binary16, exact */
+
 uint64_t emulator_random(void);
 void emulator_random_seed(uint64_t seed);
 
+/* runtime.c. Every call starts with enter (which takes the lock, counts, and gives the error that a fault, a missing
+ * card or a lost one asks for) and ends with leave (which keeps the error for cudaGetLastError). Below: under the lock.
+ */
+cudaError_t emulator_enter(const char *call);
+cudaError_t emulator_leave(cudaError_t error);
+int emulator_device(void); /* of the calling thread */
+uint64_t emulator_memory_total(void);
+bool emulator_has_code(void);                      /* kernels run on this kind of card */
+bool emulator_stream_is_here(cudaStream_t stream); /* exists, on the calling thread's device */
+void emulator_alive(int change);                   /* of things that must be given back */
+
 struct emulator_condition { /* of a graph's while node */
     unsigned value, at_launch;
+    bool assigned; /* at_launch is */
 };
 
 #ifdef __cplusplus
