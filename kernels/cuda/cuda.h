@@ -10,6 +10,7 @@
 #define LENS_CUDA_CUDA_H
 
 #include "kernels/cuda/layout.h"
+#include "kernels/cuda/write.h"
 
 #include <cuda_runtime_api.h>
 #include <stdatomic.h>
@@ -29,6 +30,7 @@ struct cuda_loader {
     cudaStream_t stream;
     cudaEvent_t done;
     uint8_t *staging;
+    struct cu_write_args args; /* of the launch that is being made ready */
 };
 
 /* A job in flight, as the host knows it; its index is cu_job.id, and lens_job.own.rows that plus one. */
@@ -143,5 +145,6 @@ void cu_score(struct cu_state *state);
 void cu_expand(struct cu_state *state);
 void cu_finish(struct cu_state *state);
 void cu_lost(struct cu_state *state);
+void cu_write(struct cu_write_args args);
 
 #endif

@@ -1,7 +1,6 @@
 /* The CUDA backend's door: finding and describing the card, what its errors mean, memory of the host that it reads,
  * and the table of operations. */
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/write.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -110,7 +109,7 @@ static int read_properties(struct cuda_backend *cuda, struct lens_error *err)
         cuda_check(cuda, cudaGetDeviceProperties(&properties, cuda->device), "asking for the card's properties", err);
     if (rc != 0)
         return rc;
-    snprintf(cuda->name, sizeof cuda->name, "%s", properties.name);
+    snprintf(cuda->name, sizeof cuda->name, "%.*s", (int)sizeof cuda->name - 1, properties.name);
     cuda->major = properties.major;
     cuda->minor = properties.minor;
     cuda->card.multiprocessors = (uint32_t)properties.multiProcessorCount;
