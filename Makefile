@@ -181,7 +181,8 @@ $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 	@ln -sf liblens.so $(BUILD)/liblens.so.0
 
 # A library that stands on its own: what it needs of kernels and proto is inside, only lens_cuda_open is seen.
-CUDA_ARCHIVES := $(BUILD)/libkernels.a $(BUILD)/libproto.a
+# Not libproto.a: machines with a card often lack what its other parts are built with.
+CUDA_ARCHIVES := $(BUILD)/libkernels.a $(call obj,proto/lens_error.c proto/options.c proto/dtype.c proto/quantize.c)
 $(BUILD)/lens_cuda.so: $(CUDA_OBJ) $(CUDA_ARCHIVES) kernels/cuda/lens_cuda.map
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(CXXFLAGS) $(LDFLAGS) -shared -Wl,-soname,lens_cuda.so -Wl,--version-script=kernels/cuda/lens_cuda.map \
@@ -210,6 +211,10 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 EMULATOR_TEST_OBJ := $(EMULATOR_OBJ) $(BUILD)/emulated/obj/tests/gpu/emulator_test.cu.o
 $(BUILD)/tests/unit/cuda_emulator_test: $(EMULATOR_TEST_OBJ)
 $(BUILD)/tests/unit/cuda_emulator_test: TEST_OBJ := $(EMULATOR_TEST_OBJ)
+# Plain arithmetic, tested where there is no card either.
+CUDA_LAYOUT_OBJ := $(BUILD)/obj/kernels/cuda/layout.o
+$(BUILD)/tests/unit/cuda_layout_test: $(CUDA_LAYOUT_OBJ)
+$(BUILD)/tests/unit/cuda_layout_test: TEST_OBJ := $(CUDA_LAYOUT_OBJ)
 $(BUILD)/tests/unit/cuda_score_test: $(CUDA_EMULATED_OBJ)
 $(BUILD)/tests/unit/cuda_score_test: TEST_OBJ := $(CUDA_EMULATED_OBJ)
 
