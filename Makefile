@@ -208,7 +208,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(TEST_OBJ) -Wl,--start-group $(TEST_LIBS) -Wl,--end-group -lcmocka -lzip $(DAEMON_LIBS)
 
-EMULATOR_TEST_OBJ := $(EMULATOR_OBJ) $(BUILD)/emulated/obj/tests/gpu/emulator_test.cu.o
+EMULATOR_TEST_OBJ := $(EMULATOR_OBJ) $(BUILD)/emulated/obj/tests/gpu/emulator/test_kernels.cu.o
 $(BUILD)/tests/unit/cuda_emulator_test: $(EMULATOR_TEST_OBJ)
 $(BUILD)/tests/unit/cuda_emulator_test: TEST_OBJ := $(EMULATOR_TEST_OBJ)
 # Plain arithmetic, tested where there is no card either.
