@@ -4,7 +4,7 @@
  * order, and adds to sums of its own. These eight are then added in ascending w, and a row's terms last to first: the
  * one reduction order of a (lens, row). No column, number of columns or neighbour is in it.
  *
- * Weights come in the slot's order (device.h), 16 bytes a lane and load, with the loads of CU_RING steps of every warp
+ * Weights come in the slot's order (device.h), 16 bytes a lane and load, with the loads of P::ring steps of every warp
  * under way at any time: the ring. Whoever uses a place of the ring refills it at once, at the end of a chunk with
  * what this block does next, so that memory is busy while the sums meet.
  *
@@ -16,16 +16,15 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/port.cuh"
 
-#define CU_RING       5u /* steps of each warp whose weights are on their way; dim 2560 in bf16 makes 10 a warp */
-#define CU_TURN       (CU_RING * LENS_CU_WARPS) /* steps of a block in one turn of the ring */
 #define CU_STEP_BYTES 1024u
+#define CU_STRIDE     (CU_STEP_BYTES * LENS_CU_WARPS)        /* from one step of a warp to its next */
 #define CU_COLUMNS    8u                                     /* of a matrix product (an n-tile) */
 #define CU_MAX_NT     4u                                     /* n-tiles of a chunk at most */
 #define CU_PARTIALS   (LENS_CU_WARPS * CU_MAX_NT * 4u * 32u) /* partial sums of a chunk at most */
 
 /* A tile's weights for some rows of its item. */
 struct cu_chunk {
-    const uint8_t *weights; /* this lane's first 16 bytes of the tile */
+    const uint8_t *weights; /* this lane's first 16 bytes of the tile, in its warp's first step */
     const uint8_t *next;    /* those of what the block does next; NULL at the end */
     const uint16_t *row;    /* [rows] */
     uint32_t rows;
@@ -45,27 +44,46 @@ static __device__ __forceinline__ uint32_t cu_warp(void)
     return threadIdx.x / 32;
 }
 
-static __device__ __forceinline__ void cu_refill(struct cu_pieces &place, const uint8_t *weights, uint32_t step,
-                                                 uint32_t steps)
+/* How many of a tile's steps are this warp's. */
+static __device__ __forceinline__ uint32_t cu_warp_steps(const struct cu_state *s)
 {
-    if (weights != NULL && step < steps) {
-        const uint8_t *at = weights + (uint64_t)step * CU_STEP_BYTES;
+    return (s->info.steps + LENS_CU_WARPS - 1 - cu_warp()) / LENS_CU_WARPS;
+}
+
+/* Starts the loads of one step, if there is one: its lane's first 16 bytes are at `at`. */
+static __device__ __forceinline__ void cu_refill(struct cu_pieces &place, const uint8_t *at, bool there)
+{
+    if (there) {
         place.g = cu_load_streaming(at);
         place.g8 = cu_load_streaming(at + CU_STEP_BYTES / 2);
     }
 }
 
-/* Values of x; zeros for a column that nobody uses (NULL). */
-static __device__ __forceinline__ struct cu_b128 cu_x_piece(const uint8_t *column, uint64_t offset)
+/* What a turn of the ring puts into its places: the next steps of the chunk, or the first ones of what comes next. */
+struct cu_refills {
+    const uint8_t *from;
+    uint32_t n;
+};
+
+static __device__ __forceinline__ struct cu_refills cu_refills_of(const struct cu_chunk &chunk, uint32_t done,
+                                                                  uint32_t steps)
+{
+    if (done < steps)
+        return {chunk.weights + (uint64_t)done * CU_STRIDE, steps - done};
+    return {chunk.next, chunk.next != NULL ? steps : 0};
+}
+
+/* A column's values: 16-byte pieces from x on. Zeros for a column that nobody uses (LENS_CU_ABSENT). */
+static __device__ __forceinline__ struct cu_b128 cu_x_piece(const uint8_t *x, uint32_t column)
 {
     struct cu_b128 piece = {0, 0, 0, 0};
-    if (column != NULL)
-        piece = cu_load_cached(column + offset);
+    if (column != LENS_CU_ABSENT)
+        piece = cu_load_cached(x + (uint64_t)column * 16);
     return piece;
 }
 
 /* ---- one step of each kind of product on the matrix units -----------------------------------------------------------
- * `x`: where this lane's values are in its column of each n-tile, `offset` the step's place from there. */
+ * `x` is where x has the step's values for column 0, `column` how far from there this lane's are in each n-tile. */
 
 static __device__ __forceinline__ void cu_multiply(float (&acc)[4], const struct cu_b128 &g, const struct cu_b128 &g8,
                                                    const struct cu_b128 &x)
@@ -91,14 +109,15 @@ template <class SUM, uint32_t ELEMENT> struct cu_first_plain {
     static const uint32_t x_bytes = 64; /* of a column in a step */
     static const uint32_t x_element = ELEMENT;
     static const uint32_t max_nt = CU_MAX_NT;
+    static const uint32_t ring = 5; /* dim 2560 makes 10 steps a warp in bf16, 5 in int8 */
 
     template <int NT>
-    static __device__ __forceinline__ void step(SUM (&acc)[NT][4], const struct cu_pieces &w,
-                                                const uint8_t *const (&x)[NT], uint64_t offset)
+    static __device__ __forceinline__ void step(SUM (&acc)[NT][4], const struct cu_pieces &w, const uint8_t *x,
+                                                const uint32_t (&column)[NT])
     {
 #pragma unroll
         for (int n = 0; n < NT; n++)
-            cu_multiply(acc[n], w.g, w.g8, cu_x_piece(x[n], offset));
+            cu_multiply(acc[n], w.g, w.g8, cu_x_piece(x, column[n]));
     }
 };
 typedef cu_first_plain<float, 2> cu_first_bf16;
@@ -123,6 +142,7 @@ template <bool E4M3> struct cu_first_codes {
     static const uint32_t x_bytes = 128;
     static const uint32_t x_element = 2;
     static const uint32_t max_nt = CU_MAX_NT;
+    static const uint32_t ring = 5;
 
     static __device__ __forceinline__ uint32_t widen(uint32_t pair)
     {
@@ -136,58 +156,56 @@ template <bool E4M3> struct cu_first_codes {
     }
 
     template <int NT>
-    static __device__ __forceinline__ void step(float (&acc)[NT][4], const struct cu_pieces &w,
-                                                const uint8_t *const (&x)[NT], uint64_t offset)
+    static __device__ __forceinline__ void step(float (&acc)[NT][4], const struct cu_pieces &w, const uint8_t *x,
+                                                const uint32_t (&column)[NT])
     {
         const struct cu_b128 g = wide(w.g.x, w.g.y), g8 = wide(w.g8.x, w.g8.y);
 #pragma unroll
         for (int n = 0; n < NT; n++)
-            cu_multiply(acc[n], g, g8, cu_x_piece(x[n], offset));
+            cu_multiply(acc[n], g, g8, cu_x_piece(x, column[n]));
         const struct cu_b128 more = wide(w.g.z, w.g.w), more8 = wide(w.g8.z, w.g8.w);
 #pragma unroll
         for (int n = 0; n < NT; n++)
-            cu_multiply(acc[n], more, more8, cu_x_piece(x[n], offset + 16));
+            cu_multiply(acc[n], more, more8, cu_x_piece(x + 16, column[n]));
     }
 };
 
 /* ---- the sums of one warp over its steps --------------------------------------------------------------------------
  * In all kinds lane (g, t) gets columns 2t and 2t + 1 of output g, then those of output g + 8, of every n-tile. */
 
-/* Where the values of a column start; NULL beyond the columns of the chunk. */
-static __device__ __forceinline__ const uint8_t *cu_column(const struct cu_state *s, const struct cu_chunk &chunk,
-                                                           uint32_t column, uint32_t element)
+/* Where the values of a column start in x, in 16-byte pieces; LENS_CU_ABSENT beyond the columns of the chunk. */
+static __device__ __forceinline__ uint32_t cu_column(const struct cu_state *s, const struct cu_chunk &chunk,
+                                                     uint32_t column, uint32_t element)
 {
     const uint32_t terms = s->info.columns;
     if (column >= chunk.rows * terms)
-        return NULL;
-    const uint64_t row = chunk.row[column / terms];
-    return (const uint8_t *)s->x + (row * terms + column % terms) * s->info.k_padded * element;
+        return LENS_CU_ABSENT;
+    return (chunk.row[column / terms] * terms + column % terms) * (s->info.k_padded * element / 16);
 }
 
 template <class P, int NT>
 static __device__ __forceinline__ void cu_warp_sums(P, const struct cu_state *s, const struct cu_chunk &chunk,
-                                                    struct cu_pieces (&ring)[CU_RING], typename P::sum (&acc)[NT][4])
+                                                    struct cu_pieces (&ring)[P::ring], typename P::sum (&acc)[NT][4])
 {
-    const uint32_t g = cu_lane() / 4, t = cu_lane() % 4, steps = s->info.steps;
-    const uint8_t *x[NT];
+    const uint32_t g = cu_lane() / 4, t = cu_lane() % 4, steps = cu_warp_steps(s);
+    const uint8_t *x = (const uint8_t *)s->x + cu_warp() * P::x_bytes + t * (P::x_bytes / 4);
+    uint32_t column[NT];
 #pragma unroll
     for (int n = 0; n < NT; n++) {
-        x[n] = cu_column(s, chunk, (uint32_t)n * CU_COLUMNS + g, P::x_element);
-        if (x[n] != NULL)
-            x[n] += t * (P::x_bytes / 4);
+        column[n] = cu_column(s, chunk, (uint32_t)n * CU_COLUMNS + g, P::x_element);
 #pragma unroll
         for (int i = 0; i < 4; i++)
             acc[n][i] = 0;
     }
-    for (uint32_t base = 0; base < steps; base += CU_TURN) {
-        const bool more = base + CU_TURN < steps;
+    for (uint32_t base = 0; base < steps; base += P::ring) {
+        const struct cu_refills refills = cu_refills_of(chunk, base + P::ring, steps);
 #pragma unroll
-        for (uint32_t i = 0; i < CU_RING; i++) {
-            const uint32_t step = base + i * LENS_CU_WARPS + cu_warp();
-            if (step < steps)
-                P::step(acc, ring[i], x, (uint64_t)step * P::x_bytes);
-            cu_refill(ring[i], more ? chunk.weights : chunk.next, more ? step + CU_TURN : step - base, steps);
+        for (uint32_t i = 0; i < P::ring; i++) {
+            if (base + i < steps)
+                P::step(acc, ring[i], x + i * LENS_CU_WARPS * P::x_bytes, column);
+            cu_refill(ring[i], refills.from + i * CU_STRIDE, i < refills.n);
         }
+        x += P::ring * LENS_CU_WARPS * P::x_bytes;
     }
 }
 
@@ -195,7 +213,8 @@ static __device__ __forceinline__ void cu_warp_sums(P, const struct cu_state *s,
  * (0 + 1) + (2 + 3). */
 struct cu_first_f32 {
     typedef float sum;
-    static const uint32_t max_nt = 2; /* sums of more columns don't fit a lane's registers */
+    static const uint32_t max_nt = 2; /* sums of more columns don't fit a lane's registers, nor does a longer ring */
+    static const uint32_t ring = 4;
 };
 
 static __device__ __forceinline__ void cu_multiply(float &acc, const struct cu_b128 &w, const struct cu_b128 &x)
@@ -214,12 +233,12 @@ static __device__ __forceinline__ float cu_fold(float v)
 
 template <uint32_t N>
 static __device__ __forceinline__ void cu_f32_step(float (&sums)[N][2], const struct cu_pieces &w, const uint8_t *x,
-                                                   const uint32_t (&row)[N], uint64_t stride, uint32_t rows)
+                                                   const uint32_t (&row)[N], uint32_t stride, uint32_t rows)
 {
 #pragma unroll
     for (uint32_t c = 0; c < N; c++) {
         if (c < rows) {
-            const struct cu_b128 piece = cu_load_cached(x + row[c] * stride);
+            const struct cu_b128 piece = cu_load_cached(x + (uint64_t)row[c] * stride * 16);
             cu_multiply(sums[c][0], w.g, piece);
             cu_multiply(sums[c][1], w.g8, piece);
         }
@@ -228,11 +247,11 @@ static __device__ __forceinline__ void cu_f32_step(float (&sums)[N][2], const st
 
 template <int NT>
 static __device__ __forceinline__ void cu_warp_sums(cu_first_f32, const struct cu_state *s,
-                                                    const struct cu_chunk &chunk, struct cu_pieces (&ring)[CU_RING],
-                                                    float (&acc)[NT][4])
+                                                    const struct cu_chunk &chunk,
+                                                    struct cu_pieces (&ring)[cu_first_f32::ring], float (&acc)[NT][4])
 {
-    const uint32_t N = NT * CU_COLUMNS, t = cu_lane() % 4, steps = s->info.steps;
-    const uint8_t *const x = (const uint8_t *)s->x + t * 16;
+    const uint32_t N = NT * CU_COLUMNS, t = cu_lane() % 4, steps = cu_warp_steps(s);
+    const uint8_t *x = (const uint8_t *)s->x + cu_warp() * 64 + t * 16;
     float sums[N][2];
     uint32_t row[N];
 #pragma unroll
@@ -240,15 +259,15 @@ static __device__ __forceinline__ void cu_warp_sums(cu_first_f32, const struct c
         row[c] = c < chunk.rows ? chunk.row[c] : 0;
         sums[c][0] = sums[c][1] = 0;
     }
-    for (uint32_t base = 0; base < steps; base += CU_TURN) {
-        const bool more = base + CU_TURN < steps;
+    for (uint32_t base = 0; base < steps; base += cu_first_f32::ring) {
+        const struct cu_refills refills = cu_refills_of(chunk, base + cu_first_f32::ring, steps);
 #pragma unroll
-        for (uint32_t i = 0; i < CU_RING; i++) {
-            const uint32_t step = base + i * LENS_CU_WARPS + cu_warp();
-            if (step < steps)
-                cu_f32_step<N>(sums, ring[i], x + step * 64, row, (uint64_t)s->info.k_padded * 4, chunk.rows);
-            cu_refill(ring[i], more ? chunk.weights : chunk.next, more ? step + CU_TURN : step - base, steps);
+        for (uint32_t i = 0; i < cu_first_f32::ring; i++) {
+            if (base + i < steps)
+                cu_f32_step<N>(sums, ring[i], x + i * LENS_CU_WARPS * 64, row, s->info.k_padded / 4, chunk.rows);
+            cu_refill(ring[i], refills.from + i * CU_STRIDE, i < refills.n);
         }
+        x += cu_first_f32::ring * LENS_CU_WARPS * 64;
     }
 #pragma unroll
     for (uint32_t c = 0; c < N; c++) {
@@ -304,7 +323,7 @@ static __device__ __forceinline__ typename P::sum cu_column_sum(const uint32_t *
  * the block; `partials` must not be in use by the chunk before the last one. */
 template <class P, int NT>
 static __device__ __forceinline__ void cu_first_layer(const struct cu_state *s, const struct cu_chunk &chunk,
-                                                      struct cu_pieces (&ring)[CU_RING], uint32_t *partials,
+                                                      struct cu_pieces (&ring)[P::ring], uint32_t *partials,
                                                       uint32_t *sums)
 {
     const uint32_t terms = s->info.columns, stride = s->info.h1_padded;

@@ -11,6 +11,8 @@
 
 #include "tests/gpu/emulator/device.hpp"
 
+#define __noinline__ __attribute__((noinline))
+
 #else
 
 /* Four 32-bit words: what one load of 16 bytes brings. Addresses of such loads lie on 16-byte boundaries. */

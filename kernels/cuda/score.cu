@@ -27,14 +27,15 @@ static __device__ __forceinline__ const uint8_t *cu_unit_weights(const struct cu
     if (unit >= n_units)
         return NULL;
     const uint64_t tile = (uint64_t)(unit % info->tiles) * info->steps * CU_STEP_BYTES;
-    return info->slab + cu_unit_item(s, unit)->slot * info->slot_stride + tile + cu_lane() * 16;
+    return info->slab + cu_unit_item(s, unit)->slot * info->slot_stride + tile + cu_warp() * CU_STEP_BYTES +
+           cu_lane() * 16;
 }
 
 /* The first layer of a unit, in chunks of as many whole rows as have room. `next`: what the block does then. `turn`
  * counts the block's chunks. */
 template <class P>
 static __device__ __forceinline__ void cu_score_tile(struct cu_state *s, uint32_t unit, uint32_t n_units, uint32_t next,
-                                                     struct cu_pieces (&ring)[CU_RING], union cu_score_shared &shared,
+                                                     struct cu_pieces (&ring)[P::ring], union cu_score_shared &shared,
                                                      uint32_t &turn)
 {
     const struct cu_item *item = cu_unit_item(s, unit);
@@ -83,16 +84,16 @@ static __device__ __forceinline__ void cu_score_finish(struct cu_state *s, uint3
     __syncthreads(); /* shared memory is free again */
 }
 
-template <class P>
-static __device__ __forceinline__ void cu_score_units(struct cu_state *s, union cu_score_shared &shared)
+/* A function of its own for each product: the registers of one don't have to do for all. */
+template <class P> static __device__ __noinline__ void cu_score_units(struct cu_state *s, union cu_score_shared &shared)
 {
     const uint32_t n_units = (s->window_end - s->window_begin) * s->info.tiles;
-    struct cu_pieces ring[CU_RING];
+    struct cu_pieces ring[P::ring];
     const uint8_t *weights = cu_unit_weights(s, blockIdx.x, n_units);
 #pragma unroll
-    for (uint32_t i = 0; i < CU_RING; i++) {
+    for (uint32_t i = 0; i < P::ring; i++) {
         ring[i].g = ring[i].g8 = {0, 0, 0, 0};
-        cu_refill(ring[i], weights, i * LENS_CU_WARPS + cu_warp(), s->info.steps);
+        cu_refill(ring[i], weights + i * CU_STRIDE, weights != NULL && i < cu_warp_steps(s));
     }
     uint32_t turn = 0;
     for (uint32_t unit = blockIdx.x; unit < n_units; unit += gridDim.x) {
