@@ -21,6 +21,7 @@ void lensd_statistics_add(struct lensd_statistics *s, const struct lens_result_h
     add(&s->invalid_rows, row->status == LENS_ROW_INVALID_INPUT);
     add(&s->partial_rows, row->status == LENS_ROW_PARTIAL);
     add(&s->capped_rows, (row->flags & LENS_ROW_CAPPED) != 0);
+    add(&s->degraded_rows, (row->flags & LENS_ROW_DEGRADED) != 0);
     add(&s->lenses_scored, row->counts.scored);
     add(&s->lenses_expanded, row->counts.expanded);
     add(&s->lenses_loaded, row->counts.cold + row->counts.host_hits);
@@ -62,6 +63,7 @@ void lensd_statistics_export(const struct lensd_statistics *s, struct lens_stati
         .invalid_rows = get(&s->invalid_rows),
         .partial_rows = get(&s->partial_rows),
         .capped_rows = get(&s->capped_rows),
+        .degraded_rows = get(&s->degraded_rows),
         .lenses_scored = get(&s->lenses_scored),
         .lenses_expanded = get(&s->lenses_expanded),
         .lenses_loaded = get(&s->lenses_loaded),

@@ -7,7 +7,7 @@
 #include "proto/codec.h"
 
 struct lensd_statistics {
-    uint64_t rows, dropped_rows, invalid_rows, partial_rows, capped_rows;
+    uint64_t rows, dropped_rows, invalid_rows, partial_rows, capped_rows, degraded_rows;
     uint64_t lenses_scored, lenses_expanded, lenses_loaded, slot_hits, host_hits, cold;
     uint64_t batches, batch_rows; /* batch_rows / batches = rows of a mean batch (sessions: their share) */
     struct lensd_histogram stages[LENS_STAGES]; /* in the order of struct lens_row_timing */

@@ -167,6 +167,7 @@ struct lens_status {
     struct lens_text policy;  /* of the first pack */
     struct lens_text loading; /* "" = nothing; else how far, like "real-tree: 3120 of 7947 lenses" */
     uint64_t loads_waited;    /* that rows waited for */
+    uint64_t degraded_rows;   /* flagged DEGRADED */
 };
 struct lens_page {  /* PACKS, SESSIONS, CONFIG: request for one page */
     uint32_t first; /* row to start at */
@@ -225,8 +226,8 @@ struct lens_stage_row { /* nanoseconds */
     uint64_t count, p50, p90, p99, p999, max, mean;
 };
 struct lens_statistics {
-    uint64_t rows, dropped_rows, invalid_rows, partial_rows, capped_rows, lenses_scored, lenses_expanded, lenses_loaded,
-        slot_hits, host_hits, cold, batches, batch_rows;
+    uint64_t rows, dropped_rows, invalid_rows, partial_rows, capped_rows, degraded_rows, lenses_scored, lenses_expanded,
+        lenses_loaded, slot_hits, host_hits, cold, batches, batch_rows;
     struct lens_stage_row stages[LENS_STAGES];
 };
 struct lens_session_row {

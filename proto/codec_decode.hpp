@@ -285,6 +285,7 @@ static void read(Reader &r, const fbs::StatusIs &t, lens_status &o)
     o.policy = r.text(t.policy(), "policy");
     o.loading = r.text(t.loading(), "loading");
     o.loads_waited = t.loads_waited();
+    o.degraded_rows = t.degraded_rows();
 }
 
 static void read(Reader &r, const fbs::PackRow &t, lens_pack_row &o)
@@ -433,6 +434,7 @@ static void read(Reader &r, const fbs::StatisticsAre &t, lens_statistics &o)
     o.invalid_rows = t.invalid_rows();
     o.partial_rows = t.partial_rows();
     o.capped_rows = t.capped_rows();
+    o.degraded_rows = t.degraded_rows();
     o.lenses_scored = t.lenses_scored();
     o.lenses_expanded = t.lenses_expanded();
     o.lenses_loaded = t.lenses_loaded();

@@ -29,6 +29,7 @@ static int print_json(const struct ctl *ctl, uint32_t session, const struct lens
     ctl_json_set_count(object, "invalid_rows", s->invalid_rows);
     ctl_json_set_count(object, "partial_rows", s->partial_rows);
     ctl_json_set_count(object, "capped_rows", s->capped_rows);
+    ctl_json_set_count(object, "degraded_rows", s->degraded_rows);
     ctl_json_set_count(object, "lenses_scored", s->lenses_scored);
     ctl_json_set_count(object, "lenses_expanded", s->lenses_expanded);
     ctl_json_set_count(object, "lenses_loaded", s->lenses_loaded);
@@ -83,10 +84,11 @@ static int print_text(const struct ctl *ctl, const struct lens_statistics *s)
     fputc('\n', file);
     if (r == 0)
         r = field_stages_print(s, &ctl->out);
-    fprintf(file, "\n%llu rows (%llu invalid, %llu partial, %llu capped, %llu dropped), %.1f rows a batch\n",
+    fprintf(file,
+            "\n%llu rows (%llu invalid, %llu partial, %llu capped, %llu degraded, %llu dropped), %.1f rows a batch\n",
             (unsigned long long)s->rows, (unsigned long long)s->invalid_rows, (unsigned long long)s->partial_rows,
-            (unsigned long long)s->capped_rows, (unsigned long long)s->dropped_rows,
-            per_row(s->batch_rows, s->batches));
+            (unsigned long long)s->capped_rows, (unsigned long long)s->degraded_rows,
+            (unsigned long long)s->dropped_rows, per_row(s->batch_rows, s->batches));
     fprintf(file, "a row: %.1f lenses scored, %.1f expanded, %.2f loaded\n", per_row(s->lenses_scored, s->rows),
             per_row(s->lenses_expanded, s->rows), per_row(s->lenses_loaded, s->rows));
     fprintf(file, "hits: slot %s, host %s, cold %s\n", ctl_percent_text(s->slot_hits, lookups, slot, sizeof slot),

@@ -47,6 +47,7 @@ static int print_json(const struct ctl *ctl, const struct lens_status *s)
     ctl_json_set_count(object, "rows", s->rows);
     ctl_json_set_count(object, "dropped_rows", s->dropped_rows);
     ctl_json_set_count(object, "invalid_rows", s->invalid_rows);
+    ctl_json_set_count(object, "degraded_rows", s->degraded_rows);
     ctl_json_set_count(object, "lenses_scored", s->lenses_scored);
     ctl_json_set_count(object, "heap_bytes", s->heap_bytes);
     ctl_json_set_count(object, "slab_bytes", s->slab_bytes);
@@ -90,9 +91,9 @@ static void add_work(struct ctl_table *table, const struct lens_status *s)
 {
     char a[32], b[32];
     ctl_table_add(table, "rows");
-    ctl_table_add(table, "%llu, %llu dropped, %llu invalid; %llu lenses scored", (unsigned long long)s->rows,
-                  (unsigned long long)s->dropped_rows, (unsigned long long)s->invalid_rows,
-                  (unsigned long long)s->lenses_scored);
+    ctl_table_add(table, "%llu, %llu dropped, %llu invalid, %llu degraded; %llu lenses scored",
+                  (unsigned long long)s->rows, (unsigned long long)s->dropped_rows, (unsigned long long)s->invalid_rows,
+                  (unsigned long long)s->degraded_rows, (unsigned long long)s->lenses_scored);
     ctl_table_add(table, "latency");
     if (s->rows == 0)
         ctl_table_add(table, "no row yet");
@@ -114,7 +115,7 @@ static void add_work(struct ctl_table *table, const struct lens_status *s)
 
 static void add_service(const struct ctl *ctl, const struct lens_status *s)
 {
-    char text[256];
+    char text[2048]; /* several steps may be in force */
     bool full = s->degraded.length == 0;
     ctl_printable(full ? "full service" : s->degraded.data, full ? 12 : s->degraded.length, text, sizeof text);
     fprintf(ctl->out.file, "%s%s%s%s%s\n", ctl->out.terminal ? "service   " : "service\t",
