@@ -289,9 +289,9 @@ struct lens_cuda_options {
     uint32_t device; /* index of the card */
 };
 
-/* Loads the CUDA backend and opens a card. -ENOENT: no such library; -ENOTSUP: it speaks another API version, or the
- * driver is too old; -ENODEV: no driver, no such card; -ENOTSUP also for a card it has no code for. The sentence says
- * which, and what to do. The library stays loaded for good. */
+/* Loads the CUDA backend and opens a card. -ENOENT: no such library; -ENOTSUP: it isn't lensd's, speaks another API
+ * version, or the driver is too old; -ENODEV: no driver, no such card; -ENOTSUP also for a card it has no code for. The
+ * sentence says which, and what to do. The library stays loaded for good. */
 int lens_cuda_load(const struct lens_cuda_options *options, struct lens_backend **out, struct lens_error *err);
 
 /* The one function that the library exports, under this name: opens card `options->device`. `api` must be
