@@ -6,6 +6,7 @@
 #include <float.h>
 #include <math.h>
 
+#define FP8_LARGEST   448.0f
 #define LOG8_SMALLEST 1e-8f
 #define LOG8_MIDDLE   128 /* the code of every weight of a row whose smallest and largest are the same */
 
@@ -39,6 +40,48 @@ void lens_int8_encode(const float *w, uint32_t n, int8_t *codes, float *scale)
         codes[i] = (int8_t)(int32_t)code;
     }
     *scale = step;
+}
+
+uint8_t lens_fp8_of_f32(float v)
+{
+    const uint32_t bits = lens_f32_bits(v), sign = bits >> 24 & 0x80u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (uint8_t)(sign | 0x7fu);
+    if (magnitude >= lens_f32_bits(FP8_LARGEST))
+        return (uint8_t)(sign | 0x7eu);
+    if (magnitude < lens_f32_bits(0x1p-6f)) /* subnormal codes: steps of 2^-9; 8 of them are the smallest normal */
+        return (uint8_t)(sign | (uint32_t)(int32_t)round_half_even(lens_f32_from_bits(magnitude) * 0x1p9f));
+    /* Three bits of mantissa are left; a carry goes on into the exponent. Biases are 127 and 7. */
+    uint32_t rounded = (magnitude + 0x7ffffu + (magnitude >> 20 & 1u)) >> 20;
+    return (uint8_t)(sign | (rounded - (120u << 3)));
+}
+
+float lens_f32_of_fp8(uint8_t code)
+{
+    const uint32_t exponent = code >> 3 & 0xfu, mantissa = code & 7u;
+    float magnitude;
+    if ((code & 0x7fu) == 0x7fu)
+        magnitude = lens_f32_from_bits(0x7fc00000u);
+    else if (exponent == 0)
+        magnitude = (float)mantissa * 0x1p-9f;
+    else
+        magnitude = lens_f32_from_bits((exponent + 120u) << 23 | mantissa << 20);
+    return code & 0x80u ? -magnitude : magnitude;
+}
+
+void lens_fp8_encode(const float *w, uint32_t n, uint8_t *codes, float *scale)
+{
+    const float step = largest_magnitude(w, n) / FP8_LARGEST;
+    const float divisor = step > 0 ? step : 1; /* as in lens_int8_encode */
+    for (uint32_t i = 0; i < n; i++)
+        codes[i] = lens_fp8_of_f32(w[i] / divisor);
+    *scale = step;
+}
+
+void lens_fp8_decode(const uint8_t *codes, uint32_t n, float scale, float *w)
+{
+    for (uint32_t i = 0; i < n; i++)
+        w[i] = lens_f32_of_fp8(codes[i]) * scale;
 }
 
 static void log_range(const float *w, uint32_t n, float *log_min, float *log_max)

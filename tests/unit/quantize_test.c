@@ -98,6 +98,82 @@ static void int8_survives_the_smallest_and_the_largest_floats(void **state)
     assert_int_equal(codes[2], 0);
 }
 
+/* The value that e4m3's definition gives a code below 0x7f. */
+static double e4m3(unsigned code)
+{
+    int exponent = (int)(code >> 3), mantissa = (int)(code & 7);
+    return exponent == 0 ? ldexp(mantissa, -9) : ldexp(8 + mantissa, exponent - 10);
+}
+
+static void fp8_codes_decode_to_what_e4m3_says_and_encode_again(void **state)
+{
+    (void)state;
+    assert_true(e4m3(0x7e) == 448);
+    for (unsigned code = 0; code < 0x7f; code++) {
+        assert_true((double)lens_f32_of_fp8((uint8_t)code) == e4m3(code));
+        assert_true((double)lens_f32_of_fp8((uint8_t)(code | 0x80)) == -e4m3(code));
+        assert_int_equal(lens_fp8_of_f32((float)e4m3(code)), code);
+        assert_int_equal(lens_fp8_of_f32(-(float)e4m3(code)), code | 0x80);
+    }
+    assert_true(isnan(lens_f32_of_fp8(0x7f)) && isnan(lens_f32_of_fp8(0xff)));
+}
+
+static void fp8_rounds_half_to_even_between_all_codes(void **state)
+{
+    (void)state;
+    for (unsigned code = 0; code < 0x7e; code++) {
+        float middle = (float)((e4m3(code) + e4m3(code + 1)) / 2);
+        assert_int_equal(lens_fp8_of_f32(middle), code % 2 == 0 ? code : code + 1);
+        assert_int_equal(lens_fp8_of_f32(nextafterf(middle, 0)), code);
+        assert_int_equal(lens_fp8_of_f32(nextafterf(middle, 1000)), code + 1);
+        assert_int_equal(lens_fp8_of_f32(-nextafterf(middle, 1000)), (code + 1) | 0x80);
+    }
+}
+
+static void fp8_saturates_and_keeps_nan(void **state)
+{
+    (void)state;
+    assert_int_equal(lens_fp8_of_f32(nextafterf(448, 1000)), 0x7e);
+    assert_int_equal(lens_fp8_of_f32(-1e30f), 0xfe);
+    assert_int_equal(lens_fp8_of_f32(INFINITY), 0x7e);
+    assert_int_equal(lens_fp8_of_f32(0x1p-149f), 0);
+    assert_int_equal(lens_fp8_of_f32(NAN) & 0x7f, 0x7f);
+}
+
+static void fp8_rows_are_scaled_to_448(void **state)
+{
+    (void)state;
+    unsigned seed = new_seed();
+    float w[N], back[N], scale = NAN, largest = 0;
+    uint8_t codes[N];
+    for (int i = 0; i < N; i++) {
+        w[i] = gaussian(&seed);
+        largest = fmaxf(largest, fabsf(w[i]));
+    }
+    memset(codes, 0x7f, sizeof codes);
+    memset(back, 0x7f, sizeof back);
+    lens_fp8_encode(w, N, codes, &scale);
+    lens_fp8_decode(codes, N, scale, back);
+    assert_true(scale == largest / 448.0f);
+    for (int i = 0; i < N; i++) /* half a step of three bits, or of the smallest codes; and the division's rounding */
+        assert_true(fabs((double)back[i] - (double)w[i]) <=
+                    fmax(fabs((double)w[i]) * 0x1.00001p-4, (double)scale * 0x1.00001p-10));
+}
+
+static void fp8_rows_that_are_zero_or_not_finite_show_in_their_scale(void **state)
+{
+    (void)state;
+    const float zero[2] = {0, -0.0f}, nan[2] = {1, NAN}, inf[2] = {-INFINITY, 1};
+    uint8_t codes[2] = {0x7f, 0x7f};
+    float scale = NAN;
+    lens_fp8_encode(zero, 2, codes, &scale);
+    assert_true(scale == 0 && codes[0] == 0 && (codes[1] & 0x7f) == 0);
+    lens_fp8_encode(nan, 2, codes, &scale);
+    assert_true(isnan(scale) && (codes[1] & 0x7f) == 0x7f);
+    lens_fp8_encode(inf, 2, codes, &scale);
+    assert_true(isinf(scale));
+}
+
 static void log8_costs_about_one_percent_on_average(void **state)
 {
     (void)state;
@@ -223,6 +299,11 @@ int main(void)
         cmocka_unit_test(int8_stays_within_half_a_step),
         cmocka_unit_test(int8_of_a_zero_row_has_scale_0),
         cmocka_unit_test(int8_survives_the_smallest_and_the_largest_floats),
+        cmocka_unit_test(fp8_codes_decode_to_what_e4m3_says_and_encode_again),
+        cmocka_unit_test(fp8_rounds_half_to_even_between_all_codes),
+        cmocka_unit_test(fp8_saturates_and_keeps_nan),
+        cmocka_unit_test(fp8_rows_are_scaled_to_448),
+        cmocka_unit_test(fp8_rows_that_are_zero_or_not_finite_show_in_their_scale),
         cmocka_unit_test(log8_costs_about_one_percent_on_average),
         cmocka_unit_test(log8_packs_signs_and_keeps_zero_zero),
         cmocka_unit_test(log8_of_equal_weights_is_code_128_and_exact),
