@@ -543,6 +543,8 @@ static void formats_that_no_pack_has_are_refused(void **state)
     struct lens_convert_options options = {.dtype = LENS_F16};
     make_input(place, LENS_F32);
     expect_refused(place, &options, -EINVAL, "no pack stores its weights as f16");
+    options.dtype = LENS_FP8; /* only in slots */
+    expect_refused(place, &options, -EINVAL, "no pack stores its weights as fp8");
     options.dtype = LENS_DTYPES;
     expect_refused(place, &options, -EINVAL, "no pack stores its weights as ?");
 }
