@@ -46,6 +46,7 @@ static void close_at(struct lensd_attachments *table, struct lensd_engine *engin
     struct lensd_session *session = table->items[at].session;
     if (engine != NULL) {
         lensd_engine_detach(engine, session);
+        lensd_session_unlock_rows(session);    /* locked pages would outlive their discarding */
         lensd_session_discard_memory(session); /* not when the daemon ends: its last answers may still be read */
     }
     session->binding.served->sessions--;

@@ -108,6 +108,7 @@ static struct lens_job job_of(const struct lensd_session *session, const struct 
     bool prewarm = (d->flags & LENS_SUBMIT_PREWARM) != 0; /* is there to bring its lenses in: waits in any case */
     return (struct lens_job){
         .rows = lens_ring_server_rows(&session->ring, d),
+        .device_rows = lensd_session_device_rows(session, d),
         .dtype = (enum lens_dtype)d->dtype,
         .n_rows = d->rows,
         .options = &session->options,

@@ -90,6 +90,18 @@ static struct lensd_content_source content_of(const struct lensd_service *servic
     return source;
 }
 
+/* The device reads the session's rows by itself where it can; where not, they are copied, which is said once. */
+static void lock_rows(struct lensd_service *service, struct lensd_session *session)
+{
+    struct lens_error err = {0};
+    if (lensd_session_lock_rows(session, &err) == 0 || service->copying_told)
+        return;
+    service->copying_told = true;
+    lensd_log(&service->log, LENSD_LOG_WARNING,
+              "rows of session %u are copied to the device before each run, which costs time: %s", session->id,
+              err.text);
+}
+
 /* Creates the session and hands it to the engine and the table: all or nothing. */
 static int make_session(struct lensd_service *service, struct lensd_connection *c, const struct lens_attach *attach,
                         struct lensd_served_pack *served, struct lensd_session **out, struct lens_error *err)
@@ -118,6 +130,7 @@ static int make_session(struct lensd_service *service, struct lensd_connection *
     if (r != 0)
         return r;
     (*out)->notify_fd = c->fd;
+    lock_rows(service, *out);
     r = lensd_engine_attach(service->engine, *out, err);
     if (r != 0) {
         lensd_session_destroy(*out);

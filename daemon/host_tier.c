@@ -2,6 +2,7 @@
 #include "daemon/host_tier.h"
 
 #include "daemon/cache/policy.h"
+#include "daemon/locked_memory.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 struct lensd_host_tier {
     uint32_t lenses, places;
     size_t stride;
+    struct lens_backend *backend;
     unsigned char *memory;
     int32_t *place_of; /* [N] -1 = nowhere */
     uint32_t *protect; /* [N] loads under way that use the lens's place */
@@ -18,8 +20,8 @@ struct lensd_host_tier {
     atomic_uint held;
 };
 
-int lensd_host_tier_create(const struct lens_pack *pack, uint64_t bytes, struct lensd_host_tier **out,
-                           struct lens_error *err)
+int lensd_host_tier_create(const struct lens_pack *pack, struct lens_backend *backend, uint64_t bytes,
+                           struct lensd_host_tier **out, struct lens_error *err)
 {
     *out = NULL;
     size_t stride = ((size_t)(pack->w1_lens_bytes + pack->w1_sign_bytes) + 63) / 64 * 64;
@@ -29,10 +31,11 @@ int lensd_host_tier_create(const struct lens_pack *pack, uint64_t bytes, struct 
     struct lensd_host_tier *tier = lensd_calloc(1, sizeof *tier);
     if (tier == NULL)
         return lens_error_set(err, -ENOMEM, "no memory for the host tier");
+    tier->backend = backend;
     tier->lenses = pack->lenses;
     tier->places = (uint32_t)places;
     tier->stride = stride;
-    tier->memory = lensd_aligned(4096, stride * places);
+    tier->memory = lensd_locked_alloc(backend, stride * places);
     tier->place_of = lensd_calloc(pack->lenses, sizeof *tier->place_of);
     tier->protect = lensd_calloc(pack->lenses, sizeof *tier->protect);
     tier->free = lensd_calloc(places, sizeof *tier->free);
@@ -41,9 +44,9 @@ int lensd_host_tier_create(const struct lens_pack *pack, uint64_t bytes, struct 
         lensd_cache_policy_create(&config, &tier->policy, err) != 0) {
         lensd_host_tier_destroy(tier);
         return lens_error_set(err, -ENOMEM,
-                              "no memory for %llu lenses (%llu MiB) in the host tier: lower "
-                              "cache.host_memory",
-                              (unsigned long long)places, (unsigned long long)(stride * places >> 20));
+                              "no %smemory for %llu lenses (%llu MiB) in the host tier: lower cache.host_memory",
+                              backend->ops->host_alloc != NULL ? "page-locked " : "", (unsigned long long)places,
+                              (unsigned long long)(stride * places >> 20));
     }
     for (uint32_t i = 0; i < pack->lenses; i++)
         tier->place_of[i] = -1;
@@ -59,7 +62,7 @@ void lensd_host_tier_destroy(struct lensd_host_tier *tier)
     if (tier == NULL)
         return;
     lensd_cache_policy_destroy(tier->policy);
-    lensd_free(tier->memory);
+    lensd_locked_free(tier->backend, tier->memory);
     lensd_free(tier->place_of);
     lensd_free(tier->protect);
     lensd_free(tier->free);

@@ -2,6 +2,7 @@
  * Reading and decoding happen outside it. */
 #include "daemon/loader.h"
 
+#include "daemon/locked_memory.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -407,6 +408,7 @@ uint64_t lensd_loader_failures(struct lensd_loader *loader, struct lens_error *l
 static bool allocate(struct lensd_loader *loader)
 {
     const struct lens_pack *pack = loader->config.pack;
+    struct lens_backend *backend = loader->config.slab->backend;
     uint32_t capacity = loader->config.capacity;
     loader->readers = lensd_calloc(loader->config.threads + 1, sizeof *loader->readers);
     loader->runs = lensd_calloc(capacity, sizeof *loader->runs);
@@ -422,8 +424,8 @@ static bool allocate(struct lensd_loader *loader)
         reader->loader = loader;
         reader->index = i;
         reader->may_wait = true;
-        reader->staging = lensd_aligned(4096, loader->run_length * pack->w1_lens_bytes);
-        reader->sign = lensd_aligned(64, loader->run_length * pack->w1_sign_bytes + 64);
+        reader->staging = lensd_locked_alloc(backend, loader->run_length * pack->w1_lens_bytes);
+        reader->sign = lensd_locked_alloc(backend, loader->run_length * pack->w1_sign_bytes + 64);
         if (reader->staging == NULL || reader->sign == NULL)
             return false;
     }
@@ -475,8 +477,8 @@ void lensd_loader_destroy(struct lensd_loader *loader)
     for (uint32_t i = 1; i <= loader->started; i++)
         pthread_join(loader->readers[i].thread, NULL);
     for (uint32_t i = 0; loader->readers != NULL && i <= loader->config.threads; i++) {
-        lensd_free(loader->readers[i].staging);
-        lensd_free(loader->readers[i].sign);
+        lensd_locked_free(loader->config.slab->backend, loader->readers[i].staging);
+        lensd_locked_free(loader->config.slab->backend, loader->readers[i].sign);
     }
     if (loader->fd >= 0)
         close(loader->fd);

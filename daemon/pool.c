@@ -1,4 +1,5 @@
-/* See pool.h: creation, pins, running. Loads are pool_load.c's, filling everything at the start pool_preload.c's. */
+/* See pool.h: creation, pins, running. The slab and its size are pool_slab.c's, loads are pool_load.c's, filling
+ * everything at the start pool_preload.c's. */
 #include "daemon/pool_private.h"
 
 #include "daemon/sys.h"
@@ -24,20 +25,6 @@ static bool allocate(struct lensd_pool *pool)
            pool->taken && pool->used_in;
 }
 
-static int create_slab(struct lensd_pool *pool, const struct lensd_pool_config *config, struct lens_error *err)
-{
-    struct lens_model model;
-    lens_model_of_pack(pool->pack, &model);
-    struct lens_slab_config slab = {.slots = pool->slots,
-                                    .dtype = config->dtype_set ? config->dtype : pool->pack->w1_dtype,
-                                    .compute = config->compute,
-                                    .max_batch_rows = config->max_batch_rows,
-                                    .loaders = 1 + (config->load_threads > 0 ? config->load_threads : 1)};
-    if (!config->dtype_set && slab.dtype == LENS_LOG8) /* decoded once, unless pool.dtype says otherwise */
-        slab.dtype = LENS_F32;
-    return pool->backend->ops->slab_create(pool->backend, &model, &slab, &pool->slab, err);
-}
-
 static int create_policy(struct lensd_pool *pool, const struct lensd_pool_config *config, struct lens_error *err)
 {
     struct lensd_cache_config cache = {.kind = config->policy,
@@ -61,16 +48,17 @@ static int create_predictor(struct lensd_pool *pool, struct lens_error *err)
 
 static int create_parts(struct lensd_pool *pool, const struct lensd_pool_config *config, struct lens_error *err)
 {
+    int r = pool_make_slab(pool, config, err);
+    if (r != 0)
+        return r;
     if (!allocate(pool))
         return lens_error_set(err, -ENOMEM, "no memory for the tables of a pool of %u slots", pool->slots);
     for (uint32_t slot = 0; slot < pool->slots; slot++)
         pool->empty[slot] = pool->slots - 1 - slot;
     pool->n_empty = pool->slots;
-    int r = create_slab(pool, config, err);
+    r = create_policy(pool, config, err);
     if (r == 0)
-        r = create_policy(pool, config, err);
-    if (r == 0)
-        r = lensd_host_tier_create(pool->pack, config->host_memory, &pool->host, err);
+        r = lensd_host_tier_create(pool->pack, pool->backend, config->host_memory, &pool->host, err);
     if (r == 0 && config->prefetch)
         r = create_predictor(pool, err);
     if (r != 0)
@@ -92,7 +80,6 @@ int lensd_pool_create(struct lens_backend *backend, const struct lens_pack *pack
         return lens_error_set(err, -ENOMEM, "no memory for a pool");
     pool->pack = pack;
     pool->backend = backend;
-    pool->slots = config->slots == 0 || config->slots > pack->lenses ? pack->lenses : config->slots;
     pool->run_length = lensd_loader_run_length(pack);
     pool->run = 2; /* used_in = 0 is long ago */
     pool->host_next = pack->lenses;
@@ -173,10 +160,17 @@ int lensd_pool_pin(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n, 
 
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
-/* One job, and one that will wait: this thread reads the first run itself, sooner than another wakes up. */
-static bool alone(const struct lens_batch *batch)
+/* The engine's thread may decode lenses itself. Not for a device with memory of its own: there a write into a slot
+ * waits for a transfer, and rows that come meanwhile would wait with it. */
+static bool may_help(const struct lensd_pool *pool)
 {
-    return batch->n_jobs == 1 && batch->jobs[0]->options->miss == LENS_MISS_WAIT;
+    return pool->backend->ops->memory_free == NULL;
+}
+
+/* One job, and one that will wait: this thread reads the first run itself, sooner than another wakes up. */
+static bool alone(const struct lensd_pool *pool, const struct lens_batch *batch)
+{
+    return may_help(pool) && batch->n_jobs == 1 && batch->jobs[0]->options->miss == LENS_MISS_WAIT;
 }
 
 /* Where slots are few, lenses that got none last time come first: no row waits for ever because others keep missing
@@ -185,7 +179,7 @@ static void request_misses(struct lensd_pool *pool, const struct lens_batch *bat
 {
     const uint32_t *misses = batch->misses;
     uint32_t n = batch->n_misses, first = 0;
-    bool wake = !alone(batch);
+    bool wake = !alone(pool, batch);
     while (first < n && misses[first] < pool->turned_away)
         first++;
     uint32_t done = pool_request(pool, misses + first, n - first, LENSD_LOAD_DEMAND, wake);
@@ -232,7 +226,7 @@ bool lensd_pool_busy(const struct lensd_pool *pool)
 
 bool lensd_pool_help(struct lensd_pool *pool)
 {
-    return lensd_loader_help(pool->loader);
+    return may_help(pool) && lensd_loader_help(pool->loader);
 }
 
 void lensd_pool_delegate(struct lensd_pool *pool)
@@ -260,6 +254,16 @@ void lensd_pool_disarm(struct lensd_pool *pool)
 const struct lens_slab *lensd_pool_slab(const struct lensd_pool *pool)
 {
     return pool->slab;
+}
+
+const char *lensd_pool_note(const struct lensd_pool *pool)
+{
+    return pool->note;
+}
+
+struct lens_backend *lensd_pool_backend(const struct lensd_pool *pool)
+{
+    return pool->backend;
 }
 
 uint64_t lensd_pool_slot_bytes(const struct lensd_pool *pool)

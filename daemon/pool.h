@@ -12,12 +12,19 @@
 #define LENSD_POOL_H
 
 #include "daemon/cache/policy.h"
+#include "daemon/log.h"
 #include "kernels/backend.h"
+
+#define LENSD_POOL_NOTE      160u
+#define LENSD_DEVICE_RESERVE (UINT64_C(256) << 20) /* of a card's memory: left to others when slots are counted */
 
 struct lensd_pool;
 
 struct lensd_pool_config {
-    uint32_t slots; /* 0 = one for every lens */
+    uint32_t slots;         /* 0 = one for every lens; on a device with memory of its own as many as fit */
+    uint64_t device_memory; /* bytes that slots and tables may take; 0 = no limit */
+    uint64_t base_layers;   /* with `pins` (a number of lenses): slots that are kept when memory gets short */
+    uint32_t pins;
     bool dtype_set; /* false: the pack's own */
     enum lens_dtype dtype;
     enum lens_compute compute;
@@ -26,8 +33,9 @@ struct lensd_pool_config {
     struct lensd_cache_quotas quotas;
     uint64_t host_memory; /* bytes; 0 = no host tier */
     bool prefetch, verify_loads;
-    bool preload;          /* whoever opens the pack fills the pool before it is served */
-    uint32_t load_threads; /* 0 counts as 1 */
+    bool preload;                /* whoever opens the pack fills the pool before it is served */
+    uint32_t load_threads;       /* 0 counts as 1 */
+    const struct lensd_log *log; /* hears of fewer slots than wanted; NULL = nobody does */
 };
 
 /* Lenses unless said otherwise. loads = host_hits + cold. */
@@ -42,8 +50,10 @@ struct lensd_pool_counters {
     uint64_t prefetch_late;   /* of those: wanted by a row while still on their way (they count as used, too) */
 };
 
-/* `backend` and `pack` are lent and must outlive the pool. -ENOSPC or -ENOMEM with a sentence when the slab doesn't
- * fit, -EINVAL when dtype and compute don't go together. */
+/* `backend` and `pack` are lent and must outlive the pool. On a device with memory of its own the pool may get fewer
+ * slots, and a slab for fewer rows, than asked for (pool_slab.c says how): lensd_pool_note tells, and the slab's
+ * config. -ENOSPC or -ENOMEM with a sentence when not even that fits, -EINVAL when dtype and compute don't go together.
+ */
 int lensd_pool_create(struct lens_backend *backend, const struct lens_pack *pack,
                       const struct lensd_pool_config *config, struct lensd_pool **out, struct lens_error *err);
 void lensd_pool_destroy(struct lensd_pool *pool); /* NULL is fine */
@@ -86,6 +96,9 @@ bool lensd_pool_arm(struct lensd_pool *pool);
 void lensd_pool_disarm(struct lensd_pool *pool);
 
 const struct lens_slab *lensd_pool_slab(const struct lensd_pool *pool);
+struct lens_backend *lensd_pool_backend(const struct lensd_pool *pool);
+/* Why there are fewer slots, or rows in a batch, than wanted; "" = as many as wanted. Never changes. */
+const char *lensd_pool_note(const struct lensd_pool *pool);
 uint64_t lensd_pool_slot_bytes(const struct lensd_pool *pool);
 uint32_t lensd_pool_resident(const struct lensd_pool *pool);
 uint32_t lensd_pool_host_places(const struct lensd_pool *pool);

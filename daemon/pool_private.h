@@ -1,4 +1,5 @@
-/* Inside the pool: pool.c (creation, pins, running), pool_load.c (what goes where, and what came), pool_preload.c. */
+/* Inside the pool: pool.c (creation, pins, running), pool_slab.c (how many slots), pool_load.c (what goes where, and
+ * what came), pool_preload.c. */
 #ifndef LENSD_POOL_PRIVATE_H
 #define LENSD_POOL_PRIVATE_H
 
@@ -25,6 +26,7 @@ struct lensd_pool {
     enum lensd_cache_kind policy_kind;
     struct lensd_predictor *predictor; /* NULL: cache.prefetch off */
     uint32_t slots, run_length;
+    char note[LENSD_POOL_NOTE];
     bool preloading; /* while preloading: host memory is kept for lenses that get no slot */
     uint32_t *pins;  /* [N] how many sessions pin the lens */
     uint32_t pinned; /* lenses with pins > 0 */
@@ -55,6 +57,9 @@ static inline void pool_count(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
+
+/* Makes the slab of a fresh pool, and sets `slots` and `note` (pool_slab.c). */
+int pool_make_slab(struct lensd_pool *pool, const struct lensd_pool_config *config, struct lens_error *err);
 
 /* Requests loads of ascending lenses; those on their way already are only upgraded. Stops at the first lens that no
  * slot can be had for; returns how many lenses were dealt with. `wake`: see lensd_loader_submit. */

@@ -56,6 +56,14 @@ static void report_part(void *arg, const char *what, uint64_t done, uint64_t tot
         part->progress(part->arg, part->what, done, total);
 }
 
+static int make_batch(struct lensd_served_pack *served, struct lens_error *err)
+{
+    uint32_t rows = lensd_pool_slab(served->pool)->config.max_batch_rows; /* what the slab can take */
+    if (lensd_batch_create(rows, served->pack->lenses, &served->batch) != 0)
+        return lens_error_set(err, -ENOMEM, "no memory for the %u rows of a batch", rows);
+    return 0;
+}
+
 int lensd_served_pack_open(const char *path, const char *name, struct lens_backend *backend,
                            const struct lensd_pool_config *config, uint32_t generation, bool verify,
                            lens_progress_fn progress, void *arg, struct lensd_served_pack **out, struct lens_error *err)
@@ -75,8 +83,8 @@ int lensd_served_pack_open(const char *path, const char *name, struct lens_backe
         r = lens_pack_verify(served->pack, report_part, &verifying, err);
     if (r == 0)
         r = lensd_pool_create(backend, served->pack, config, &served->pool, err);
-    if (r == 0 && lensd_batch_create(config->max_batch_rows, served->pack->lenses, &served->batch) != 0)
-        r = lens_error_set(err, -ENOMEM, "no memory for the %u rows of a batch", config->max_batch_rows);
+    if (r == 0)
+        r = make_batch(served, err);
     if (r == 0 && config->preload)
         r = lensd_pool_preload(served->pool, report_part, &loading, err);
     if (r != 0) {

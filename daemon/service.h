@@ -60,6 +60,7 @@ struct lensd_service {
     struct lensd_engine *engine;       /* NULL before start and after drain */
     uint64_t failures_told, failed_ns; /* failed batches the log knows of, and when it last told */
     char failure[600];                 /* what `lensctl status` says of them, "" = nothing */
+    bool copying_told;                 /* that some session's rows can't be read by the device itself */
     struct lensd_recording recording;
     struct lensd_filling filling;
     struct lensd_attachments sessions;

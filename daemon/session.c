@@ -94,6 +94,7 @@ int lensd_binding_create(const struct lensd_session *session, struct lensd_serve
     if (r != 0)
         return r;
     memcpy(out->note, note, sizeof note);
+    out->rows_locked = session->locked.backend != NULL && session->locked.backend == lensd_pool_backend(served->pool);
     carry_pins(&session->binding, out);
     note_lost_pins(out, session->binding.n_pinned - out->n_pinned);
     return 0;
@@ -271,6 +272,29 @@ int lensd_session_create(const struct lensd_session_request *request, struct len
     return 0;
 }
 
+int lensd_session_lock_rows(struct lensd_session *session, struct lens_error *err)
+{
+    const struct lens_ring_layout *layout = &session->ring.layout;
+    struct lensd_binding *binding = &session->binding;
+    int r = lensd_locked_rows_begin(&session->locked, lensd_pool_backend(binding->served->pool),
+                                    session->ring.base + layout->payload_offset,
+                                    layout->total_bytes - layout->payload_offset, err);
+    binding->rows_locked = session->locked.backend != NULL;
+    return r;
+}
+
+void lensd_session_unlock_rows(struct lensd_session *session)
+{
+    lensd_locked_rows_end(&session->locked);
+}
+
+const void *lensd_session_device_rows(const struct lensd_session *session, const struct lens_submit_descriptor *d)
+{
+    if (!session->binding.rows_locked)
+        return NULL;
+    return lensd_locked_rows_view(&session->locked, lens_ring_server_rows(&session->ring, d));
+}
+
 void lensd_session_discard_memory(const struct lensd_session *session)
 {
     lensd_sealed_memory_discard(session->memfd, session->ring.layout.total_bytes);
@@ -280,6 +304,7 @@ void lensd_session_destroy(struct lensd_session *session)
 {
     if (session == NULL)
         return;
+    lensd_session_unlock_rows(session);
     if (session->ring.base != NULL)
         munmap(session->ring.base, session->ring.layout.total_bytes);
     if (session->memfd >= 0)

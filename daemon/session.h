@@ -6,6 +6,7 @@
 #define LENSD_SESSION_H
 
 #include "daemon/content.h"
+#include "daemon/locked_memory.h"
 #include "daemon/sequences.h"
 #include "daemon/served_pack.h"
 #include "daemon/statistics.h"
@@ -27,6 +28,7 @@ struct lensd_binding {
     uint32_t n_pinned;
     uint32_t *storage; /* for the sequences' retained sets, in the size this pack needs; NULL once they took it */
     uint32_t retained_capacity;
+    bool rows_locked;              /* the session's rows are locked for this pack's backend: its device reads them */
     uint64_t *allowed, *reported;  /* what the session's lists mean in this pack: bitmaps, NULL = all (content.h) */
     char note[LENSD_CONTENT_NOTE]; /* what of the session's lists and pins this pack lacks, "" = nothing */
 };
@@ -44,6 +46,7 @@ struct lensd_session {
     struct lensd_content *content; /* loop: its lists of concepts and the daemon's at the attach; NULL = none */
     struct lensd_binding binding;
     struct lens_ring_server ring;
+    struct lensd_locked_rows locked;        /* loop: changed only while no binding of the engine's says rows_locked */
     struct lens_submit_descriptor *pending; /* taken and not yet released: submit_slots entries, a circular queue */
     uint8_t *pending_state;                 /* enum lensd_pending */
     uint64_t pending_head;                  /* taken so far */
@@ -79,6 +82,15 @@ struct lensd_session_request {
  * Pins nothing yet: lensd_engine_attach does. On error nothing is left. */
 int lensd_session_create(const struct lensd_session_request *request, struct lensd_served_pack *served,
                          struct lensd_session **out, struct lens_error *err);
+/* Lets the device of the pack's backend read the rows where clients write them: their area of the shared memory alone,
+ * until unlock. Before attach. Takes about as long as creating the session did; 0 also where there is no need. When it
+ * fails, with a sentence, rows are copied to the device instead. */
+int lensd_session_lock_rows(struct lensd_session *session, struct lens_error *err);
+/* After detach, or after a swap to a pack of another backend. Any number of times. */
+void lensd_session_unlock_rows(struct lensd_session *session);
+/* Where the device sees the rows of `d` (its own copy, checked), or NULL. Engine thread. */
+const void *lensd_session_device_rows(const struct lensd_session *session, const struct lens_submit_descriptor *d);
+
 /* Frees the pages of the shared memory, before destroy (sealed_memory.h says why). */
 void lensd_session_discard_memory(const struct lensd_session *session);
 void lensd_session_destroy(struct lensd_session *session); /* after detach; NULL is fine */

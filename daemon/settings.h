@@ -62,7 +62,7 @@ enum lensd_cpu_variant { LENSD_CPU_AUTO, LENSD_CPU_SCALAR, LENSD_CPU_AVX2, LENSD
 struct lensd_settings {
     struct {
         uint32_t slots;
-        int dtype;   /* 0 = the pack's own, else 1 + index of f32, bf16, int8, log8 */
+        int dtype;   /* 0 = the pack's own, else 1 + index of f32, bf16, int8, log8, fp8 */
         int compute; /* enum lens_compute */
         uint64_t device_memory;
         bool preload;
@@ -82,6 +82,8 @@ struct lensd_settings {
         bool degrade;
         uint32_t threads, spin_us, max_batch_rows, drain_ms;
         int cpu_variant; /* enum lensd_cpu_variant */
+        const char *cuda_library;
+        uint32_t device;
     } engine;
     struct {
         const char *listen;

@@ -10,7 +10,7 @@
 
 /* Indexed by enum lens_compute, lensd_settings.pool.dtype, enum lensd_cpu_variant. */
 static const char *const compute_names[] = {"exact", "bf16", "int8", NULL};
-static const char *const dtype_names[] = {"pack", "f32", "bf16", "int8", "log8", NULL};
+static const char *const dtype_names[] = {"pack", "f32", "bf16", "int8", "log8", "fp8", NULL};
 static const char *const variant_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
 
 static_assert(LENS_COMPUTE_EXACT == 0 && LENS_COMPUTE_BF16 == 1 && LENS_COMPUTE_INT8 == 2, "compute_names");
@@ -28,7 +28,7 @@ const struct lensd_setting lensd_settings_table[] = {
      .max = 1048576,
      AT(pool.slots),
      .value_name = "N",
-     .help = "Lenses kept ready to run, per pack; 0 = one slot for every lens of the pack."},
+     .help = "Lenses kept ready to run, per pack; 0 = one slot for every lens of the pack, on a card as many as fit."},
     {.key = "pool.dtype",
      .type = LENSD_SETTING_CHOICE,
      .fallback = "pack",
@@ -36,7 +36,7 @@ const struct lensd_setting lensd_settings_table[] = {
      AT(pool.dtype),
      .value_name = "TYPE",
      .help = "Number format of the weights in a slot; pack = as the pack stores them, but log8 decoded to f32; log8 = "
-             "decoded anew for each batch: less memory, slower."},
+             "decoded anew for each batch: less memory, slower, on the CPU only; fp8 = on cards only."},
     {.key = "pool.compute",
      .type = LENSD_SETTING_CHOICE,
      .fallback = "exact",
@@ -50,10 +50,9 @@ const struct lensd_setting lensd_settings_table[] = {
      .fallback = "0",
      .max = 1024 * GIB,
      AT(pool.device_memory),
-     .only = true,
      .value_name = "BYTES",
-     .help = "Bound on the memory of all slots; 0 = none. Other values are not available in this version: use "
-             "pool.slots."},
+     .help = "The most that a pack's slots and tables may take of the memory of the card (or of this machine, on the "
+             "CPU): fewer slots where that is too little; 0 = no limit."},
     {.key = "pool.preload",
      .type = LENSD_SETTING_BOOL,
      .fallback = "on",
@@ -283,6 +282,21 @@ const struct lensd_setting lensd_settings_table[] = {
      AT(engine.cpu_variant),
      .value_name = "NAME",
      .help = "Instruction set of the CPU backend; auto = the best this processor has."},
+    {.key = "engine.cuda_library",
+     .type = LENSD_SETTING_TEXT,
+     .fallback = "",
+     .max = 4095,
+     AT(engine.cuda_library),
+     .value_name = "FILE",
+     .help = "The CUDA backend; empty = lens_cuda.so beside lensd or in ../lib/lensd, or as the linker finds it."},
+    {.key = "engine.device",
+     .type = LENSD_SETTING_COUNT,
+     .fallback = "0",
+     .max = 255,
+     AT(engine.device),
+     .value_name = "N",
+     .help = "Which card, as CUDA counts them. One lensd serves one card: start another, with its own socket, for the "
+             "next."},
     {.key = "engine.drain_ms",
      .type = LENSD_SETTING_COUNT,
      .fallback = "2000",

@@ -22,6 +22,8 @@ static uint64_t lens_bytes(const struct lens_pack *pack)
     return (pack->w1_lens_bytes + pack->w1_sign_bytes + 63) / 64 * 64;
 }
 
+static struct lens_backend *backend; /* of host memory */
+
 struct model {
     unsigned char *place[LENSES]; /* NULL = not held */
     uint64_t touched[LENSES];     /* when it was reserved or got last */
@@ -105,7 +107,8 @@ static void walk(const struct lens_pack *pack, uint32_t places, unsigned *seed)
     struct lensd_host_tier *tier;
     struct lens_error err = {0};
     struct model m = {.places = places, .bytes = pack->w1_lens_bytes + pack->w1_sign_bytes};
-    assert_int_equal(lensd_host_tier_create(pack, places * lens_bytes(pack) + lens_bytes(pack) - 1, &tier, &err), 0);
+    assert_int_equal(
+        lensd_host_tier_create(pack, backend, places * lens_bytes(pack) + lens_bytes(pack) - 1, &tier, &err), 0);
     assert_int_equal(lensd_host_tier_places(tier), places);
     for (int step = 0; step < STEPS; step++) {
         uint32_t lens = (uint32_t)rand_r(seed) % (rand_r(seed) % 2 ? LENSES : 12);
@@ -134,7 +137,7 @@ static void places_in_use_by_loads_are_not_given_away(void **state)
     const struct lens_pack *pack = *state;
     struct lensd_host_tier *tier;
     struct lens_error err = {0};
-    assert_int_equal(lensd_host_tier_create(pack, 2 * lens_bytes(pack), &tier, &err), 0);
+    assert_int_equal(lensd_host_tier_create(pack, backend, 2 * lens_bytes(pack), &tier, &err), 0);
     void *first = lensd_host_tier_reserve(tier, 1), *second = lensd_host_tier_reserve(tier, 2);
     assert_true(first != NULL && second != NULL && first != second);
     assert_null(lensd_host_tier_reserve(tier, 3));
@@ -153,19 +156,22 @@ static void too_little_memory_for_a_lens_is_no_tier(void **state)
     const struct lens_pack *pack = *state;
     struct lensd_host_tier *tier = (struct lensd_host_tier *)&pack;
     struct lens_error err = {0};
-    assert_int_equal(lensd_host_tier_create(pack, lens_bytes(pack) - 1, &tier, &err), 0);
+    assert_int_equal(lensd_host_tier_create(pack, backend, lens_bytes(pack) - 1, &tier, &err), 0);
     assert_null(tier);
     assert_int_equal(lensd_host_tier_places(NULL), 0);
     assert_int_equal(lensd_host_tier_held(NULL), 0);
     assert_null(lensd_host_tier_get(NULL, 1));
     assert_null(lensd_host_tier_reserve(NULL, 1));
-    assert_int_equal(lensd_host_tier_create(pack, UINT64_MAX / 2, &tier, &err), 0);
+    assert_int_equal(lensd_host_tier_create(pack, backend, UINT64_MAX / 2, &tier, &err), 0);
     assert_int_equal(lensd_host_tier_places(tier), LENSES); /* one for each lens is all there is */
     lensd_host_tier_destroy(tier);
 }
 
 static int import_small(void **state)
 {
+    const struct lens_cpu_options options = {.threads = 1, .variant = "scalar"};
+    struct lens_error err = {0};
+    assert_int_equal(lens_cpu_open(&options, &backend, &err), 0);
     *state = import_for_test(SMALL, LENS_LOG8);
     return 0;
 }
@@ -173,6 +179,7 @@ static int import_small(void **state)
 static int close_small(void **state)
 {
     lens_pack_close(*state);
+    backend->ops->close(backend);
     return 0;
 }
 

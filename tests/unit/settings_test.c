@@ -138,12 +138,10 @@ static void values_out_of_bounds_are_refused_with_a_sentence(void **state)
 static void what_this_version_lacks_is_refused_and_says_so(void **state)
 {
     (void)state;
-    static const char *const lacking[][2] = {
-        {"pool.device_memory", "1G"}, {"engine.degrade", "on"}, {"http.listen", "127.0.0.1:9100"}};
+    static const char *const lacking[][2] = {{"engine.degrade", "on"}, {"http.listen", "127.0.0.1:9100"}};
     for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++)
         assert_refused(lacking[i][0], lacking[i][1], "not available in this version");
     assert_int_equal(set("cache.policy", "sieve"), 0);
-    assert_int_equal(set("pool.device_memory", "0K"), 0);
     assert_int_equal(set("engine.degrade", "no"), 0);
     assert_int_equal(set("http.listen", "off"), 0);
     assert_int_equal(set("cache.policy", "fifo"), -EINVAL);
