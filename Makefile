@@ -185,13 +185,13 @@ $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 CUDA_ARCHIVES := $(BUILD)/libkernels.a $(call obj,proto/lens_error.c proto/options.c proto/dtype.c proto/quantize.c)
 $(BUILD)/lens_cuda.so: $(CUDA_OBJ) $(CUDA_ARCHIVES) kernels/cuda/lens_cuda.map
 	$(call say,LINK,$@)
-	$(Q)$(CXX) $(CXXFLAGS) $(LDFLAGS) -shared -Wl,-soname,lens_cuda.so -Wl,--version-script=kernels/cuda/lens_cuda.map \
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-z,defs -Wl,--version-script=kernels/cuda/lens_cuda.map \
 		-o $@ $(CUDA_OBJ) $(CUDA_ARCHIVES) -L$(CUDA_LIB) -lcudadevrt -lcudart_static -ldl -lrt -lpthread -lm
 
 $(BUILD)/emulated/lens_cuda.so: $(CUDA_EMULATED_OBJ) $(CUDA_ARCHIVES) tests/gpu/emulator/lens_cuda.map
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,lens_cuda.so \
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared $(if $(SAN),,-Wl,-z,defs) \
 		-Wl,--version-script=tests/gpu/emulator/lens_cuda.map -o $@ $(CUDA_EMULATED_OBJ) $(CUDA_ARCHIVES) -lm -pthread
 
 ifneq ($(CUDA),)
