@@ -185,7 +185,7 @@ $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 CUDA_ARCHIVES := $(BUILD)/libkernels.a $(call obj,proto/lens_error.c proto/options.c proto/dtype.c proto/quantize.c)
 $(BUILD)/lens_cuda.so: $(CUDA_OBJ) $(CUDA_ARCHIVES) kernels/cuda/lens_cuda.map
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-z,defs -Wl,--version-script=kernels/cuda/lens_cuda.map \
+	$(Q)$(CXX) $(CXXFLAGS) $(LDFLAGS) -shared -Wl,-z,defs -Wl,--version-script=kernels/cuda/lens_cuda.map \
 		-o $@ $(CUDA_OBJ) $(CUDA_ARCHIVES) -L$(CUDA_LIB) -lcudadevrt -lcudart_static -ldl -lrt -lpthread -lm
 
 $(BUILD)/emulated/lens_cuda.so: $(CUDA_EMULATED_OBJ) $(CUDA_ARCHIVES) tests/gpu/emulator/lens_cuda.map
