@@ -2,7 +2,7 @@
 # Included by the Makefile.
 
 GPU_SUITE := $(wildcard tests/unit/support/conformance_*.c)
-GPU_CHECK := $(filter-out tests/gpu/bench_%,$(wildcard tests/gpu/*.c)) tests/gpu/standalone/cmocka.c $(GPU_SUITE) \
+GPU_CHECK := $(wildcard tests/gpu/*.c) tests/gpu/standalone/cmocka.c $(GPU_SUITE) \
              tests/bench/support/bench.c
 gpu_obj = $(patsubst %.c,$(BUILD)/gpu/obj/%.o,$(1))
 # Of proto, what needs no library: the rest of it reads and writes pack files.
@@ -17,11 +17,37 @@ $(BUILD)/gpu/conformance: $(call gpu_obj,$(GPU_CHECK)) $(BUILD)/libkernels.a $(G
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldl -lm -pthread
 
-.PHONY: gpu-check gpu-sanitize
+# The benchmarks, twice: on the card, and on the emulated one, where they only show that they run. The backend is loaded
+# as a library of its own in both.
+GPU_BENCH  := $(filter-out tests/gpu/bench/card%,$(wildcard tests/gpu/bench/*.c)) \
+              $(addprefix tests/bench/support/,bench.c random.c planted.c tree.c)
+GPU_CARD   := tests/gpu/bench/card.c tests/gpu/bench/card_gemm.c
+GPU_BENCH_OBJ := $(call obj,$(GPU_BENCH) $(GPU_CARD)) $(BUILD)/obj/tests/gpu/bench/card_read.cu.o
+EMULATED_BENCH_OBJ := $(patsubst %.c,$(BUILD)/emulated/obj/%.o,$(GPU_BENCH) $(GPU_CARD)) \
+                      $(BUILD)/emulated/obj/tests/gpu/bench/card_read.cu.o
+$(BUILD)/obj/tests/gpu/bench/card%: ARCH := $(if $(CUDA),-isystem $(CUDA_HOME)/include)
+# tree.c can also read a pack; what that needs isn't linked, and nothing calls it.
+GPU_BENCH_LINK := -Wl,--gc-sections -ldl -lm -pthread
+$(BUILD)/obj/tests/bench/support/tree.o $(BUILD)/emulated/obj/tests/bench/support/tree.o: KOPT := -ffunction-sections
+
+$(BUILD)/gpu/bench_gpu: $(GPU_BENCH_OBJ) $(BUILD)/libkernels.a $(GPU_PROTO)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcublas -lcudart_static -lrt $(GPU_BENCH_LINK)
+
+$(BUILD)/emulated/bench_gpu: $(EMULATED_BENCH_OBJ) $(EMULATOR_OBJ) $(BUILD)/libkernels.a $(GPU_PROTO)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GPU_BENCH_LINK)
+
+.PHONY: gpu-check gpu-sanitize bench-gpu
 gpu-check: ## on a machine with a card: conformance of the CUDA backend, then compute-sanitizer (waived without a card)
 	@BUILD=$(BUILD) tests/gpu/check.sh $(BUILD)/gpu
 
 gpu-sanitize: ## compute-sanitizer alone: memcheck, racecheck, initcheck, synccheck
 	@BUILD=$(BUILD) tests/gpu/check.sh $(BUILD)/gpu --sanitize-only
+
+bench-gpu: ## on a machine with a card: the CUDA backend's benchmarks with their floors (waived without a card)
+	@BUILD=$(BUILD) tests/gpu/bench.sh $(BUILD)/bench
 
 -include $(shell find $(BUILD)/gpu/obj -name '*.d' 2>/dev/null)
