@@ -127,6 +127,17 @@ static struct lens_job job_of(const struct lensd_session *session, const struct 
     };
 }
 
+/* While the breaker is open most submissions go no deeper than their active sets. */
+static void heed_breaker(struct lensd_batch *batch, struct lensd_flight *flight)
+{
+    flight->verdict = lensd_breaker_next(&batch->breaker);
+    if (flight->verdict != LENSD_BREAKER_BASE_ONLY)
+        return;
+    flight->base_only = *flight->job.options;
+    flight->base_only.max_depth = 0;
+    flight->job.options = &flight->base_only;
+}
+
 /* Puts a submission whose sequence is free in flight. */
 static void add_flight(struct lensd_batch *batch, struct lensd_session *session, struct lensd_sequence *sequence,
                        uint64_t pending, const struct lens_submit_descriptor *d, uint32_t first_row)
@@ -147,6 +158,8 @@ static void add_flight(struct lensd_batch *batch, struct lensd_session *session,
     if (session->options.miss == LENS_MISS_DEADLINE && !flight->prewarm)
         flight->deadline_ns = d->deadline_ns;
     flight->job.out = take_rows(batch, session, first_row, d->rows);
+    if (batch->degrade && !flight->prewarm)
+        heed_breaker(batch, flight);
     batch->run.jobs[batch->run.n_jobs++] = &flight->job;
 }
 
@@ -308,7 +321,7 @@ uint64_t lensd_batch_next_deadline(const struct lensd_batch *batch)
 
 bool lensd_batch_due(const struct lensd_served_pack *pack)
 {
-    if (lensd_pool_ready(pack->pool))
+    if (lensd_pool_ready(pack->pool) || lensd_served_pack_is_lost(pack))
         return true;
     uint64_t deadline = lensd_batch_next_deadline(pack->batch);
     return deadline != 0 && lensd_now_ns() >= deadline;
@@ -343,6 +356,40 @@ static void mark_failed(struct lensd_batch *batch)
             row->counts = (struct lens_row_counts){0};
         }
     }
+}
+
+/* What was answered from the active set alone says so, and leaves R as it was. */
+static void mark_degraded(struct lensd_flight *flight)
+{
+    if (flight->verdict != LENSD_BREAKER_BASE_ONLY)
+        return;
+    flight->job.retained_changed = false;
+    for (uint32_t i = 0; i < flight->job.n_rows; i++)
+        if (flight->job.out[i].status != LENS_ROW_INVALID_INPUT)
+            flight->job.out[i].flags |= LENS_ROW_DEGRADED;
+}
+
+/* Times of what was really scored: a row without logits cost less. */
+static bool tells_latency(const struct lensd_flight *flight)
+{
+    for (uint32_t i = 0; i < flight->job.n_rows; i++)
+        if (flight->job.out[i].logits == NULL || flight->job.out[i].status == LENS_ROW_INVALID_INPUT)
+            return false;
+    return true;
+}
+
+/* True when the breaker opened or closed by what the answered submissions took. */
+static bool note_latency(struct lensd_batch *batch)
+{
+    bool turned = false;
+    uint64_t now = lensd_now_ns();
+    for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
+        const struct lensd_flight *flight = flight_of(batch->run.jobs[j]);
+        if (flight->job.state == LENS_JOB_DONE && !flight->prewarm && tells_latency(flight))
+            turned = lensd_breaker_note(&batch->breaker, flight->verdict, flight->job.n_rows, now - flight->picked_ns,
+                                        now) != turned;
+    }
+    return turned;
 }
 
 /* Tells the pool what the answered rows wanted; their views are valid until the next run. */
@@ -391,8 +438,8 @@ static void land(struct lensd_served_pack *pack, struct lensd_flight *flight)
     batch->free[batch->n_free++] = (uint32_t)(flight - batch->flights);
 }
 
-/* Publishes what is done, all of it before anything else, and takes it out of flight. */
-static void land_done(struct lensd_served_pack *pack, struct lensd_statistics *statistics)
+/* Publishes what is done, all of it before anything else, and takes it out of flight. True when the breaker turned. */
+static bool land_done(struct lensd_served_pack *pack, struct lensd_statistics *statistics)
 {
     struct lensd_batch *batch = pack->batch;
     uint64_t loads = lensd_pool_loads(pack->pool);
@@ -403,12 +450,14 @@ static void land_done(struct lensd_served_pack *pack, struct lensd_statistics *s
             continue;
         for (uint32_t i = 0; i < job->n_rows; i++)
             job->out[i].counts.loaded = (uint32_t)(loads - flight_of(job)->loads);
+        mark_degraded(flight_of(job));
         lensd_publish_flight(flight_of(job), statistics);
         rows += job->n_rows;
     }
     for (uint32_t j = 0; j < batch->run.n_jobs; j++)
         if (batch->run.jobs[j]->state == LENS_JOB_DONE)
             lensd_publish_release(flight_of(batch->run.jobs[j])->session);
+    bool turned = batch->degrade && note_latency(batch);
     for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
         struct lens_job *job = batch->run.jobs[j];
         if (job->state == LENS_JOB_DONE)
@@ -419,18 +468,34 @@ static void land_done(struct lensd_served_pack *pack, struct lensd_statistics *s
     batch->run.n_jobs = kept;
     if (rows > 0)
         lensd_statistics_batch(statistics, rows);
+    return turned;
 }
 
-int lensd_batch_execute(struct lensd_served_pack *pack, struct lensd_statistics *statistics)
+bool lensd_batch_allow_degrade(struct lensd_batch *batch, bool degrade)
+{
+    bool turned = batch->degrade && !degrade && lensd_breaker_reset(&batch->breaker);
+    batch->degrade = degrade;
+    return turned;
+}
+
+/* A pool whose device is lost is not run any more: nothing of it would come. */
+static int run_pool(struct lensd_served_pack *pack, struct lens_error *failure)
+{
+    if (!lensd_served_pack_is_lost(pack))
+        return lensd_pool_run(pack->pool, &pack->batch->run, failure);
+    return lens_error_set(failure, -ENODEV, "pack %s: its device is lost", pack->name);
+}
+
+int lensd_batch_execute(struct lensd_served_pack *pack, struct lensd_statistics *statistics, bool *turned)
 {
     struct lensd_batch *batch = pack->batch;
     struct lens_error failure = {0};
     give_up_where_due(batch);
-    int r = lensd_pool_run(pack->pool, &batch->run, &failure);
+    int r = run_pool(pack, &failure);
     if (r < 0) {
         batch->failure = failure;
         mark_failed(batch);
     }
-    land_done(pack, statistics);
+    *turned = land_done(pack, statistics);
     return r < 0 ? r : 0;
 }

@@ -6,6 +6,7 @@
 #ifndef LENSD_BATCH_H
 #define LENSD_BATCH_H
 
+#include "daemon/breaker.h"
 #include "daemon/session.h"
 
 /* One submission in flight. */
@@ -19,16 +20,20 @@ struct lensd_flight {
     uint64_t loads;       /* of the pool by then */
     uint32_t first_row;   /* of its n_rows consecutive ones in lensd_batch.rows */
     bool prewarm;
+    enum lensd_breaker_verdict verdict;
+    struct lens_cascade_options base_only; /* what job.options points at for LENSD_BREAKER_BASE_ONLY */
 };
 
 struct lensd_batch {
     uint32_t max_rows;
-    struct lensd_flight *flights;      /* [max_rows] */
-    uint32_t *free, n_free;            /* unused ones */
-    struct lens_batch run;             /* run.jobs are &flights[..].job, oldest first */
-    struct lens_row_out *rows;         /* [max_rows] */
-    bool *row_used;                    /* [max_rows] */
-    uint32_t n_rows;                   /* used */
+    struct lensd_flight *flights; /* [max_rows] */
+    uint32_t *free, n_free;       /* unused ones */
+    struct lens_batch run;        /* run.jobs are &flights[..].job, oldest first */
+    struct lens_row_out *rows;    /* [max_rows] */
+    bool *row_used;               /* [max_rows] */
+    uint32_t n_rows;              /* used */
+    bool degrade;                 /* engine.degrade: the breaker may open */
+    struct lensd_breaker breaker;
     uint64_t offered_in;               /* the engine's turn that last looked for submissions for it */
     uint64_t failures_told;            /* failed loads that the engine has told of */
     uint32_t next_start;               /* the session whose turn is first in the next batch */
@@ -54,9 +59,19 @@ bool lensd_batch_due(const struct lensd_served_pack *pack);
 /* The next moment at which a job must do without lenses that are still missing (CLOCK_MONOTONIC ns); 0 = none. */
 uint64_t lensd_batch_next_deadline(const struct lensd_batch *batch);
 
+/* Any thread: NULL when the pack's breaker is closed. */
+static inline const struct lensd_breaker *lensd_batch_open_breaker(const struct lensd_batch *batch)
+{
+    return atomic_load_explicit(&batch->breaker.open, memory_order_acquire) ? &batch->breaker : NULL;
+}
+
+/* engine.degrade as it is now. True when that closed the pack's breaker. */
+bool lensd_batch_allow_degrade(struct lensd_batch *batch, bool degrade);
+
 /* Runs what is in flight as far as it goes and publishes what got done. 0, or a negative errno (`failure`) after
- * answering as failed what could not be run. */
-int lensd_batch_execute(struct lensd_served_pack *pack, struct lensd_statistics *statistics);
+ * answering as failed what could not be run: all of it, at once, when the pack's device is lost. *turned: the breaker
+ * opened or closed. */
+int lensd_batch_execute(struct lensd_served_pack *pack, struct lensd_statistics *statistics, bool *turned);
 
 static inline bool lensd_batch_in_flight(const struct lensd_batch *batch)
 {

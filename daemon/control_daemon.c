@@ -76,6 +76,7 @@ static void add_statistics(const struct lensd_statistics *statistics, struct len
     out->rows += s.rows;
     out->dropped_rows += s.dropped_rows;
     out->invalid_rows += s.invalid_rows;
+    out->degraded_rows += s.degraded_rows;
     out->lenses_scored += s.lenses_scored;
     out->slot_hits += s.slot_hits;
     out->slot_misses += s.host_hits + s.cold;
@@ -110,7 +111,9 @@ void lensd_control_status(struct lensd_service *service, struct lensd_connection
     out->device = lens_text_of(service->device.name);
     out->variant = lens_text_of(service->device.variant);
     out->reason = lens_text_of(service->reason);
-    out->degraded = lens_text_of(service->failure);
+    char *degraded = service->keys + LENSD_PROGRESS_TEXT;
+    lensd_ladder_text(service, degraded, sizeof service->keys - LENSD_PROGRESS_TEXT);
+    out->degraded = lens_text_of(degraded);
     out->pid = (uint64_t)getpid();
     out->uptime_ns = lensd_now_ns() - service->started_ns;
     out->start_time_ns = service->start_time_ns;

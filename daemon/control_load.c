@@ -57,6 +57,11 @@ void lensd_control_unload(struct lensd_service *service, struct lensd_connection
                                "a trace of pack %s is being recorded: end it first, or swap the pack", served->name);
         return;
     }
+    if (lensd_ladder_moves(service, served)) {
+        lensd_connection_fault(c, LENS_FAULT_IN_USE, "pack %s is just moving to the CPU: try again in a moment",
+                               served->name);
+        return;
+    }
     lensd_control_preload_ends(service, served);
     remove_pack(service, served);
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s unloaded", served->name);

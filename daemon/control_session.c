@@ -163,6 +163,10 @@ void lensd_control_attach(struct lensd_service *service, struct lensd_connection
                                LENSD_UNREAD_ATTACHED);
         return;
     }
+    if (lensd_ladder_admits(service, served, &err) != 0) {
+        lensd_connection_fault(c, LENS_FAULT_NO_SPACE, "%s", err.text);
+        return;
+    }
     int r = make_session(service, c, attach, served, &session, &err);
     if (r != 0) {
         lensd_connection_fault(c, lensd_control_fault_of(r), "%s", err.text);

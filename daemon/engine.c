@@ -23,6 +23,13 @@ uint64_t lensd_engine_failure(struct lensd_engine *engine, struct lens_error *la
     return failures;
 }
 
+void lensd_engine_loss(struct lensd_engine *engine, struct lens_error *why)
+{
+    pthread_mutex_lock(&engine->lock);
+    *why = engine->loss;
+    pthread_mutex_unlock(&engine->lock);
+}
+
 const struct lensd_statistics *lensd_engine_statistics(const struct lensd_engine *engine)
 {
     return engine->statistics;
@@ -58,6 +65,27 @@ static void record_failure(struct lensd_engine *engine, const struct lens_error 
         engine->config.on_failure(engine->config.arg);
 }
 
+static void tell_of_change(const struct lensd_engine *engine)
+{
+    if (engine->config.on_change != NULL)
+        engine->config.on_change(engine->config.arg);
+}
+
+/* A failed run or load; the one that finds the device lost is the last that is tried there, and told of. */
+static void note_failure(struct lensd_engine *engine, struct lensd_served_pack *pack, const struct lens_error *failure)
+{
+    if (lensd_served_pack_is_lost(pack))
+        return;
+    record_failure(engine, failure);
+    if (failure->code != -ENODEV)
+        return;
+    pthread_mutex_lock(&engine->lock);
+    engine->loss = *failure;
+    pthread_mutex_unlock(&engine->lock);
+    lensd_served_pack_set_lost(pack, true);
+    tell_of_change(engine);
+}
+
 /* This thread has other things to do, or mustn't start on a read: the loaders' threads do what waits. */
 static void delegate_loading(struct lensd_engine *engine)
 {
@@ -72,14 +100,17 @@ static void tell_of_lost_lenses(struct lensd_engine *engine, struct lensd_served
         return;
     struct lens_error why;
     pack->batch->failures_told = lensd_pool_failures(pack->pool, &why);
-    record_failure(engine, &why);
+    note_failure(engine, pack, &why);
 }
 
 static void execute(struct lensd_engine *engine, struct lensd_served_pack *pack)
 {
+    bool turned;
     delegate_loading(engine);
-    if (lensd_batch_execute(pack, engine->statistics) != 0)
-        record_failure(engine, &pack->batch->failure);
+    if (lensd_batch_execute(pack, engine->statistics, &turned) != 0)
+        note_failure(engine, pack, &pack->batch->failure);
+    if (turned)
+        tell_of_change(engine);
     tell_of_lost_lenses(engine, pack);
 }
 
@@ -97,6 +128,13 @@ static bool run_due(struct lensd_engine *engine)
     return any;
 }
 
+/* The setting may have changed; where no rows come, a breaker stays as it is. */
+static void heed_degrade(struct lensd_engine *engine, struct lensd_served_pack *pack)
+{
+    if (lensd_batch_allow_degrade(pack->batch, atomic_load_explicit(&engine->degrade, memory_order_relaxed)))
+        tell_of_change(engine);
+}
+
 /* Picks new submissions for the pack of the first session, in turn, that has any. True when some were, or are left. */
 static bool run_new(struct lensd_engine *engine)
 {
@@ -109,6 +147,7 @@ static bool run_new(struct lensd_engine *engine)
             pack == engine->held)
             continue;
         pack->batch->offered_in = engine->turns;
+        heed_degrade(engine, pack);
         bool any = lensd_batch_assemble(pack, engine->sessions, engine->n_sessions, first, engine->statistics);
         if (any || session->refused_rows > 0)
             engine->next_session = pack->batch->next_start;
@@ -127,7 +166,8 @@ static bool tend_pools(struct lensd_engine *engine)
     for (uint32_t i = 0; i < engine->n_packs; i++) {
         struct lensd_served_pack *pack = engine->packs[i];
         bool ready = lensd_pool_ready(pack->pool);
-        if (lensd_batch_in_flight(pack->batch) || (!ready && !lensd_pool_busy(pack->pool)))
+        if (lensd_served_pack_is_lost(pack) || lensd_batch_in_flight(pack->batch) ||
+            (!ready && !lensd_pool_busy(pack->pool)))
             continue;
         lensd_pool_idle(pack->pool);
         tell_of_lost_lenses(engine, pack);
@@ -148,7 +188,7 @@ static bool help_loading(struct lensd_engine *engine)
         return false;
     }
     for (uint32_t i = 0; i < engine->n_packs; i++)
-        if (lensd_pool_help(engine->packs[i]->pool))
+        if (!lensd_served_pack_is_lost(engine->packs[i]) && lensd_pool_help(engine->packs[i]->pool))
             return true;
     return false;
 }
@@ -189,7 +229,8 @@ static bool arm_pools(struct lensd_engine *engine)
 {
     bool quiet = true;
     for (uint32_t i = 0; i < engine->n_packs; i++)
-        quiet = lensd_pool_arm(engine->packs[i]->pool) && quiet;
+        if (!lensd_served_pack_is_lost(engine->packs[i])) /* nobody takes what comes in there */
+            quiet = lensd_pool_arm(engine->packs[i]->pool) && quiet;
     return quiet;
 }
 
@@ -307,6 +348,7 @@ int lensd_engine_start(const struct lensd_engine_config *config, struct lensd_en
     if (engine == NULL)
         return lens_error_set(err, -ENOMEM, "no memory for the engine");
     engine->config = *config;
+    atomic_store(&engine->degrade, config->degrade);
     engine->epoll = engine->kick = -1;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->called, NULL);

@@ -17,10 +17,14 @@ struct lensd_engine;
 struct lensd_engine_config {
     uint32_t spin_us;
     uint32_t max_sessions;
+    bool degrade; /* engine.degrade: lensd_engine_set_degrade changes it */
     /* Called on the engine thread, once for a session, when its ring was found forged; must only signal (uv_async). */
     void (*on_broken)(void *arg);
     /* Likewise, after a batch failed: lensd_engine_failure says why. May be NULL. */
     void (*on_failure)(void *arg);
+    /* Likewise, when a step of degradation was entered or left here: a pack's device was lost
+     * (lensd_served_pack_is_lost), a breaker opened or closed (lensd_batch_open_breaker). May be NULL. */
+    void (*on_change)(void *arg);
     void *arg;
 };
 
@@ -40,6 +44,17 @@ void lensd_engine_detach(struct lensd_engine *engine, struct lensd_session *sess
 int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessions, struct lensd_binding *bindings,
                       uint32_t n, struct lens_error *err);
 
+/* `served` goes on with `pool`, of the same pack and on another backend, between two batches: sessions keep what they
+ * have, retained sets too. Its rows in flight are answered first. Nothing of `served` is lost any more. *old is what
+ * it had. -ENOSPC: the pins of its sessions don't fit `pool`; then nothing changed. */
+int lensd_engine_exchange(struct lensd_engine *engine, struct lensd_served_pack *served, struct lensd_pool *pool,
+                          struct lensd_pool **old, struct lens_error *err);
+/* The pack's device is lost: from now on its rows are answered as failed at once, those that wait too. */
+void lensd_engine_lose(struct lensd_engine *engine, struct lensd_served_pack *served);
+
+/* Whether breakers may open; false closes them. */
+void lensd_engine_set_degrade(struct lensd_engine *engine, bool degrade);
+
 /* Has the pack's empty slots filled while rows go on (lensd_pool_fill); *lenses says how many that will be. */
 int lensd_engine_fill(struct lensd_engine *engine, struct lensd_served_pack *served, uint32_t *lenses,
                       struct lens_error *err);
@@ -50,6 +65,9 @@ void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session
 
 /* How many runs and loads have failed so far, and the sentence of the last one (any thread; takes a short lock). */
 uint64_t lensd_engine_failure(struct lensd_engine *engine, struct lens_error *last);
+
+/* How a device was found lost last, code 0 = none was (any thread). */
+void lensd_engine_loss(struct lensd_engine *engine, struct lens_error *why);
 
 const struct lensd_statistics *lensd_engine_statistics(const struct lensd_engine *engine);
 /* Grows while the engine is alive (once a turn, and once a second when idle): for the watchdog. */

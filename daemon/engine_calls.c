@@ -112,9 +112,8 @@ static void drop_unused_packs(struct lensd_engine *engine)
             drop_pack(engine, i - 1);
 }
 
-static int pin_binding(const struct lensd_binding *binding, struct lens_error *err)
+static int pin_binding(const struct lensd_binding *binding, struct lensd_pool *pool, struct lens_error *err)
 {
-    struct lensd_pool *pool = binding->served->pool;
     int r = lensd_pool_pin(pool, binding->base, binding->n_base, err);
     if (r != 0)
         return r;
@@ -141,7 +140,7 @@ static int attach_here(struct lensd_engine *engine, void *arg, struct lens_error
     int r = serve_pack(engine, session->binding.served, err);
     if (r != 0)
         return r;
-    r = pin_binding(&session->binding, err);
+    r = pin_binding(&session->binding, session->binding.served->pool, err);
     if (r != 0)
         return r;
     struct epoll_event event = {.events = EPOLLIN | EPOLLET};
@@ -204,7 +203,7 @@ static int swap_here(struct lensd_engine *engine, void *arg, struct lens_error *
     for (; pinned < swap->n; pinned++) {
         r = serve_pack(engine, swap->bindings[pinned].served, err);
         if (r == 0)
-            r = pin_binding(&swap->bindings[pinned], err);
+            r = pin_binding(&swap->bindings[pinned], swap->bindings[pinned].served->pool, err);
         if (r != 0)
             break;
     }
@@ -225,6 +224,84 @@ int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessio
     struct swap swap = {sessions, bindings, n};
     struct call call = {.pack = n > 0 ? sessions[0]->binding.served : NULL, .run = swap_here, .arg = &swap, .err = err};
     return make_call(engine, &call);
+}
+
+struct exchange {
+    struct lensd_served_pack *served;
+    struct lensd_pool *pool, *old;
+};
+
+/* Pins in the new pool what the pack's sessions pin. */
+static int pin_sessions(struct lensd_engine *engine, const struct exchange *exchange, struct lens_error *err)
+{
+    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+        const struct lensd_binding *binding = &engine->sessions[i]->binding;
+        int r = binding->served == exchange->served ? pin_binding(binding, exchange->pool, err) : 0;
+        if (r != 0)
+            return r; /* the pool that took some of them is not going to be used */
+    }
+    return 0;
+}
+
+static bool is_served(const struct lensd_engine *engine, const struct lensd_served_pack *served)
+{
+    for (uint32_t i = 0; i < engine->n_packs; i++)
+        if (engine->packs[i] == served)
+            return true;
+    return false;
+}
+
+/* Lets the engine hear of loads of the new pool instead of the old one's. */
+static int watch_instead(struct lensd_engine *engine, const struct exchange *exchange, struct lens_error *err)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    if (!is_served(engine, exchange->served))
+        return 0;
+    if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, lensd_pool_fd(exchange->pool), &event) != 0)
+        return lens_error_set(err, -errno, "watching a pack's loads: %s", strerror(errno));
+    (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, lensd_pool_fd(exchange->served->pool), NULL);
+    return 0;
+}
+
+static int exchange_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    struct exchange *exchange = arg;
+    struct lensd_served_pack *served = exchange->served;
+    int r = pin_sessions(engine, exchange, err);
+    if (r == 0)
+        r = watch_instead(engine, exchange, err);
+    if (r != 0)
+        return r;
+    exchange->old = served->pool;
+    served->pool = exchange->pool;
+    served->batch->failures_told = 0;
+    (void)lensd_breaker_reset(&served->batch->breaker); /* what is usual there is not usual here */
+    for (uint32_t i = 0; i < engine->n_sessions; i++)
+        if (engine->sessions[i]->binding.served == served)
+            engine->sessions[i]->binding.rows_locked = false; /* for the old pool's device */
+    lensd_served_pack_set_lost(served, false);
+    return 0;
+}
+
+int lensd_engine_exchange(struct lensd_engine *engine, struct lensd_served_pack *served, struct lensd_pool *pool,
+                          struct lensd_pool **old, struct lens_error *err)
+{
+    struct exchange exchange = {served, pool, NULL};
+    struct call call = {.pack = served, .run = exchange_here, .arg = &exchange, .err = err};
+    int r = make_call(engine, &call);
+    *old = exchange.old;
+    return r;
+}
+
+void lensd_engine_lose(struct lensd_engine *engine, struct lensd_served_pack *served)
+{
+    lensd_served_pack_set_lost(served, true);
+    engine_kick(engine);
+}
+
+void lensd_engine_set_degrade(struct lensd_engine *engine, bool degrade)
+{
+    atomic_store_explicit(&engine->degrade, degrade, memory_order_relaxed);
 }
 
 struct filling {

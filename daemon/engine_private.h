@@ -28,9 +28,11 @@ struct lensd_engine {
     pthread_cond_t called;
     struct call *call;         /* under lock */
     struct lens_error failure; /* under lock */
+    struct lens_error loss;    /* under lock: how a device was found lost last */
     uint64_t failures;         /* under lock */
     atomic_bool has_call;
     atomic_bool stopping;
+    atomic_bool degrade;
     _Atomic uint64_t stop_at_ns;
     _Atomic uint64_t heartbeat;
     struct lensd_session **sessions; /* the engine thread's */

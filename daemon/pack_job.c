@@ -23,6 +23,8 @@ struct lensd_pack_job {
     struct lens_backend *backend;
     uint32_t generation;
     bool verify;
+    bool moved; /* it was tried on a device that turned out lost */
+    bool waits; /* to replace a pack that is just moving to another backend */
     struct lensd_pack_progress progress;
     struct lensd_served_pack *served; /* the result; for a close what to close */
     enum lens_fault fault;
@@ -182,13 +184,10 @@ static void answer(struct lensd_service *service, const struct lensd_pack_job *j
     lensd_connection_resume(c);
 }
 
-static void opened(uv_work_t *work, int status)
+static void finish(struct lensd_pack_job *job)
 {
-    struct lensd_pack_job *job = work->data;
     struct lensd_service *service = job->service;
     service->job = NULL;
-    if (status != 0)
-        job->result = lens_error_set(&job->err, -ECANCELED, "the load was cancelled");
     if (job->result == 0)
         job->result = job->replace != NULL ? replace(service, job) : join(service, job);
     if (job->result == 0)
@@ -205,12 +204,52 @@ static void opened(uv_work_t *work, int status)
     free_job(job);
 }
 
-static void closed(uv_work_t *work, int status)
+static void opened(uv_work_t *work, int status);
+
+/* The device was lost meanwhile: once more, on the backend in use now. False when there is none. */
+static bool try_elsewhere(struct lensd_pack_job *job)
+{
+    struct lensd_service *service = job->service;
+    if (job->result != -ENODEV || job->moved || !lensd_ladder_lost(service, job->backend, &job->err))
+        return false;
+    job->moved = true;
+    job->backend = service->backend;
+    lensd_service_pool_config(service, &job->config);
+    return uv_queue_work(&service->loop, &job->work, work_open, opened) == 0;
+}
+
+static void opened(uv_work_t *work, int status)
 {
     struct lensd_pack_job *job = work->data;
     if (status != 0)
+        job->result = lens_error_set(&job->err, -ECANCELED, "the load was cancelled");
+    if (try_elsewhere(job))
+        return;
+    job->waits = job->replace != NULL && lensd_ladder_moves(job->service, job->replace);
+    if (!job->waits)
+        finish(job);
+}
+
+void lensd_pack_job_go_on(struct lensd_service *service)
+{
+    if (service->job != NULL && service->job->waits)
+        finish(service->job);
+}
+
+bool lensd_pack_job_may_use(const struct lensd_service *service, const struct lens_backend *backend)
+{
+    return service->closing_packs > 0 || (service->job != NULL && service->job->backend == backend);
+}
+
+static void closed(uv_work_t *work, int status)
+{
+    struct lensd_pack_job *job = work->data;
+    struct lensd_service *service = job->service;
+    if (status != 0)
         work_close(work);
     free_job(job);
+    service->closing_packs--;
+    lensd_ladder_look(service);
 }
 
 static int fill_job(struct lensd_pack_job *job, struct lens_text path, struct lens_text name, struct lens_error *err)
@@ -281,8 +320,10 @@ void lensd_pack_job_close(struct lensd_service *service, struct lensd_served_pac
         job->work.data = job;
         job->service = service;
         job->served = served;
-        if (uv_queue_work(&service->loop, &job->work, work_close, closed) == 0)
+        if (uv_queue_work(&service->loop, &job->work, work_close, closed) == 0) {
+            service->closing_packs++;
             return;
+        }
     }
     lensd_served_pack_close(served);
     free_job(job);

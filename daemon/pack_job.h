@@ -16,6 +16,12 @@ int lensd_pack_job_start(struct lensd_service *service, struct lensd_connection 
 /* What the load or swap under way has come to, "" when there is none. */
 void lensd_pack_job_text(const struct lensd_service *service, char *out, size_t size);
 
+/* A worker opens a pack on this backend, or closes one that may be on it. */
+bool lensd_pack_job_may_use(const struct lensd_service *service, const struct lens_backend *backend);
+
+/* A swap that waited for the pack it replaces (lensd_ladder_moves) goes on. */
+void lensd_pack_job_go_on(struct lensd_service *service);
+
 /* Closes a pack on a worker; it must have left the service's table. Closes at once when the worker can't be asked. */
 void lensd_pack_job_close(struct lensd_service *service, struct lensd_served_pack *served);
 

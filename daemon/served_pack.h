@@ -1,10 +1,13 @@
-/* A pack that is being served: the open file, its pool and its generation. Immutable but for its pool.
+/* A pack that is being served: the open file, its pool and its generation. Immutable but for its pool; a pool whose
+ * device is lost is exchanged for one on another backend (lensd_engine_exchange).
  *
  * Threads: open and close may take seconds and are meant for a worker thread; the rest is read only. */
 #ifndef LENSD_SERVED_PACK_H
 #define LENSD_SERVED_PACK_H
 
 #include "daemon/pool.h"
+
+#include <stdatomic.h>
 
 struct lensd_batch;
 struct lensd_tracing;
@@ -13,11 +16,13 @@ struct lensd_served_pack {
     char name[64]; /* as clients ask for it: the file's stem unless named otherwise */
     struct lens_pack *pack;
     struct lensd_pool *pool;
+    atomic_bool lost;              /* the pool's device is: nothing is run or loaded until the pool is exchanged */
     struct lensd_batch *batch;     /* the engine's: what is in flight */
     struct lensd_tracing *tracing; /* the engine's: where its rows go besides, or NULL (tracing.h) */
     int32_t tap;                   /* the transformer block that meta.tap_layer names; -1 = it names none */
     uint32_t generation;           /* counts loads and swaps over the daemon's life, from 1 */
     uint32_t sessions;             /* attached now; the loop thread's */
+    bool breaker_told;             /* the log says that its breaker is open; the loop thread's */
 };
 
 /* Opens, verifies (checksums too when `verify`), creates the pool and (config->preload) fills it. `progress` (or NULL)
@@ -27,5 +32,15 @@ int lensd_served_pack_open(const char *path, const char *name, struct lens_backe
                            lens_progress_fn progress, void *arg, struct lensd_served_pack **out,
                            struct lens_error *err);
 void lensd_served_pack_close(struct lensd_served_pack *served); /* NULL is fine */
+
+/* Any thread. */
+static inline bool lensd_served_pack_is_lost(const struct lensd_served_pack *served)
+{
+    return atomic_load_explicit(&served->lost, memory_order_relaxed);
+}
+static inline void lensd_served_pack_set_lost(struct lensd_served_pack *served, bool lost)
+{
+    atomic_store_explicit(&served->lost, lost, memory_order_relaxed);
+}
 
 #endif

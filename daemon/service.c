@@ -131,6 +131,7 @@ static void reload(struct lensd_service *service)
         return;
     }
     service->log.level = log_level(service->settings);
+    lensd_engine_set_degrade(service->engine, service->settings->engine.degrade);
     lensd_listener_set_wide(&service->listener, lensd_peer_lists_are_wide(service->settings));
     lensd_log(&service->log, LENSD_LOG_INFO, "configuration reloaded%s",
               r > 0 ? "; some settings that changed need a restart" : "");
@@ -180,7 +181,8 @@ static void on_broken(uv_async_t *handle)
 /* The engine's thread. */
 static void signal_broken(void *arg)
 {
-    uv_async_send(arg);
+    struct lensd_service *service = arg;
+    uv_async_send(&service->broken);
 }
 
 /* Once a tick at most, however many batches fail. */
@@ -213,6 +215,7 @@ static void on_tick(uv_timer_t *timer)
     lensd_supervisor_status(&service->supervisor, status);
     lensd_connections_sweep(service, lensd_now_ns());
     report_failures(service);
+    lensd_ladder_look(service);
     if (service->accept_paused)
         watch_listener(service);
 }
@@ -234,8 +237,10 @@ static int start_engine(struct lensd_service *service, struct lens_error *err)
     const struct lensd_engine_config config = {
         .spin_us = settings->engine.spin_us,
         .max_sessions = settings->ipc.max_sessions,
+        .degrade = settings->engine.degrade,
         .on_broken = signal_broken,
-        .arg = &service->broken,
+        .on_change = lensd_ladder_signal,
+        .arg = service,
     };
     return lensd_engine_start(&config, &service->engine, err);
 }
@@ -256,7 +261,9 @@ static int init_handles(struct lensd_service *service)
         r = uv_signal_init(loop, &service->interrupt);
     if (r == 0)
         r = uv_signal_init(loop, &service->hangup);
-    return r == 0 ? uv_async_init(loop, &service->broken, on_broken) : r;
+    if (r == 0)
+        r = uv_async_init(loop, &service->broken, on_broken);
+    return r == 0 ? lensd_ladder_init(service) : r;
 }
 
 static void start_handles(struct lensd_service *service)
@@ -304,6 +311,16 @@ static void close_loop(struct lensd_service *service)
     uv_loop_close(&service->loop);
 }
 
+/* A device that is lost while its slots are filled is no reason not to start, unless it was asked for by name. */
+static int open_packs(struct lensd_service *service, struct lens_error *err)
+{
+    int r = lensd_service_open_packs(service, err);
+    if (r != -ENODEV || service->arguments->backend == LENSD_BACKEND_CUDA)
+        return r;
+    r = lensd_ladder_start_on_cpu(service, err);
+    return r == 0 ? lensd_service_open_packs(service, err) : r;
+}
+
 int lensd_service_open(struct lensd_service *service, const struct lensd_arguments *arguments,
                        struct lensd_settings *settings, struct lens_error *err)
 {
@@ -323,7 +340,7 @@ int lensd_service_open(struct lensd_service *service, const struct lensd_argumen
     }
     r = lensd_service_open_backend(service, err);
     if (r == 0)
-        r = lensd_service_open_packs(service, err);
+        r = open_packs(service, err);
     if (r != 0)
         goto close_packs;
     r = uv_loop_init(&service->loop);
@@ -394,6 +411,7 @@ void lensd_service_close(struct lensd_service *service)
         drain(service);
     close_loop(service); /* waits for a load under way, whose pack then joins the others */
     close_packs(service);
+    lensd_ladder_close(service);
     close_backend(service);
     lensd_attachments_free(&service->sessions);
     lensd_listener_close(&service->listener);

@@ -8,6 +8,7 @@
 #include "daemon/arguments.h"
 #include "daemon/attachments.h"
 #include "daemon/engine.h"
+#include "daemon/ladder.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/served_pack.h"
@@ -56,6 +57,8 @@ struct lensd_service {
     uint32_t last_generation;
     char pack_directories[LENSD_DIRECTORIES_MAX]; /* of the --pack files */
     struct lensd_pack_job *job;                   /* the load or swap under way, or NULL */
+    uint32_t closing_packs;                       /* on a worker */
+    struct lensd_ladder ladder;
 
     struct lensd_engine *engine;       /* NULL before start and after drain */
     uint64_t failures_told, failed_ns; /* failed batches the log knows of, and when it last told */

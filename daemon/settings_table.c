@@ -309,10 +309,11 @@ const struct lensd_setting lensd_settings_table[] = {
      .type = LENSD_SETTING_BOOL,
      .fallback = "off",
      AT(engine.degrade),
-     .only = true,
+     .live = true,
      .value_name = "on|off",
-     .help = "Whether overload may change answers (flagged). on is not available in this version: every row gets its "
-             "full answer."},
+     .help = "Whether overload may change answers: on = while a pack's rows take more than twice their usual time, base, "
+             "pinned and kept lenses are scored alone, and rows flagged DEGRADED. off, the default: every row gets its "
+             "full answer, however long it takes."},
 
     {.key = "http.listen",
      .type = LENSD_SETTING_TEXT,

@@ -138,7 +138,7 @@ static void values_out_of_bounds_are_refused_with_a_sentence(void **state)
 static void what_this_version_lacks_is_refused_and_says_so(void **state)
 {
     (void)state;
-    static const char *const lacking[][2] = {{"engine.degrade", "on"}, {"http.listen", "127.0.0.1:9100"}};
+    static const char *const lacking[][2] = {{"http.listen", "127.0.0.1:9100"}};
     for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++)
         assert_refused(lacking[i][0], lacking[i][1], "not available in this version");
     assert_int_equal(set("cache.policy", "sieve"), 0);

@@ -30,6 +30,11 @@ static void count_failed(void *arg)
     ((struct engine_world *)arg)->failed++;
 }
 
+static void count_changed(void *arg)
+{
+    ((struct engine_world *)arg)->changed++;
+}
+
 void open_served(struct engine_world *w, const struct world_options *options, struct lensd_served_pack *out)
 {
     struct lens_error err = {0};
@@ -62,7 +67,9 @@ struct engine_world *open_world_with(const struct world_options *options)
     struct lensd_engine_config engine = {.spin_us = options->spin_us,
                                          .max_sessions = options->max_sessions > 0 ? options->max_sessions : 4,
                                          .on_broken = count_broken,
+                                         .degrade = options->degrade,
                                          .on_failure = count_failed,
+                                         .on_change = count_changed,
                                          .arg = w};
     assert_int_equal(lens_cpu_open(&cpu, &w->backend, &err), 0);
     if (options->fault_script != NULL)

@@ -9,7 +9,7 @@ struct engine_world {
     struct lens_backend *backend;
     struct lensd_served_pack served;
     struct lensd_engine *engine;
-    _Atomic int broken, failed;
+    _Atomic int broken, failed, changed;
     bool own_pack;
 };
 
@@ -20,6 +20,7 @@ struct world_options {
     uint32_t backend_threads; /* 0 = 1 */
     uint32_t spin_us, max_sessions;
     const char *fault_script; /* NULL = no faults */
+    bool degrade;
 };
 
 /* A client without a socket: the ring over the session's own mapping. */
