@@ -32,12 +32,13 @@ tests() {
     python3 tests/run.py --build "$1" $2 || problems=$((problems + 1))
     echo "   $(($(date +%s) - start)) s"
 }
-sources() { git ls-files '*.c' '*.h' '*.cc' '*.hpp'; }
+sources() { git ls-files '*.c' '*.h' '*.cc' '*.hpp' '*.cu' '*.cuh'; }
 format_is_right() { sources | xargs clang-format --dry-run -Werror; }
 shell_parses() { git ls-files '*.sh' .ci/run | xargs -n1 sh -n; }
 cppcheck_is_clean() {
     cppcheck -q -j "$jobs" --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
         --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --suppress=invalidPointerCast -D_GNU_SOURCE -I. \
+        -Itests/gpu/emulator \
         --library=posix proto kernels daemon client
 }
 tidy_is_clean() {
@@ -45,16 +46,28 @@ tidy_is_clean() {
         xargs -P "$jobs" -n 4 sh -c 'bad=0; for f; do
             arch=""
             case $f in *_avx512*) arch="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mfma -mf16c";;
-                       *_avx2*) arch="-mavx2 -mfma -mf16c";; esac
+                       *_avx2*) arch="-mavx2 -mfma -mf16c";;
+                       kernels/cuda/*) arch="-Itests/gpu/emulator";; esac
             clang-tidy -quiet "$f" -- -std=c11 -D_GNU_SOURCE -DLENSD_VERSION=\"0\" -I. $arch 2>/dev/null || { echo "$f"; bad=1; }
         done; exit $bad' sh
+}
+nvcc=${NVCC:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)}
+# What needs the CUDA toolkit (no card): waived, and said to be, where there is none.
+toolkit_step() {
+    if [ -n "$nvcc" ]; then
+        step "$@"
+    else
+        echo "== $1: waived: no nvcc"
+    fi
 }
 mkdir -p build
 step "formatting" format_is_right
 step "shell scripts parse" shell_parses
 step "layers and headers" tests/check-layers.sh
+toolkit_step "the emulated card's headers are CUDA's" tests/check-cuda-headers.sh "$(dirname "$nvcc")/../include"
+toolkit_step "nvcc, warnings as errors" make -j"$jobs" BUILD=build WERROR=1 cuda
 step "gcc, warnings as errors" make -j"$jobs" BUILD=build WERROR=1 all tests benches
-step "clang, warnings as errors" make -j"$jobs" BUILD=build/clang CC=clang CXX=clang++ WERROR=1 OPT=-O1 all tests
+step "clang, warnings as errors" make -j"$jobs" BUILD=build/clang CC=clang CXX=clang++ CUDA= WERROR=1 OPT=-O1 all tests
 step "liblens links and exports nothing foreign" tests/check-liblens.sh build
 step "cppcheck" cppcheck_is_clean
 step "clang-tidy" tidy_is_clean
