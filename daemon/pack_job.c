@@ -98,6 +98,14 @@ static uint32_t sessions_of(const struct lensd_service *service, const struct le
     return n;
 }
 
+/* Rows that are locked for a device that the sessions left needn't be any more. */
+static void unlock_rows(struct lensd_session *const *sessions, uint32_t n, const struct lensd_served_pack *served)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (sessions[i]->locked.backend != lensd_pool_backend(served->pool))
+            lensd_session_unlock_rows(sessions[i]);
+}
+
 /* What of its lists and pins a session finds no more in the pack that it was moved to. */
 static void log_notes(const struct lensd_service *service, struct lensd_session *const *sessions, uint32_t n)
 {
@@ -139,8 +147,10 @@ static int move_sessions(struct lensd_service *service, const struct lensd_serve
     } else {
         uint32_t n = sessions_of(service, old, sessions);
         r = rebind(service, sessions, bindings, n, served, err);
-        if (r == 0)
+        if (r == 0) {
+            unlock_rows(sessions, n, served);
             log_notes(service, sessions, n);
+        }
         served->sessions = r == 0 ? n : 0;
     }
     lensd_free(bindings);

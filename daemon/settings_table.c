@@ -311,9 +311,10 @@ const struct lensd_setting lensd_settings_table[] = {
      AT(engine.degrade),
      .live = true,
      .value_name = "on|off",
-     .help = "Whether overload may change answers: on = while a pack's rows take more than twice their usual time, base, "
-             "pinned and kept lenses are scored alone, and rows flagged DEGRADED. off, the default: every row gets its "
-             "full answer, however long it takes."},
+     .help =
+         "Whether overload may change answers: on = while a pack's rows take more than twice their usual time, base, "
+         "pinned and kept lenses are scored alone, and rows flagged DEGRADED. off, the default: every row gets its "
+         "full answer, however long it takes."},
 
     {.key = "http.listen",
      .type = LENSD_SETTING_TEXT,
