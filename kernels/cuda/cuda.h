@@ -29,7 +29,7 @@ struct cuda_backend {
 struct cuda_loader {
     cudaStream_t stream;
     cudaEvent_t done;
-    uint8_t *staging;
+    uint8_t *staging;          /* its part of the slab's */
     struct cu_write_args args; /* of the launch that is being made ready */
 };
 
@@ -63,7 +63,7 @@ struct cuda_slab {
     struct cu_device_layout at;
     struct cu_host_layout host_at;
     struct cu_grids grids;
-    uint8_t *slots, *memory; /* on the device: the slots, everything else */
+    uint8_t *slots, *memory, *staging; /* on the device: the slots, the loaders' staging, everything else in memory */
     struct cuda_host host;
     const uint8_t *host_view; /* the same memory as the device sees it */
     struct cu_state state;    /* as it is on the device before the first run */

@@ -47,19 +47,23 @@ uint64_t cuda_slot_bytes(const struct lens_slab *slab)
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
+static double mebibytes(uint64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
 static int say_too_little(const struct cuda_slab *slab, struct lens_error *err)
 {
     size_t unused = 0, total = 0;
-    uint64_t slots = slab->info.slot_stride * slab->info.slots;
+    uint32_t loaders = slab->base.config.loaders;
     if (cudaMemGetInfo(&unused, &total) != cudaSuccess)
         cudaGetLastError();
     return lens_error_set(err, -ENOMEM,
-                          "%u slots need %llu MiB of the card, their tables %llu MiB and %u loaders at least %llu MiB, "
-                          "and %zu of its %zu MiB are free; use fewer pool.slots, or a smaller engine.max_batch_rows",
-                          slab->info.slots, (unsigned long long)slots >> 20, (unsigned long long)slab->at.bytes >> 20,
-                          slab->base.config.loaders,
-                          (unsigned long long)(cu_staged_bytes(&slab->base.model) * slab->base.config.loaders) >> 20,
-                          unused >> 20, total >> 20);
+                          "%u slots need %.1f MiB of the card, their tables %.1f MiB and %u loaders at least %.1f MiB, "
+                          "and %.1f of its %.1f MiB are free; use fewer pool.slots, or a smaller engine.max_batch_rows",
+                          slab->info.slots, mebibytes(slab->info.slot_stride * slab->info.slots),
+                          mebibytes(slab->at.bytes), loaders, mebibytes(cu_staged_bytes(&slab->base.model) * loaders),
+                          mebibytes(unused), mebibytes(total));
 }
 
 /* Device memory; -ENOMEM says what the whole slab wants. */
@@ -105,9 +109,9 @@ static int take_pinned(struct cuda_slab *slab, struct lens_error *err)
                         "locking memory for what a run says and answers", err);
     if (rc == -ENOMEM)
         return lens_error_set(err, -ENOMEM,
-                              "could not lock %llu MiB of this machine's memory for the card; use a "
+                              "could not lock %.1f MiB of this machine's memory for the card; use a "
                               "smaller engine.max_batch_rows",
-                              (unsigned long long)slab->host_at.bytes >> 20);
+                              mebibytes(slab->host_at.bytes));
     if (rc != 0)
         return rc;
     slab->host.memory = memory;
@@ -153,16 +157,14 @@ static int open_stream(struct cuda_slab *slab, int priority, cudaStream_t *strea
 static int take_staging(struct cuda_slab *slab, struct lens_error *err)
 {
     uint64_t lens = cu_staged_bytes(&slab->base.model);
-    uint32_t lenses = wanted_staging(&slab->base.model);
-    for (uint32_t i = 0; i < slab->base.config.loaders; i++) {
-        int rc;
-        while ((rc = take_device(slab, lens * lenses, &slab->loaders[i].staging, err)) == -ENOMEM && lenses > 1)
-            lenses /= 2;
-        if (rc != 0)
-            return rc;
-    }
-    slab->staged_lenses = lenses; /* the smallest of them */
-    return 0;
+    uint32_t lenses = wanted_staging(&slab->base.model), loaders = slab->base.config.loaders;
+    int rc;
+    while ((rc = take_device(slab, lens * lenses * loaders, &slab->staging, err)) == -ENOMEM && lenses > 1)
+        lenses /= 2;
+    for (uint32_t i = 0; i < loaders && rc == 0; i++)
+        slab->loaders[i].staging = slab->staging + lens * lenses * i;
+    slab->staged_lenses = lenses;
+    return rc;
 }
 
 static int open_streams(struct cuda_slab *slab, struct lens_error *err)
@@ -417,7 +419,6 @@ void cuda_slab_destroy(struct lens_slab *base)
             cudaEventDestroy(slab->loaders[i].done);
         if (slab->loaders[i].stream != NULL)
             cudaStreamDestroy(slab->loaders[i].stream);
-        cudaFree(slab->loaders[i].staging);
     }
     if (slab->done != NULL)
         cudaEventDestroy(slab->done);
@@ -425,6 +426,7 @@ void cuda_slab_destroy(struct lens_slab *base)
         cudaStreamDestroy(slab->stream);
     cudaFree(slab->slots);
     cudaFree(slab->memory);
+    cudaFree(slab->staging);
     if (slab->host.memory != NULL)
         cudaFreeHost(slab->host.memory);
     cudaGetLastError();
