@@ -1,5 +1,6 @@
 /* Requests about the daemon as a whole: hello, status, config, shutdown, subscribe. */
 #include "daemon/control.h"
+#include "daemon/device_watch.h"
 #include "daemon/heap.h"
 #include "daemon/pack_job.h"
 #include "daemon/pack_progress.h"
@@ -123,6 +124,8 @@ void lensd_control_status(struct lensd_service *service, struct lensd_connection
     if (service->keys[0] == '\0')
         lensd_control_preload_text(service, service->keys, LENSD_PROGRESS_TEXT);
     out->loading = lens_text_of(service->keys);
+    lensd_device_text(service, service->keys + LENSD_PROGRESS_TEXT, LENSD_DEVICE_TEXT);
+    out->memory = lens_text_of(service->keys + LENSD_PROGRESS_TEXT);
     fill_packs(service, out);
     fill_work(service, lensd_control_scope(c), out);
     lensd_connection_send(c, answer, NULL, 0);

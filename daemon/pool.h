@@ -16,7 +16,7 @@
 #include "kernels/backend.h"
 
 #define LENSD_POOL_NOTE      160u
-#define LENSD_DEVICE_RESERVE (UINT64_C(256) << 20) /* of a card's memory: left to others when slots are counted */
+#define LENSD_DEVICE_RESERVE (UINT64_C(512) << 20) /* of a card's memory: left to others when slots are counted */
 
 struct lensd_pool;
 

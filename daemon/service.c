@@ -3,6 +3,7 @@
 
 #include "daemon/connection.h"
 #include "daemon/control.h"
+#include "daemon/device_watch.h"
 #include "daemon/pack_job.h"
 #include "daemon/pack_progress.h"
 #include "daemon/service_setup.h"
@@ -216,6 +217,7 @@ static void on_tick(uv_timer_t *timer)
     lensd_connections_sweep(service, lensd_now_ns());
     report_failures(service);
     lensd_ladder_look(service);
+    lensd_device_watch(service);
     if (service->accept_paused)
         watch_listener(service);
 }

@@ -31,6 +31,12 @@ struct lensd_recording {
     uint64_t recorder; /* the connection's id */
 };
 
+/* What was last seen of the device's memory. */
+struct lensd_device_memory {
+    uint64_t looked_ns, free_bytes;
+    bool is_short;
+};
+
 /* The preload under way; `served` is NULL when there is none. */
 struct lensd_filling {
     struct lensd_served_pack *served;
@@ -50,7 +56,7 @@ struct lensd_service {
 
     struct lens_backend *backend;
     struct lens_device device;
-    char reason[256]; /* why this backend */
+    char reason[640]; /* why this backend */
 
     struct lensd_served_pack *packs[LENSD_PACKS_MAX]; /* in order of loading; [0] is the default */
     uint32_t n_packs;
@@ -63,7 +69,8 @@ struct lensd_service {
     struct lensd_engine *engine;       /* NULL before start and after drain */
     uint64_t failures_told, failed_ns; /* failed batches the log knows of, and when it last told */
     char failure[600];                 /* what `lensctl status` says of them, "" = nothing */
-    bool copying_told;                 /* that some session's rows can't be read by the device itself */
+    struct lensd_device_memory device_memory;
+    bool copying_told; /* that some session's rows can't be read by the device itself */
     struct lensd_recording recording;
     struct lensd_filling filling;
     struct lensd_attachments sessions;

@@ -25,21 +25,6 @@ static uint32_t default_threads(void)
     return n > 0 ? n : 1;
 }
 
-static void say_why(struct lensd_service *service)
-{
-    static const char *const why[] = {
-        [LENSD_BACKEND_AUTO] = "this build has no CUDA backend",
-        [LENSD_BACKEND_CPU] = "--backend cpu",
-        [LENSD_BACKEND_CUDA] = "--backend cuda",
-    };
-    const struct lensd_settings *settings = service->settings;
-    snprintf(service->reason, sizeof service->reason, "%s; %s", why[service->arguments->backend],
-             settings->engine.cpu_variant == LENSD_CPU_AUTO ? "the best variant this processor runs"
-                                                            : "variant by engine.cpu_variant");
-    lensd_log(&service->log, LENSD_LOG_INFO, "backend %s (%s, %u threads) on %s: %s", service->device.backend,
-              service->device.variant, service->device.threads, service->device.name, service->reason);
-}
-
 int lensd_service_open_cpu(const struct lensd_service *service, struct lens_backend **out, struct lens_error *err)
 {
     static const char *const variants[] = {"auto", "scalar", "avx2", "avx512"};
@@ -51,17 +36,60 @@ int lensd_service_open_cpu(const struct lensd_service *service, struct lens_back
     return lens_cpu_open(&options, out, err);
 }
 
+static int open_cuda(const struct lensd_service *service, struct lens_backend **out, struct lens_error *err)
+{
+    const char *library = service->settings->engine.cuda_library;
+    const struct lens_cuda_options options = {
+        .library = library[0] != '\0' ? library : NULL,
+        .device = service->settings->engine.device,
+    };
+    return lens_cuda_load(&options, out, err);
+}
+
+static void give_reason(struct lensd_service *service, const char *cpu_because)
+{
+    const struct lensd_settings *settings = service->settings;
+    if (cpu_because == NULL)
+        snprintf(service->reason, sizeof service->reason, "%s",
+                 service->arguments->backend == LENSD_BACKEND_CUDA ? "--backend cuda" : "--backend auto found a card");
+    else
+        snprintf(service->reason, sizeof service->reason, "%s; %s", cpu_because,
+                 settings->engine.cpu_variant == LENSD_CPU_AUTO ? "the best variant this processor runs"
+                                                                : "variant by engine.cpu_variant");
+}
+
+/* A card, or the CPU: as asked for, or the CPU for want of a card. */
+static int choose_backend(struct lensd_service *service, struct lens_error *err)
+{
+    enum lensd_backend_choice choice = service->arguments->backend;
+    struct lens_error no_card = {0};
+    const char *because = "--backend cpu";
+    if (choice == LENSD_BACKEND_AUTO && service->arguments->fault_script != NULL) {
+        because = "--fault-script takes the CPU";
+    } else if (choice != LENSD_BACKEND_CPU) {
+        int r = open_cuda(service, &service->backend, &no_card);
+        if (r != 0 && choice == LENSD_BACKEND_CUDA)
+            return lens_error_set(err, r, "--backend cuda: %s", no_card.text);
+        because = r != 0 ? no_card.text : NULL;
+    }
+    int r = because != NULL ? lensd_service_open_cpu(service, &service->backend, err) : 0;
+    if (r == 0)
+        give_reason(service, because);
+    return r;
+}
+
 int lensd_service_open_backend(struct lensd_service *service, struct lens_error *err)
 {
-    if (service->arguments->backend == LENSD_BACKEND_CUDA)
-        return lens_error_set(err, -ENOTSUP, "this build has no CUDA backend: start with --backend auto or cpu");
-    int r = lensd_service_open_cpu(service, &service->backend, err);
+    int r = choose_backend(service, err);
     if (r == 0 && service->arguments->fault_script != NULL)
         r = lensd_fault_script_wrap(service->arguments->fault_script, false, &service->backend, err);
     if (r != 0)
         return r;
     service->backend->ops->describe(service->backend, &service->device);
-    say_why(service);
+    bool card = service->backend->ops->memory_free != NULL;
+    lensd_log(&service->log, LENSD_LOG_INFO, "backend %s (%s, %u %s) on %s: %s", service->device.backend,
+              service->device.variant, service->device.threads, card ? "multiprocessors" : "threads",
+              service->device.name, service->reason);
     return 0;
 }
 

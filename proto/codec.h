@@ -168,6 +168,7 @@ struct lens_status {
     struct lens_text loading; /* "" = nothing; else how far, like "real-tree: 3120 of 7947 lenses" */
     uint64_t loads_waited;    /* that rows waited for */
     uint64_t degraded_rows;   /* flagged DEGRADED */
+    struct lens_text memory;  /* "" = every pack has the slots it was to have; else how many, and why */
 };
 struct lens_page {  /* PACKS, SESSIONS, CONFIG: request for one page */
     uint32_t first; /* row to start at */

@@ -286,6 +286,7 @@ static void read(Reader &r, const fbs::StatusIs &t, lens_status &o)
     o.loading = r.text(t.loading(), "loading");
     o.loads_waited = t.loads_waited();
     o.degraded_rows = t.degraded_rows();
+    o.memory = r.text(t.memory(), "memory");
 }
 
 static void read(Reader &r, const fbs::PackRow &t, lens_pack_row &o)

@@ -292,13 +292,15 @@ static Body write(Writer &w, const lens_status &m)
     Text degraded = w.text(m.degraded);
     Text policy = w.text(m.policy);
     Text loading = w.text(m.loading);
+    Text memory = w.text(m.memory);
     return table(w, [&] {
-        return fbs::CreateStatusIs(
-            w.b, version, backend, device, variant, reason, m.pid, m.uptime_ns, m.start_time_ns, m.threads, m.packs,
-            m.sessions, m.rows, m.dropped_rows, m.invalid_rows, m.lenses_scored, m.heap_bytes, m.slab_bytes, m.slots,
-            m.resident, m.host_resident, m.slot_hits, m.slot_misses, m.load_bytes, degraded, m.p50_ns, m.p99_ns,
-            m.evictions, m.prefetch_issued, m.prefetch_used, m.prefetch_wasted, m.prefetch_late, m.loads,
-            m.loads_behind, m.host_hits, m.cold, m.host_bytes, policy, loading, m.loads_waited, m.degraded_rows);
+        return fbs::CreateStatusIs(w.b, version, backend, device, variant, reason, m.pid, m.uptime_ns, m.start_time_ns,
+                                   m.threads, m.packs, m.sessions, m.rows, m.dropped_rows, m.invalid_rows,
+                                   m.lenses_scored, m.heap_bytes, m.slab_bytes, m.slots, m.resident, m.host_resident,
+                                   m.slot_hits, m.slot_misses, m.load_bytes, degraded, m.p50_ns, m.p99_ns, m.evictions,
+                                   m.prefetch_issued, m.prefetch_used, m.prefetch_wasted, m.prefetch_late, m.loads,
+                                   m.loads_behind, m.host_hits, m.cold, m.host_bytes, policy, loading, m.loads_waited,
+                                   m.degraded_rows, memory);
     });
 }
 

@@ -2,6 +2,8 @@
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
 
+#include <string.h>
+
 /* Lenses in no slot that rows wanted: foreseen, waited for, or gone without. */
 static uint64_t lacked(const struct lens_status *s)
 {
@@ -12,6 +14,7 @@ static void set_cache(json_t *object, const struct lens_status *s)
 {
     ctl_json_set_text(object, "policy", s->policy);
     ctl_json_set_text(object, "loading", s->loading);
+    ctl_json_set_text(object, "memory", s->memory);
     ctl_json_set_count(object, "evictions", s->evictions);
     ctl_json_set_count(object, "loads", s->loads);
     ctl_json_set_count(object, "loads_behind", s->loads_behind);
@@ -103,6 +106,10 @@ static void add_work(struct ctl_table *table, const struct lens_status *s)
     ctl_table_add(table, "slots");
     ctl_table_add(table, "%u of %u hold a lens (%s), policy %.*s", s->resident, s->slots,
                   ctl_bytes_text(s->slab_bytes, a, sizeof a), (int)s->policy.length, s->policy.data);
+    if (s->memory.length > 0) {
+        ctl_table_add(table, "memory");
+        ctl_table_text(table, s->memory);
+    }
     ctl_table_add(table, "host");
     ctl_table_add(table, "%u lenses in host memory (%s)", s->host_resident, ctl_bytes_text(s->host_bytes, a, sizeof a));
     ctl_table_add(table, "hits");
@@ -123,6 +130,11 @@ static void add_service(const struct ctl *ctl, const struct lens_status *s)
             ctl_style(&ctl->out, CTL_PLAIN));
 }
 
+static bool on_a_card(const struct lens_status *s)
+{
+    return s->backend.length == 4 && memcmp(s->backend.data, "cuda", 4) == 0;
+}
+
 static int print_text(const struct ctl *ctl, const struct lens_status *s)
 {
     static const struct ctl_column columns[] = {{NULL, false}, {NULL, false}};
@@ -133,8 +145,8 @@ static int print_text(const struct ctl *ctl, const struct lens_status *s)
     ctl_table_add(&table, "%.*s, pid %llu, up %s", (int)s->version.length, s->version.data, (unsigned long long)s->pid,
                   ctl_duration_text(s->uptime_ns, uptime, sizeof uptime));
     ctl_table_add(&table, "backend");
-    ctl_table_add(&table, "%.*s (%.*s), %u threads", (int)s->backend.length, s->backend.data, (int)s->variant.length,
-                  s->variant.data, s->threads);
+    ctl_table_add(&table, "%.*s (%.*s), %u %s", (int)s->backend.length, s->backend.data, (int)s->variant.length,
+                  s->variant.data, s->threads, on_a_card(s) ? "multiprocessors" : "threads");
     ctl_table_add(&table, "device");
     ctl_table_text(&table, s->device);
     ctl_table_add(&table, "because");

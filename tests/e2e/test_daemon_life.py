@@ -152,10 +152,11 @@ class CommandLine(unittest.TestCase):
                 self.assertIn(part, result.stderr)
                 self.assertIn("usage:", result.stderr)
 
-    def test_cuda_is_refused_honestly(self):
-        result = lensd("--backend", "cuda", "--socket", temp_dir() / "s")
+    def test_a_cuda_backend_that_is_not_there_is_named(self):
+        result = lensd("--backend", "cuda", "--engine-cuda-library", "/nowhere/lens_cuda.so", "--socket",
+                       temp_dir() / "s")
         self.assertEqual(result.code, 1)
-        self.assertIn("no CUDA backend", result.stderr)
+        self.assertIn("/nowhere/lens_cuda.so", result.stderr)
 
     def test_missing_pack_is_named(self):
         result = lensd("--socket", temp_dir() / "s", "--pack", "/nowhere/x.lens")
