@@ -79,7 +79,8 @@ static struct world *open_world(enum lens_expand expand)
     struct lens_error err = {0};
     struct lens_cpu_options cpu = {.threads = 2, .variant = "auto"};
     struct lensd_pool_config pool = {.max_batch_rows = 64};
-    struct lensd_engine_config engine = {.spin_us = 10000000, .max_sessions = 2, .on_broken = on_broken};
+    struct lensd_engine_config engine = {
+        .spin_us = 10000000, .max_sessions = 2, .degrade = true, .on_broken = on_broken};
     assert_non_null(w);
     assert_int_equal(lens_cpu_open(&cpu, &w->backend, &err), 0);
     w->served.pack = import_for_test("tests/fixtures/hatcat-small", LENS_F32);
