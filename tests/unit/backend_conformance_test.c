@@ -1,5 +1,7 @@
-/* The conformance suite over every CPU variant. A variant the processor lacks is waived, visibly, not passed. */
+/* The conformance suite over every CPU variant, and over the CUDA backend on an emulated card. A variant the processor
+ * lacks is waived, visibly, not passed. */
 #include "tests/unit/support/conformance.h"
+#include "tests/unit/support/emulated_card.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -15,9 +17,11 @@ static int open_cpu(void *arg, uint32_t threads, struct lens_backend **out, stru
     return lens_cpu_open(&(struct lens_cpu_options){.threads = threads, .variant = arg}, out, err);
 }
 
-static struct conformance_target scalar = {"scalar", open_cpu, "scalar"};
-static struct conformance_target avx2 = {"avx2", open_cpu, "avx2"};
-static struct conformance_target avx512 = {"avx512", open_cpu, "avx512"};
+static struct conformance_target scalar = {.name = "scalar", .open = open_cpu, .arg = "scalar"};
+static struct conformance_target avx2 = {.name = "avx2", .open = open_cpu, .arg = "avx2"};
+static struct conformance_target avx512 = {.name = "avx512", .open = open_cpu, .arg = "avx512"};
+static struct conformance_target emulated = {
+    .name = "emulated", .open = emulated_card_open, .pairs = conformance_cuda_pairs, .n_pairs = CONFORMANCE_MAX_PAIRS};
 
 /* The test's target, or the end of the test when this machine can't run it. */
 static const struct conformance_target *target_of(void **state)
@@ -42,7 +46,7 @@ static void logits_are_within_the_stated_bound(void **state)
 #ifdef LENSD_SANITIZED
     conformance_accuracy(target, seed, false);
 #else
-    conformance_accuracy(target, seed, target != &scalar);
+    conformance_accuracy(target, seed, target != &scalar && target != &emulated);
 #endif
 }
 
@@ -81,7 +85,7 @@ static void senseless_slabs_are_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {SUITE(&scalar), SUITE(&avx2), SUITE(&avx512)};
+    const struct CMUnitTest tests[] = {SUITE(&scalar), SUITE(&avx2), SUITE(&avx512), SUITE(&emulated)};
     seed = conformance_seed();
     return cmocka_run_group_tests_name("backend_conformance", tests, NULL, NULL);
 }

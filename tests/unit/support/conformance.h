@@ -27,13 +27,25 @@ void conformance_slot_rewrite(const struct conformance_target *target, uint64_t 
 /* Configurations that make no sense are refused with a sentence. */
 void conformance_refusals(const struct conformance_target *target, uint64_t seed);
 
-/* The dtype and compute pairs a slab may have. */
-struct conformance_pair {
-    enum lens_dtype dtype;
-    enum lens_compute compute;
-};
+/* The pairs of the processor and of cards. */
+#define CONFORMANCE_MAX_PAIRS 6
+extern const struct conformance_pair conformance_cpu_pairs[CONFORMANCE_MAX_PAIRS];
+extern const struct conformance_pair conformance_cuda_pairs[CONFORMANCE_MAX_PAIRS];
 
-#define CONFORMANCE_PAIRS 6
-extern const struct conformance_pair conformance_pairs[CONFORMANCE_PAIRS];
+static inline uint32_t conformance_n_pairs(const struct conformance_target *target)
+{
+    return target->pairs != NULL ? target->n_pairs : CONFORMANCE_MAX_PAIRS;
+}
+
+static inline const struct conformance_pair *conformance_pair(const struct conformance_target *target, uint32_t i)
+{
+    return target->pairs != NULL ? &target->pairs[i] : &conformance_cpu_pairs[i];
+}
+
+/* What a pack stores for slabs of `dtype`: the same, where packs have it. */
+static inline enum lens_dtype conformance_stored(enum lens_dtype dtype)
+{
+    return dtype == LENS_FP8 ? LENS_BF16 : dtype;
+}
 
 #endif

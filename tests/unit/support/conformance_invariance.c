@@ -138,10 +138,11 @@ void conformance_row_invariance(const struct conformance_target *target, uint64_
         {.lenses = LENSES, .dim = 7, .h1 = 24, .h2 = 1},
     };
     struct conformance_random random = {seed};
-    for (uint32_t i = 0; i < 3 * CONFORMANCE_PAIRS; i++) {
-        const struct conformance_pair *pair = &conformance_pairs[i % CONFORMANCE_PAIRS];
-        struct conformance_shape shape = shapes[i / CONFORMANCE_PAIRS];
-        shape.stored = pair->dtype;
+    uint32_t n_pairs = conformance_n_pairs(target);
+    for (uint32_t i = 0; i < 3 * n_pairs; i++) {
+        const struct conformance_pair *pair = conformance_pair(target, i % n_pairs);
+        struct conformance_shape shape = shapes[i / n_pairs];
+        shape.stored = conformance_stored(pair->dtype);
         struct conformance_model *model = conformance_model_new(&shape, &random);
         struct lens_slab_config config = slab_of(pair);
         struct baseline base = {.target = target, .pair = pair, .random = &random};
@@ -172,9 +173,11 @@ static void spoil(void *rows, uint32_t dim, uint32_t row, enum lens_dtype dtype,
 void conformance_invalid_rows(const struct conformance_target *target, uint64_t seed)
 {
     struct conformance_random random = {seed};
-    for (uint32_t i = 0; i < 4 * CONFORMANCE_PAIRS; i++) {
-        const struct conformance_pair *pair = &conformance_pairs[i % CONFORMANCE_PAIRS];
-        struct conformance_shape shape = {.lenses = LENSES, .dim = 45, .h1 = 24, .h2 = 4, .stored = pair->dtype};
+    uint32_t n_pairs = conformance_n_pairs(target);
+    for (uint32_t i = 0; i < 4 * n_pairs; i++) {
+        const struct conformance_pair *pair = conformance_pair(target, i % n_pairs);
+        struct conformance_shape shape = {
+            .lenses = LENSES, .dim = 45, .h1 = 24, .h2 = 4, .stored = conformance_stored(pair->dtype)};
         shape.normalize = i % 2 ? LENS_NORMALIZE_LAYERNORM : LENS_NORMALIZE_NONE;
         struct conformance_model *model = conformance_model_new(&shape, &random);
         struct lens_slab_config config = slab_of(pair);
@@ -250,9 +253,11 @@ static void expect_bad_write(struct baseline *base, uint32_t slot, uint32_t lens
 void conformance_slot_rewrite(const struct conformance_target *target, uint64_t seed)
 {
     struct conformance_random random = {seed};
-    for (uint32_t i = 0; i < CONFORMANCE_PAIRS; i++) {
-        const struct conformance_pair *pair = &conformance_pairs[i];
-        struct conformance_shape shape = {.lenses = LENSES, .dim = 45, .h1 = 24, .h2 = 4, .stored = pair->dtype};
+    uint32_t n_pairs = conformance_n_pairs(target);
+    for (uint32_t i = 0; i < n_pairs; i++) {
+        const struct conformance_pair *pair = conformance_pair(target, i);
+        struct conformance_shape shape = {
+            .lenses = LENSES, .dim = 45, .h1 = 24, .h2 = 4, .stored = conformance_stored(pair->dtype)};
         struct conformance_model *model = conformance_model_new(&shape, &random);
         struct lens_slab_config config = slab_of(pair);
         struct baseline base = {.target = target, .pair = pair, .random = &random};

@@ -63,6 +63,29 @@ static void int8_row(const struct conformance_model *m, size_t row, const float 
     free(codes);
 }
 
+/* The e4m3 value next to `value`, half to even; nothing is larger than 448. */
+static double to_e4m3(double value)
+{
+    int exponent;
+    if (value == 0.0)
+        return 0.0;
+    frexp(value, &exponent); /* value = 0.1xxx * 2^exponent */
+    double step = ldexp(1.0, (exponent - 1 > -6 ? exponent - 1 : -6) - 3);
+    double rounded = rint(value / step) * step;
+    return fabs(rounded) > 448.0 ? copysign(448.0, value) : rounded;
+}
+
+/* e4m3 * scale without rounding: what an fp8 slab stands for. */
+static void fp8_row(const float *values, uint32_t dim, double *out)
+{
+    float most = 0.0f;
+    for (uint32_t d = 0; d < dim; d++)
+        most = fmaxf(most, fabsf(values[d]));
+    float scale = most / 448.0f;
+    for (uint32_t d = 0; d < dim; d++)
+        out[d] = scale > 0.0f ? to_e4m3((double)(values[d] / scale)) * (double)scale : 0.0;
+}
+
 /* What log8 codes stand for, without rounding. */
 static void log8_row(const struct conformance_model *m, size_t row, const float *values, double *out)
 {
@@ -102,6 +125,8 @@ double *conformance_slab_weights(const struct conformance_model *m, uint32_t len
             out[d] = dtype == LENS_BF16 ? lens_f32_from_bf16(lens_bf16_from_f32(values[d])) : values[d];
         if (dtype == LENS_I8)
             int8_row(m, row, values, out);
+        if (dtype == LENS_FP8)
+            fp8_row(values, dim, out);
         if (dtype == LENS_LOG8)
             log8_row(m, row, values, out);
     }

@@ -7,11 +7,19 @@
 
 #include "tests/unit/support/conformance_model.h"
 
+/* A dtype and compute mode that a slab may have. */
+struct conformance_pair {
+    enum lens_dtype dtype;
+    enum lens_compute compute;
+};
+
 /* The backend under test. */
 struct conformance_target {
     const char *name;
     int (*open)(void *arg, uint32_t threads, struct lens_backend **out, struct lens_error *err);
     void *arg;
+    const struct conformance_pair *pairs; /* that it has; it refuses all others. NULL: the processor's */
+    uint32_t n_pairs;                     /* at most CONFORMANCE_MAX_PAIRS */
 };
 
 struct conformance_rig {

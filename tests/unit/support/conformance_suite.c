@@ -11,9 +11,14 @@
 
 #define COUNT(array) ((uint32_t)(sizeof(array) / sizeof(array)[0]))
 
-const struct conformance_pair conformance_pairs[CONFORMANCE_PAIRS] = {
+const struct conformance_pair conformance_cpu_pairs[CONFORMANCE_MAX_PAIRS] = {
     {LENS_F32, LENS_COMPUTE_EXACT},  {LENS_BF16, LENS_COMPUTE_EXACT}, {LENS_I8, LENS_COMPUTE_EXACT},
     {LENS_LOG8, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_COMPUTE_BF16},  {LENS_I8, LENS_COMPUTE_INT8},
+};
+
+const struct conformance_pair conformance_cuda_pairs[CONFORMANCE_MAX_PAIRS] = {
+    {LENS_F32, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_COMPUTE_EXACT}, {LENS_I8, LENS_COMPUTE_EXACT},
+    {LENS_FP8, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_COMPUTE_BF16},  {LENS_I8, LENS_COMPUTE_INT8},
 };
 
 /* The largest error and the largest share of its bound that a pair has shown. */
@@ -95,26 +100,26 @@ void conformance_accuracy(const struct conformance_target *target, uint64_t seed
     static const uint32_t counts[] = {1, 2, 3, 4, 5, 8, 17};
     static const enum lens_dtype row_dtypes[] = {LENS_F32, LENS_F16, LENS_BF16};
     struct conformance_random random = {seed};
-    struct worst worst[CONFORMANCE_PAIRS] = {{0}};
-    uint32_t turn = 0;
-    for (uint32_t i = 0; i < COUNT(dims) * COUNT(h1s) * COUNT(h2s) * CONFORMANCE_PAIRS; i++) {
-        uint32_t pair = i % CONFORMANCE_PAIRS, at = i / CONFORMANCE_PAIRS;
+    struct worst worst[CONFORMANCE_MAX_PAIRS] = {{0}};
+    uint32_t turn = 0, n_pairs = conformance_n_pairs(target);
+    for (uint32_t i = 0; i < COUNT(dims) * COUNT(h1s) * COUNT(h2s) * n_pairs; i++) {
+        uint32_t pair = i % n_pairs, at = i / n_pairs;
         struct conformance_shape shape = {
             .lenses = 3,
             .dim = dims[at / COUNT(h2s) / COUNT(h1s)],
             .h1 = h1s[at / COUNT(h2s) % COUNT(h1s)],
             .h2 = h2s[at % COUNT(h2s)],
             .normalize = conformance_below(&random, 2) ? LENS_NORMALIZE_LAYERNORM : LENS_NORMALIZE_NONE,
-            .stored = conformance_pairs[pair].dtype,
+            .stored = conformance_stored(conformance_pair(target, pair)->dtype),
             .w2_dtype = conformance_below(&random, 2) ? LENS_BF16 : LENS_F32,
         };
         if (shape.dim == 2560 && !large && (shape.h1 != 128 || shape.h2 != 64))
             continue;
-        check_shape(target, &shape, &conformance_pairs[pair], row_dtypes[conformance_below(&random, 3)],
+        check_shape(target, &shape, conformance_pair(target, pair), row_dtypes[conformance_below(&random, 3)],
                     shape.dim == 100 ? 64 : counts[turn++ % COUNT(counts)], &random, &worst[pair]);
     }
-    for (uint32_t pair = 0; pair < CONFORMANCE_PAIRS; pair++)
-        print_worst(target, &conformance_pairs[pair], &worst[pair]);
+    for (uint32_t pair = 0; pair < n_pairs; pair++)
+        print_worst(target, conformance_pair(target, pair), &worst[pair]);
 }
 
 void conformance_conversions(const struct conformance_target *target, uint64_t seed)
@@ -123,17 +128,18 @@ void conformance_conversions(const struct conformance_target *target, uint64_t s
     static const uint32_t dims[] = {1, 45, 384};
     struct conformance_random random = {seed};
     struct worst worst = {0};
-    for (uint32_t i = 0; i < COUNT(stored) * COUNT(dims) * CONFORMANCE_PAIRS; i++) {
+    uint32_t n_pairs = conformance_n_pairs(target);
+    for (uint32_t i = 0; i < COUNT(stored) * COUNT(dims) * n_pairs; i++) {
         struct conformance_shape shape = {
             .lenses = 4,
-            .dim = dims[i / CONFORMANCE_PAIRS % COUNT(dims)],
+            .dim = dims[i / n_pairs % COUNT(dims)],
             .h1 = 33,
             .h2 = 5,
             .normalize = LENS_NORMALIZE_NONE,
-            .stored = stored[i / CONFORMANCE_PAIRS / COUNT(dims)],
+            .stored = stored[i / n_pairs / COUNT(dims)],
             .w2_dtype = LENS_F32,
         };
-        check_shape(target, &shape, &conformance_pairs[i % CONFORMANCE_PAIRS], LENS_F32, 3, &random, &worst);
+        check_shape(target, &shape, conformance_pair(target, i % n_pairs), LENS_F32, 3, &random, &worst);
     }
 }
 
@@ -154,10 +160,10 @@ static void expect_refusal(const struct conformance_target *target, const struct
     backend->ops->close(backend);
 }
 
-static bool is_pair(enum lens_dtype dtype, enum lens_compute compute)
+static bool is_pair(const struct conformance_target *target, enum lens_dtype dtype, enum lens_compute compute)
 {
-    for (uint32_t i = 0; i < CONFORMANCE_PAIRS; i++)
-        if (conformance_pairs[i].dtype == dtype && conformance_pairs[i].compute == compute)
+    for (uint32_t i = 0; i < conformance_n_pairs(target); i++)
+        if (conformance_pair(target, i)->dtype == dtype && conformance_pair(target, i)->compute == compute)
             return true;
     return false;
 }
@@ -174,7 +180,7 @@ void conformance_refusals(const struct conformance_target *target, uint64_t seed
                                               .compute = (enum lens_compute)compute,
                                               .max_batch_rows = 1,
                                               .loaders = 1};
-            if (!is_pair(config.dtype, config.compute))
+            if (!is_pair(target, config.dtype, config.compute))
                 expect_refusal(target, &model->model, &config);
         }
     }
