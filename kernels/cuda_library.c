@@ -87,5 +87,6 @@ int lens_cuda_load(const struct lens_cuda_options *options, struct lens_backend 
         dlclose(library);
         return -ENOTSUP;
     }
+    /* cppcheck-suppress resourceLeak ; it stays loaded for good */
     return open_card(LENS_BACKEND_API, options, out, err);
 }

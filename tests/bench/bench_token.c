@@ -1,13 +1,14 @@
 /* P3: one token, client to client, through a real lensd on the real-tree pack.
  *
  *     bench_token [--runs bf16:exact,bf16:bf16,int8:int8] [--pack FILE] [--rows 2000] [--sequences 24]
- *                 [--tree FILE.tsv]
+ *                 [--tree FILE.tsv] [--backend cpu] [--read-rate GB/s]
  *
  * lensd runs as a child on the second processor (one engine thread, no workers, every lens resident); this process is
  * the client, spinning on the first. One row at a time, planted answers. Rows take turns between sequences with leaves
  * of their own: one sequence's lenses would stay in a last-level cache of 260 MB from row to row, which a model
  * computing between its tokens doesn't allow (--sequences 1 shows it). A row's floor is the bytes of the lenses it
- * scored over the read rate, which is measured here between the rows while lensd waits. */
+ * scored over the read rate, which is measured here between the rows while lensd waits, or given: for a card
+ * (--backend cuda), whose rate bench_gpu measures. */
 #include "tests/bench/support/bench.h"
 #include "tests/bench/support/child.h"
 #include "tests/bench/support/planted.h"
@@ -31,6 +32,12 @@
 
 static const char *const stage_names[STAGES] = {"queue",  "copy_in", "base",     "load",
                                                 "expand", "select",  "copy_out", "total"};
+
+struct settings {
+    uint32_t rows, sequences;
+    const char *backend;
+    double read_rate; /* bytes per second; 0 = what the processor reads */
+};
 
 struct samples {
     uint32_t n, reads;
@@ -182,10 +189,11 @@ static void line(const char *name, struct bench_summary s)
     printf("  %-16s %10.1f %10.1f %10.1f %10.1f\n", name, s.p50 * 1e-3, s.p95 * 1e-3, s.p99 * 1e-3, s.max * 1e-3);
 }
 
-static void show(struct bench_report *report, const char *what, const char *expand, struct samples *s, double bytes)
+static void show(struct bench_report *report, const struct settings *settings, const char *what, const char *expand,
+                 struct samples *s, double bytes)
 {
     json_t *figure = bench_report_figure(report), *stages = json_object();
-    double rate = bench_quantile(s->read_rate, s->reads, 0.5);
+    double rate = settings->read_rate > 0 ? settings->read_rate : bench_quantile(s->read_rate, s->reads, 0.5);
     for (uint32_t t = 0; t < s->n; t++)
         s->ratio[t] = s->client[t] / (s->scored[t] * bytes / rate * 1e9);
     struct bench_summary client = bench_summarize(s->client, s->n), scored = bench_summarize(s->scored, s->n);
@@ -227,8 +235,8 @@ static void try_again(int tries, const struct lens_client_error *err)
     usleep(1000000);
 }
 
-static void run_mode(struct bench_report *report, const char *what, int expand, struct lens_client *client,
-                     const struct stream *stream, struct bench_reader *reader, double bytes)
+static void run_mode(struct bench_report *report, const struct settings *settings, const char *what, int expand,
+                     struct lens_client *client, const struct stream *stream, struct bench_reader *reader, double bytes)
 {
     struct lens_session_params params;
     struct lens_session *session;
@@ -240,12 +248,12 @@ static void run_mode(struct bench_report *report, const char *what, int expand, 
         try_again(tries, &err);
     measure(session, stream, reader, &samples);
     lens_session_close(session);
-    show(report, what, expand ? "topk" : "threshold", &samples, bytes);
+    show(report, settings, what, expand ? "topk" : "threshold", &samples, bytes);
     free_samples(&samples);
 }
 
-static void run_pack(struct bench_report *report, const char *pack_path, const char *compute, uint32_t rows,
-                     uint32_t sequences)
+static void run_pack(struct bench_report *report, const struct settings *settings, const char *pack_path,
+                     const char *compute)
 {
     struct lens_error err = {0};
     struct lens_client_error client_err = {0};
@@ -257,23 +265,17 @@ static void run_pack(struct bench_report *report, const char *pack_path, const c
     if (lens_pack_open(pack_path, &pack, &err) < 0)
         bench_die("%s", err.text);
     snprintf(what, sizeof what, "%s:%s", lens_dtype_name(pack->w1_dtype), compute);
-    make_stream(&stream, pack, rows, sequences);
+    make_stream(&stream, pack, settings->rows, settings->sequences);
     bench_put(report->settings, "rows_drawn_again", (double)stream.redrawn);
-    const char *const flags[] = {"--pool-compute",
-                                 compute,
-                                 "--engine-threads",
-                                 "1",
-                                 "--engine-spin-us",
-                                 "1000000",
-                                 "--http-listen",
-                                 "off",
+    const char *const flags[] = {"--backend", settings->backend,  "--pool-compute", compute,         "--engine-threads",
+                                 "1",         "--engine-spin-us", "1000000",        "--http-listen", "off",
                                  NULL};
     bench_daemon_start(&daemon, pack_path, flags);
     struct bench_reader *reader = bench_reader_open(1, BENCH_READ_BUFFER);
     for (int tries = 0; lens_client_open(daemon.socket, &client, &client_err) < 0; tries++)
         try_again(tries, &client_err);
     for (int expand = 0; expand < 2; expand++)
-        run_mode(report, what, expand, client, &stream, reader, lens_bytes(pack));
+        run_mode(report, settings, what, expand, client, &stream, reader, lens_bytes(pack));
     lens_client_close(client);
     bench_daemon_stop(&daemon);
     bench_reader_close(reader);
@@ -283,18 +285,22 @@ static void run_pack(struct bench_report *report, const char *pack_path, const c
 
 int main(int argc, char **argv)
 {
-    static const char *const known[] = {"--runs=", "--pack=", "--rows=", "--sequences=", "--tree=", NULL};
+    static const char *const known[] = {
+        "--runs=", "--pack=", "--rows=", "--sequences=", "--tree=", "--backend=", "--read-rate=", NULL};
     bench_check_options(argc, argv, known);
     const char *given = bench_option(argc, argv, "--pack", NULL);
-    uint32_t rows = (uint32_t)bench_option_u64(argc, argv, "--rows", 2000);
-    uint32_t sequences = (uint32_t)bench_option_u64(argc, argv, "--sequences", 24);
+    struct settings settings = {.rows = (uint32_t)bench_option_u64(argc, argv, "--rows", 2000),
+                                .sequences = (uint32_t)bench_option_u64(argc, argv, "--sequences", 24),
+                                .backend = bench_option(argc, argv, "--backend", "cpu"),
+                                .read_rate = 1e9 * (double)bench_option_u64(argc, argv, "--read-rate", 0)};
     char runs[256];
     snprintf(runs, sizeof runs, "%s", bench_option(argc, argv, "--runs", "bf16:exact,bf16:bf16,int8:int8"));
-    if (rows < 1 || sequences < 1 || sequences > SEQUENCES)
+    if (settings.rows < 1 || settings.sequences < 1 || settings.sequences > SEQUENCES)
         bench_die("--rows must be at least 1, --sequences between 1 and %u", SEQUENCES);
     struct bench_report report = bench_report_begin("token");
-    bench_put(report.settings, "rows", rows);
-    bench_put(report.settings, "sequences", sequences);
+    bench_put(report.settings, "rows", settings.rows);
+    bench_put(report.settings, "sequences", settings.sequences);
+    bench_put_text(report.settings, "backend", settings.backend);
     bench_put_text(report.settings, "runs", runs);
     bench_cpus();
     bench_pin(0);
@@ -307,7 +313,7 @@ int main(int argc, char **argv)
         snprintf(path, sizeof path, "%s", given ? given : "");
         if (!given)
             bench_real_tree(run, bench_tree_path(argc, argv), path, sizeof path);
-        run_pack(&report, path, compute, rows, sequences);
+        run_pack(&report, &settings, path, compute);
     }
     bench_report_end(&report);
     return 0;

@@ -105,7 +105,7 @@ static void an_open_breaker_closes_when_probes_are_quick_again(void **state)
     }
     assert_int_equal(base_only, 80 / LENSD_BREAKER_PROBE_EACH * (LENSD_BREAKER_PROBE_EACH - 1));
     uint32_t until_closed = 2 * LENSD_BREAKER_PROBE_EACH * LENSD_BREAKER_PROBES; /* a set of probes is half done */
-    assert_false(pass(&c, until_closed, 1, 3 * MS + MS / 10)); /* over 1.5 times: not yet */
+    assert_false(pass(&c, until_closed, 1, 3 * MS + MS / 10));                   /* over 1.5 times: not yet */
     assert_true(pass(&c, until_closed, 1, 3 * MS));
     assert_false(c.breaker.open);
     assert_int_equal(lensd_breaker_next(&c.breaker), LENSD_BREAKER_FULL);
@@ -250,7 +250,7 @@ static void slow_rows_are_answered_from_the_active_set_until_it_is_over(void **s
     assert_true(probes > 0);
     assert_true(last >= SLOW_LAST && last < ROWS - 20);
     assert_int_equal(w->changed, 2);
-    assert_int_equal(c.session->statistics->degraded_rows, degraded);
+    assert_int_equal(__atomic_load_n(&c.session->statistics->degraded_rows, __ATOMIC_RELAXED), degraded);
     close_ring_client(reference, &plain);
     close_world(reference);
     close_ring_client(w, &c);

@@ -172,7 +172,9 @@ int main(int argc, char **argv)
                                 .runs = bench_option(argc, argv, "--runs", DEFAULT_RUNS),
                                 .note = bench_option(argc, argv, "--note", "")};
     bench_path_beside("gpu.json", settings.out, sizeof settings.out);
-    snprintf(settings.out, sizeof settings.out, "%s", bench_option(argc, argv, "--out", settings.out));
+    const char *out = bench_option(argc, argv, "--out", NULL);
+    if (out != NULL)
+        snprintf(settings.out, sizeof settings.out, "%s", out);
     struct card *card = card_open((uint32_t)bench_option_u64(argc, argv, "--device", 0), quick ? 4u << 20 : 4ull << 30,
                                   why, sizeof why);
     if (card == NULL) {

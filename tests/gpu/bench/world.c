@@ -59,19 +59,24 @@ static void make_weights(struct world *w)
         pthread_join(threads[i], NULL);
 }
 
-/* The tree's first lenses: parents come before their children, so that only leaves are cut off. */
-static void cut_children(struct world *w, uint32_t lenses)
+/* Leaves the tree's first lenses: parents come before their children, so that what remains is a tree. */
+static void cut_tree(struct bench_tree *tree, uint32_t lenses)
 {
-    int32_t *offsets = bench_alloc((lenses + 1) * sizeof *offsets), *ids = bench_alloc(w->tree->n * sizeof *ids);
-    int32_t n = 0;
+    int32_t n = 0, first = 0;
+    for (uint32_t i = lenses; i < tree->n; i++)
+        free(tree->keys[i]);
+    tree->n = lenses;
+    tree->n_leaves = 0;
     for (uint32_t i = 0; i < lenses; i++) {
-        for (int32_t e = w->tree->child_offsets[i]; e < w->tree->child_offsets[i + 1]; e++)
-            if ((uint32_t)w->tree->child_ids[e] < lenses)
-                ids[n++] = w->tree->child_ids[e];
-        offsets[i + 1] = n;
+        int32_t end = tree->child_offsets[i + 1];
+        for (int32_t e = first; e < end; e++)
+            if ((uint32_t)tree->child_ids[e] < lenses)
+                tree->child_ids[n++] = tree->child_ids[e];
+        first = end;
+        tree->child_offsets[i + 1] = n;
+        if (tree->child_offsets[i] == n)
+            tree->leaves[tree->n_leaves++] = i;
     }
-    w->model.child_offsets = offsets;
-    w->model.child_ids = ids;
 }
 
 static void make_model(struct world *w, uint32_t lenses)
@@ -92,9 +97,10 @@ static void make_model(struct world *w, uint32_t lenses)
                                    .b2 = bench_alloc(n * s.h2 * sizeof(float)),
                                    .w3 = bench_alloc(n * s.h2 * sizeof(float)),
                                    .b3 = bench_alloc(n * sizeof(float)),
+                                   .child_offsets = w->tree->child_offsets,
+                                   .child_ids = w->tree->child_ids,
                                    .layer = w->tree->layer,
                                    .calibration = calibration};
-    cut_children(w, lenses);
     w->w1 = w->backend->ops->host_alloc != NULL ? w->backend->ops->host_alloc(w->backend, w1) : bench_alloc(w1);
     if (w->w1 == NULL)
         bench_die("no page-locked memory of %.1f GB for the weights", (double)w1 * 1e-9);
@@ -136,6 +142,7 @@ struct world *world_open(struct lens_backend *backend, const char *tree, uint32_
     w->shape = shape;
     w->tree = bench_tree_open(tree);
     lenses = lenses > 0 ? bench_min(lenses, w->tree->n) : w->tree->n;
+    cut_tree(w->tree, lenses);
     make_model(w, lenses);
     w->all = bench_alloc(lenses * sizeof *w->all);
     for (uint32_t i = 0; i < lenses; i++) {
@@ -163,8 +170,6 @@ void world_close(struct world *w)
     free((void *)w->model.w3);
     free((void *)w->model.b3);
     free((void *)w->model.calibration);
-    free((void *)w->model.child_offsets);
-    free((void *)w->model.child_ids);
     free(w->leaves);
     free(w->all);
     bench_tree_close(w->tree);
