@@ -419,10 +419,9 @@ static void __attribute__((format(printf, 3, 4))) add(char *out, size_t size, co
 {
     size_t used = strlen(out);
     va_list arguments;
-    if (used > 0 && used + 3 < size) {
-        strcpy(out + used, "; ");
-        used += 2;
-    }
+    if (used > 0)
+        snprintf(out + used, size - used, "; ");
+    used = strlen(out);
     va_start(arguments, format);
     vsnprintf(out + used, size - used, format, arguments);
     va_end(arguments);
