@@ -25,7 +25,10 @@ GPU_CARD   := tests/gpu/bench/card.c tests/gpu/bench/card_gemm.c
 GPU_BENCH_OBJ := $(call obj,$(GPU_BENCH) $(GPU_CARD)) $(BUILD)/obj/tests/gpu/bench/card_read.cu.o
 EMULATED_BENCH_OBJ := $(patsubst %.c,$(BUILD)/emulated/obj/%.o,$(GPU_BENCH) $(GPU_CARD)) \
                       $(BUILD)/emulated/obj/tests/gpu/bench/card_read.cu.o
+# cuBLAS is only compared with; a toolkit may come without it.
+GPU_CUBLAS := $(if $(wildcard $(CUDA_LIB)/libcublas.so),-lcublas)
 $(BUILD)/obj/tests/gpu/bench/card%: ARCH := $(if $(CUDA),-isystem $(CUDA_HOME)/include)
+$(BUILD)/obj/tests/gpu/bench/card_gemm.o: KOPT := $(if $(GPU_CUBLAS),-DGPU_BENCH_CUBLAS)
 # tree.c can also read a pack; what that needs isn't linked, and nothing calls it.
 GPU_BENCH_LINK := -Wl,--gc-sections -ldl -lm -pthread
 $(BUILD)/obj/tests/bench/support/tree.o $(BUILD)/emulated/obj/tests/bench/support/tree.o: KOPT := -ffunction-sections
@@ -33,12 +36,14 @@ $(BUILD)/obj/tests/bench/support/tree.o $(BUILD)/emulated/obj/tests/bench/suppor
 $(BUILD)/gpu/bench_gpu: $(GPU_BENCH_OBJ) $(BUILD)/libkernels.a $(GPU_PROTO)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcublas -lcudart_static -lrt $(GPU_BENCH_LINK)
+	$(Q)$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) $(GPU_CUBLAS) -lcudart_static -lrt $(GPU_BENCH_LINK)
 
 $(BUILD)/emulated/bench_gpu: $(EMULATED_BENCH_OBJ) $(EMULATOR_OBJ) $(BUILD)/libkernels.a $(GPU_PROTO)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GPU_BENCH_LINK)
+
+tests: $(BUILD)/gpu/conformance $(if $(EMULATED),$(BUILD)/emulated/bench_gpu)
 
 .PHONY: gpu-check gpu-sanitize bench-gpu
 gpu-check: ## on a machine with a card: conformance of the CUDA backend, then compute-sanitizer (waived without a card)

@@ -1,11 +1,12 @@
-/* cuBLAS beside our kernels: see card.h. Compiled without it for the emulated card. */
+/* cuBLAS beside our kernels: see card.h. Compiled without it for the emulated card, and where the
+ * toolkit has none. */
 #include "tests/bench/support/bench.h"
 #include "tests/gpu/bench/card_private.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#ifdef LENS_CUDA_EMULATED
+#ifndef GPU_BENCH_CUBLAS
 
 double card_gemm_ns(struct card *card, uint32_t outputs, uint32_t dim, uint32_t rows, uint32_t rounds)
 {
