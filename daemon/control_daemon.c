@@ -6,6 +6,7 @@
 #include "daemon/pack_progress.h"
 #include "daemon/sys.h"
 
+#include <assert.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -102,6 +103,21 @@ static void fill_work(const struct lensd_service *service, const struct lensd_co
         add_statistics(lensd_engine_statistics(service->engine), out);
 }
 
+/* What exists nowhere else stands one behind the other in the space for keys. */
+static void fill_texts(struct lensd_service *service, struct lens_status *out)
+{
+    char *loading = service->keys, *memory = loading + LENSD_PROGRESS_TEXT, *degraded = memory + LENSD_DEVICE_TEXT;
+    static_assert(LENSD_PROGRESS_TEXT + LENSD_DEVICE_TEXT + LENSD_LADDER_TEXT <= LENSD_KEYS_MAX, "three texts");
+    lensd_pack_job_text(service, loading, LENSD_PROGRESS_TEXT);
+    if (loading[0] == '\0')
+        lensd_control_preload_text(service, loading, LENSD_PROGRESS_TEXT);
+    lensd_device_text(service, memory, LENSD_DEVICE_TEXT);
+    lensd_ladder_text(service, degraded, LENSD_LADDER_TEXT);
+    out->loading = lens_text_of(loading);
+    out->memory = lens_text_of(memory);
+    out->degraded = lens_text_of(degraded);
+}
+
 void lensd_control_status(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
     (void)request;
@@ -112,20 +128,12 @@ void lensd_control_status(struct lensd_service *service, struct lensd_connection
     out->device = lens_text_of(service->device.name);
     out->variant = lens_text_of(service->device.variant);
     out->reason = lens_text_of(service->reason);
-    char *degraded = service->keys + LENSD_PROGRESS_TEXT;
-    lensd_ladder_text(service, degraded, sizeof service->keys - LENSD_PROGRESS_TEXT);
-    out->degraded = lens_text_of(degraded);
     out->pid = (uint64_t)getpid();
     out->uptime_ns = lensd_now_ns() - service->started_ns;
     out->start_time_ns = service->start_time_ns;
     out->threads = service->device.threads;
     out->heap_bytes = lensd_heap_bytes();
-    lensd_pack_job_text(service, service->keys, LENSD_PROGRESS_TEXT);
-    if (service->keys[0] == '\0')
-        lensd_control_preload_text(service, service->keys, LENSD_PROGRESS_TEXT);
-    out->loading = lens_text_of(service->keys);
-    lensd_device_text(service, service->keys + LENSD_PROGRESS_TEXT, LENSD_DEVICE_TEXT);
-    out->memory = lens_text_of(service->keys + LENSD_PROGRESS_TEXT);
+    fill_texts(service, out);
     fill_packs(service, out);
     fill_work(service, lensd_control_scope(c), out);
     lensd_connection_send(c, answer, NULL, 0);

@@ -23,6 +23,7 @@
 #include <uv.h>
 
 #define LENSD_LADDER_RETRY_NS UINT64_C(10000000000)
+#define LENSD_LADDER_TEXT     8192u /* bytes of lensd_ladder_text; what is more is cut */
 
 struct lensd_service;
 struct lensd_takeover;
