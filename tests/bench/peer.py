@@ -1,7 +1,7 @@
 """P4: HatCat's own DynamicLensManager and lensd, on the same lenses and the same rows, in one run.
 
     python3 tests/bench/peer.py --hatcat DIR [--python PYTHON] [--rows 100] [--pack-dir build/bench] [--full]
-                                [--runs f32:exact,bf16:exact,bf16:bf16,int8:int8] [--threads 2,1]
+                                [--runs f32:exact,bf16:exact,bf16:bf16,int8:int8] [--threads 2,1] [--gpu]
 
 DIR is a checkout of https://github.com/p0ss/HatCatDev, which is read and run as it is (support/hatcat_worker.py says
 how it is imported); it is not part of this repository. PYTHON has torch and numpy (build/real-venv by default).
@@ -15,6 +15,8 @@ resident. Rows are one stream with two planted leaves each.
   afresh    HatCat put back to its base lenses between tokens, off the clock. Against it: lensd with expand = topk and
             keep_top_k = 0, so both score the same lenses; the share of rows where the two sets are equal is printed.
   --full    also HatCat with a cache of 8,000, and with base layers 0-2.
+  --gpu     both on the card: HatCat with device="cuda" and its rows there already, lensd with --backend cuda and the
+            row in the memory of the host; one lensd thread beside the client's. Figures go to peer-gpu.json.
 
 HatCat's calibration is off (use_calibration=False): without data it sets every score to 0.5. A row's time is the call
 for HatCat, and from writing the row to reading the answer for lensd. lensd's client is Python: what of a row isn't
@@ -50,10 +52,14 @@ def options():
     parse.add_argument("--runs", default="f32:exact,bf16:exact,bf16:bf16,int8:int8", metavar="DTYPE:COMPUTE,..")
     parse.add_argument("--threads", default="2,1")
     parse.add_argument("--full", action="store_true")
+    parse.add_argument("--gpu", action="store_true")
     args = parse.parse_args()
     args.pack_dir = (args.pack_dir or args.build / "bench").resolve()
     if not (args.hatcat / "src/hat/monitoring/lens_manager.py").exists():
         parse.error(f"--hatcat expects a checkout of HatCat; {args.hatcat} has no src/hat/monitoring/lens_manager.py")
+    args.backend = "cuda" if args.gpu else "cpu"
+    if args.gpu:
+        args.threads = "1"
     if args.rows < 1:
         parse.error(f"--rows expects at least 1, found {args.rows}")
     if not args.python.exists():
@@ -103,7 +109,7 @@ def figure(rows, leaves, **more):
 def run_hatcat(args, lenses, rows, leaves, name, *flags):
     out = args.pack_dir / f"peer-hatcat-{name}.json"
     command = [str(args.python), str(HERE / "support/hatcat_worker.py"), "--hatcat", str(args.hatcat), "--lenses",
-               str(lenses), "--rows", str(rows), "--out", str(out), *flags]
+               str(lenses), "--rows", str(rows), "--out", str(out), "--device", args.backend, *flags]
     subprocess.run(command, check=True)
     said = json.loads(out.read_text())
     out.unlink()
@@ -132,7 +138,7 @@ def goal_of(expand, run):
 def compare(name, ours, theirs, sets):
     ours["ratio_p50"] = theirs["ms"]["p50"] / ours["ms"]["p50"]
     ours["ratio_mean"] = theirs["ms"]["mean"] / ours["ms"]["mean"]
-    goal = goal_of(ours["expand"], ours["run"])
+    goal = 100 if ours["backend"] == "cuda" else goal_of(ours["expand"], ours["run"])
     text = f"    {ours['ratio_p50']:.0f}x of HatCat {name}"
     if goal and ours["base"] == "0,1":
         ours["goal"] = goal
@@ -157,7 +163,7 @@ def main():
     from tests.bench.support.peer_lensd import run_lensd
     pack, lenses, rows, leaves = make_inputs(args)
     hatcat, sets = {}, {}
-    print(f"P4: {args.rows} rows, HatCat on 2 threads; load {os.getloadavg()[0]:.2f}")
+    print(f"P4: {args.rows} rows, both on the {'card' if args.gpu else 'processor, HatCat on 2 threads'}; load {os.getloadavg()[0]:.2f}")
     print(f"  {'':44} {'p50 ms':>9} {'p95 ms':>9} {'lenses':>8} {'recall':>8} {'peak':>10}")
     plans = {"carried": (), "afresh": ("--afresh",)}
     if args.full:
@@ -168,8 +174,9 @@ def main():
     ours = []
     for threads in map(int, args.threads.split(",")):
         for run in args.runs.split(","):
-            for name, result, mine in run_lensd(pack, rows, leaves, run, threads, WARM, args.full):
-                result.update(figure(result.pop("rows"), leaves[WARM:]))
+            for name, result, mine in run_lensd(pack, rows, leaves, run, threads, WARM, args.full,
+                                                args.backend):
+                result.update(figure(result.pop("rows"), leaves[WARM:], backend=args.backend))
                 show(f"lensd, {run}, {result['expand']}, {threads} thread(s), base {result['base']}", result)
                 compare(name, result, hatcat[name], (mine, sets[name]) if mine else None)
                 ours.append(result)
@@ -178,9 +185,9 @@ def main():
     drift = again["ms"]["p50"] / hatcat["carried"]["ms"]["p50"] - 1
     print(f"    {100 * drift:+.0f}% against its first run: what the ratios above are worth")
     hatcat["carried again"] = again
-    out = args.build / "bench/peer.json"
+    out = args.build / f"bench/peer{'-gpu' if args.gpu else ''}.json"
     out.write_text(json.dumps({"benchmark": "peer", "machine": machine(), "settings": {
-        "rows": args.rows, "seed": args.seed, "warm": WARM}, "hatcat": hatcat, "figures": ours}, indent=1) + "\n")
+        "rows": args.rows, "seed": args.seed, "warm": WARM, "backend": args.backend}, "hatcat": hatcat, "figures": ours}, indent=1) + "\n")
     print(f"written: {out}")
 
 

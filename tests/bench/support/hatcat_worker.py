@@ -40,7 +40,7 @@ def read_once(lenses):
 def open_manager(module, args):
     empty = args.lenses / "layer0"  # has no layerN.json: concepts come from the pack, as HatCat finds them there
     with contextlib.redirect_stdout(io.StringIO()):
-        return module.DynamicLensManager(layers_data_dir=empty, lenses_dir=args.lenses, device="cpu",
+        return module.DynamicLensManager(layers_data_dir=empty, lenses_dir=args.lenses, device=args.device,
                                          base_layers=[int(n) for n in args.base.split(",")],
                                          load_threshold=0.3, max_loaded_lenses=args.cache)
 
@@ -52,6 +52,8 @@ def run_row(manager, row, afresh):
     before = dict(manager.lens_access_count)
     began = time.perf_counter_ns()
     results, timing = manager.detect_and_expand(row, top_k=10, return_timing=True, use_calibration=False)
+    if row.is_cuda:
+        torch.cuda.synchronize()
     took = time.perf_counter_ns() - began
     scored = [f"{name}:{layer}" for (name, layer), n in manager.lens_access_count.items()
               if n != before.get((name, layer), 0)]
@@ -70,12 +72,13 @@ def main():
     parse.add_argument("--base", default="0,1")
     parse.add_argument("--cache", type=int, default=500)
     parse.add_argument("--threads", type=int, default=2)
+    parse.add_argument("--device", default="cpu", help="cpu or cuda; the row is on it already when the clock starts")
     parse.add_argument("--afresh", action="store_true", help="back to the base lenses between tokens, off the clock")
     args = parse.parse_args()
     torch.set_num_threads(args.threads)
     read_once(args.lenses)
     module = import_manager(args.hatcat)
-    rows = torch.from_numpy(numpy.load(args.rows))
+    rows = torch.from_numpy(numpy.load(args.rows)).to(args.device)
     began = time.perf_counter()
     manager = open_manager(module, args)
     start_s = time.perf_counter() - began

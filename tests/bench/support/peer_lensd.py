@@ -126,13 +126,13 @@ def run_session(daemon, pack, rows, warm, threads, expand, layers):
     return result, sets_of(done, pack, pack.base(layers)) if expand == "topk" else None
 
 
-def run_lensd(pack_path, rows_path, leaves, run, threads, warm, full):
+def run_lensd(pack_path, rows_path, leaves, run, threads, warm, full, backend="cpu"):
     """Yields (which HatCat run to compare with, figures with their rows, sets scored or None) of one daemon."""
     dtype, compute = run.split(":")
     pack, rows = Pack(pack_path), read_rows(rows_path)
     if any(leaf not in pack.keys for leaf in leaves[0]):
         raise RuntimeError(f"{pack_path} has another tree than the rows: delete it, and it is made anew")
-    flags = ["--pool-dtype", dtype, "--pool-compute", compute, "--engine-threads", threads, "--packs-verify", "off",
+    flags = ["--backend", backend, "--pool-dtype", dtype, "--pool-compute", compute, "--engine-threads", threads, "--packs-verify", "off",
              "--engine-spin-us", SPIN_US if threads == 1 else 50]
     plans = [("carried", "threshold", (0, 1)), ("afresh", "topk", (0, 1))]
     if full:
