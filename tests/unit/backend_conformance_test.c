@@ -20,8 +20,11 @@ static int open_cpu(void *arg, uint32_t threads, struct lens_backend **out, stru
 static struct conformance_target scalar = {.name = "scalar", .open = open_cpu, .arg = "scalar"};
 static struct conformance_target avx2 = {.name = "avx2", .open = open_cpu, .arg = "avx2"};
 static struct conformance_target avx512 = {.name = "avx512", .open = open_cpu, .arg = "avx512"};
-static struct conformance_target emulated = {
-    .name = "emulated", .open = emulated_card_open, .pairs = conformance_cuda_pairs, .n_pairs = CONFORMANCE_MAX_PAIRS};
+static struct conformance_target emulated = {.name = "emulated",
+                                             .open = emulated_card_open,
+                                             .pairs = conformance_cuda_pairs,
+                                             .n_pairs = CONFORMANCE_MAX_PAIRS,
+                                             .slow = true};
 
 /* The test's target, or the end of the test when this machine can't run it. */
 static const struct conformance_target *target_of(void **state)

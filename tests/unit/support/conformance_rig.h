@@ -20,6 +20,7 @@ struct conformance_target {
     void *arg;
     const struct conformance_pair *pairs; /* that it has; it refuses all others. NULL: the processor's */
     uint32_t n_pairs;                     /* at most CONFORMANCE_MAX_PAIRS */
+    bool slow;                            /* an emulated card: smaller shapes, fewer batches of each kind */
 };
 
 struct conformance_rig {
