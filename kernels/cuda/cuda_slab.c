@@ -198,8 +198,8 @@ static cudaError_t upload(uint8_t *to, const void *from, size_t bytes)
 static int upload_w2(struct cuda_slab *slab, struct lens_error *err)
 {
     const struct lens_model *model = &slab->base.model;
-    size_t size = lens_dtype_bytes(model->w2_dtype), lens = (size_t)model->h1 * model->h2 * size;
-    size_t at_a_time = CHUNK_BYTES / lens > 0 ? CHUNK_BYTES / lens : 1;
+    size_t size = model->w2_dtype == LENS_BF16 ? 2 : 4, lens = (size_t)model->h1 * model->h2 * size;
+    size_t at_a_time = lens < CHUNK_BYTES ? CHUNK_BYTES / lens : 1;
     uint8_t *chunk = malloc(at_a_time * lens);
     if (chunk == NULL)
         return lens_error_set(err, -ENOMEM, "no memory to transpose w2");

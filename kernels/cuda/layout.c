@@ -102,10 +102,10 @@ static int check_counts(const struct lens_model *model, const struct lens_slab_c
 
 static void size_slots(const struct lens_slab_config *config, struct cu_slab_info *out)
 {
-    uint32_t step = 64 / lens_dtype_bytes(config->dtype);
+    uint64_t row_bytes = (uint64_t)out->k_padded * lens_dtype_bytes(config->dtype);
     bool scales = config->dtype == LENS_I8 || config->dtype == LENS_FP8;
     out->tiles = out->h1_padded / LENS_CU_TILE;
-    out->steps = out->k_padded / step;
+    out->steps = (uint32_t)(row_bytes / 64);
     out->scale_offset = (uint64_t)out->tiles * out->steps * 1024;
     out->slot_stride = round_up(out->scale_offset + (scales ? (uint64_t)out->h1_padded * 4 : 0), ALIGN);
 }
