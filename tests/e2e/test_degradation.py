@@ -261,7 +261,7 @@ class PassingFaults(unittest.TestCase):
 class Breaker(unittest.TestCase):
     SLOW = ("run 200-400 slow:20",)
 
-    def run_rows(self, *flags, n=480):
+    def run_rows(self, *flags, n=600):
         row = rows(1)[0]
         with Daemon(packs=[small_pack()], args=["--fault-script", script(*self.SLOW), *flags]) as daemon, \
                 Client(daemon.socket) as client:
@@ -278,7 +278,7 @@ class Breaker(unittest.TestCase):
         flagged = [i for i, answer in enumerate(found) if answer[1] & DEGRADED]
         self.assertGreater(len(flagged), 20)
         self.assertGreater(flagged[0], 200)
-        self.assertLess(flagged[-1], 470)
+        self.assertLess(flagged[-1], 590)
         self.assertEqual({answer[0] for answer in found}, {COMPLETE})
         self.assertEqual({answer[1] for answer in found}, {0, DEGRADED})
         self.assertEqual({tuple(answer[3]) for i, answer in enumerate(found) if i > 5 and answer[1] == 0},

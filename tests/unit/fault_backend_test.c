@@ -46,7 +46,7 @@ static int free_model(void **state)
 
 static void open_rig(struct conformance_rig *rig, char *script)
 {
-    struct conformance_target target = {"fault", open_faulty, script};
+    struct conformance_target target = {.name = "fault", .open = open_faulty, .arg = script};
     conformance_rig_open(rig, &target, 1, model, &config);
 }
 
@@ -100,6 +100,10 @@ static void a_bad_script_is_refused_with_its_line(void **state)
     expect_parse_error("score 0 eio", "line 1");
     expect_parse_error("score -1 eio", "line 1");
     expect_parse_error("score 1x eio", "line 1");
+    expect_parse_error("score 3-2 eio", "line 1");
+    expect_parse_error("score 0-2 eio", "line 1");
+    expect_parse_error("score 2- eio", "line 1");
+    expect_parse_error("score 2--3 eio", "line 1");
     expect_parse_error("score 1 late", "line 1");
     expect_parse_error("run 1 wrong", "line 1");
     expect_parse_error("run 1 slow:", "line 1");
@@ -240,6 +244,19 @@ static void slow_calls_take_their_time_and_succeed(void **state)
     conformance_rig_close(&rig);
 }
 
+static void a_range_meets_each_of_its_calls_and_no_other(void **state)
+{
+    (void)state;
+    struct conformance_rig rig;
+    struct lens_error err = {0};
+    float logits[ROWS * LENSES];
+    open_rig(&rig, "run 2-4 eio");
+    conformance_load(&rig, NULL, NULL, LENSES);
+    for (int i = 1; i <= 6; i++)
+        assert_int_equal(run_rows(&rig, logits, &err), i >= 2 && i <= 4 ? -EIO : LENS_RUN_DONE);
+    conformance_rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +267,7 @@ int main(void)
         cmocka_unit_test(a_score_fails_inside_a_run_and_the_slab_goes_on),
         cmocka_unit_test(a_wrong_score_is_off_by_a_thousand_once),
         cmocka_unit_test(a_lost_device_stays_lost),
+        cmocka_unit_test(a_range_meets_each_of_its_calls_and_no_other),
         cmocka_unit_test(slow_calls_take_their_time_and_succeed),
     };
     return cmocka_run_group_tests_name("fault_backend", tests, make_model, free_model);

@@ -219,7 +219,7 @@ static struct engine_world *full_world(const char *script, bool degrade, struct 
 #define SLOW       "run 160-330 slow:20"
 #define SLOW_FIRST 160u
 #define SLOW_LAST  330u
-#define ROWS       420u
+#define ROWS       560u
 
 static void slow_rows_are_answered_from_the_active_set_until_it_is_over(void **state)
 {
