@@ -4,9 +4,9 @@
  * order, and adds to sums of its own. These eight are then added in ascending w, and a row's terms last to first: the
  * one reduction order of a (lens, row). No column, number of columns or neighbour is in it.
  *
- * Weights come in the slot's order (device.h), 16 bytes a lane and load, with the loads of P::ring steps of every warp
- * under way at any time: the ring. Whoever uses a place of the ring refills it at once, at the end of a chunk with
- * what this block does next, so that memory is busy while the sums meet.
+ * Weights come in the slot's order (device.h), 16 bytes a lane and load, with up to P::ring steps of every warp under
+ * way: the ring. Whoever uses a place of the ring refills it at once, at the end of a chunk with what this block does
+ * next, so that memory is busy while the sums meet.
  *
  * The operands of a matrix product may have their k in any order if both have the same: words 0 and 1 of a lane's 16
  * bytes make one product with the same words of x, words 2 and 3 the next. */

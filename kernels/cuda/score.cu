@@ -4,8 +4,12 @@
  * tile does the rest of its network (tail.cuh).
  *
  * Not measured on a card yet. Counted for an H200 (4.8 TB/s over 132 multiprocessors of about 1.7 GHz: 21 bytes a clock
- * and multiprocessor): 16 warps hold 80 KiB of loads in flight; a step of 1 KiB takes a warp two loads of weights, one
- * of x a n-tile (two for codes) and two products a n-tile (four); codes cost two instructions a weight to widen. */
+ * and multiprocessor): two blocks hold up to 80 KiB of loads in flight. The assembler gives all places of a ring one
+ * scoreboard, so a warp waits once a turn, for all of them: at a latency of 1 us that is still twice the card's rate.
+ * A step of 1 KiB takes a warp two loads of weights, one of x for each n-tile (two for codes) and two products for each
+ * n-tile (four); codes cost two instructions a weight to widen. F32 takes one load of x for each row: beyond 8 rows
+ * those loads, not memory, should set the pace. Rows beyond a chunk (10 of three terms, 32 of one, 16 of f32) read the
+ * tile again, from the second-level cache. */
 #include "kernels/cuda/first.cuh"
 #include "kernels/cuda/tail.cuh"
 
@@ -65,14 +69,15 @@ static __device__ __forceinline__ void cu_score_finish(struct cu_state *s, uint3
     __shared__ uint32_t last;
     const struct cu_item *item = cu_unit_item(s, unit);
     uint32_t *done = &s->tiles_done[s->window_begin + unit / s->info.tiles];
-    __threadfence(); /* this thread's sums, before the count says so */
     __syncthreads();
-    if (threadIdx.x == 0)
+    if (threadIdx.x == 0) {
+        __threadfence(); /* the whole block's sums, before the count says so */
         last = atomicAdd(done, 1u) + 1 == s->info.tiles;
+        __threadfence(); /* the others' sums, after the count said so */
+    }
     __syncthreads();
     if (last == 0)
         return;
-    __threadfence(); /* the others' sums, after the count said so */
     if (s->info.w2_bf16)
         cu_tail<true>(s, item, shared.tail);
     else
