@@ -22,7 +22,7 @@ static struct gpu_tree_model *small_tree(const struct gpu_context *context, cons
                   .h1 = h1s[conformance_below(random, most)],
                   .h2 = h2s[conformance_below(random, most)],
                   .normalize = conformance_below(random, 2) ? LENS_NORMALIZE_LAYERNORM : LENS_NORMALIZE_NONE,
-                  .stored = pair->dtype == LENS_FP8 ? LENS_F32 : pair->dtype,
+                  .stored = conformance_stored(pair->dtype),
                   .w2_dtype = conformance_below(random, 2) ? LENS_BF16 : LENS_F32},
         .roots = 4,
         .fanout = 9,
@@ -81,8 +81,9 @@ static bool cpu_has(const struct conformance_pair *pair)
 void gpu_check_detections(const struct gpu_context *context)
 {
     struct conformance_random random = {context->seed};
-    for (uint32_t i = 0; i < context->n_pairs * (context->reduced ? 1 : 4); i++) {
-        const struct conformance_pair *pair = &context->pairs[i % context->n_pairs];
+    for (uint32_t i = 0; i < conformance_n_pairs(context->target) * (context->reduced ? 1 : 4); i++) {
+        const struct conformance_pair *pair =
+            conformance_pair(context->target, i % conformance_n_pairs(context->target));
         if (!cpu_has(pair))
             continue;
         struct gpu_tree_model *tree = small_tree(context, pair, &random);
@@ -102,7 +103,7 @@ void gpu_check_large_tree(const struct gpu_context *context)
         .bias = context->reduced ? -5 : -7,
     };
     struct gpu_tree_model *tree = gpu_tree_model_new(&shape, &random);
-    compare_model(context, tree, &context->pairs[1], context->reduced ? 4 : 80, &random);
+    compare_model(context, tree, conformance_pair(context->target, 1), context->reduced ? 4 : 80, &random);
     gpu_tree_model_free(tree);
 }
 
@@ -112,8 +113,8 @@ void gpu_check_job_invariance(const struct gpu_context *context)
 {
     struct conformance_random random = {context->seed};
     uint32_t jobs = context->reduced ? 5 : 40;
-    for (uint32_t i = 0; i < context->n_pairs; i++) {
-        const struct conformance_pair *pair = &context->pairs[i];
+    for (uint32_t i = 0; i < conformance_n_pairs(context->target); i++) {
+        const struct conformance_pair *pair = conformance_pair(context->target, i);
         struct gpu_tree_model *tree = small_tree(context, pair, &random);
         struct gpu_job_set *together = gpu_job_set_new(tree, jobs, &random), *alone = gpu_job_set_copy(together);
         struct conformance_rig rig;
@@ -135,8 +136,8 @@ void gpu_check_misses(const struct gpu_context *context)
 {
     struct conformance_random random = {context->seed};
     uint32_t jobs = context->reduced ? 4 : 30;
-    for (uint32_t i = 0; i < context->n_pairs; i++) {
-        const struct conformance_pair *pair = &context->pairs[i];
+    for (uint32_t i = 0; i < conformance_n_pairs(context->target); i++) {
+        const struct conformance_pair *pair = conformance_pair(context->target, i);
         struct gpu_tree_model *tree = small_tree(context, pair, &random);
         struct gpu_job_set *resident = gpu_job_set_new(tree, jobs, &random), *cold = gpu_job_set_copy(resident);
         struct conformance_rig rig;
@@ -218,7 +219,7 @@ static void lose_everything(struct gpu_job_set *set, struct conformance_rig *rig
 void gpu_check_given_up(const struct gpu_context *context)
 {
     struct conformance_random random = {context->seed};
-    const struct conformance_pair *pair = &context->pairs[0];
+    const struct conformance_pair *pair = conformance_pair(context->target, 0);
     struct gpu_tree_model *tree = small_tree(context, pair, &random);
     struct gpu_job_set *set = gpu_job_set_new(tree, context->reduced ? 4 : 30, &random);
     for (uint32_t i = 0; i < set->n; i++) /* every row wants something */

@@ -138,14 +138,14 @@ void gpu_check_loads_while_scoring(const struct gpu_context *context)
 {
     struct conformance_random random = {context->seed};
     uint32_t lenses = SCORED + LOADERS * EACH;
-    for (uint32_t i = 0; i < context->n_pairs; i++) {
-        const struct conformance_pair *pair = &context->pairs[i];
+    for (uint32_t i = 0; i < conformance_n_pairs(context->target); i++) {
+        const struct conformance_pair *pair = conformance_pair(context->target, i);
         struct conformance_shape shape = {.lenses = lenses,
                                           .dim = context->reduced ? 100 : 2560,
                                           .h1 = context->reduced ? 20 : 128,
                                           .h2 = 16,
                                           .normalize = LENS_NORMALIZE_LAYERNORM,
-                                          .stored = pair->dtype == LENS_FP8 ? LENS_BF16 : pair->dtype};
+                                          .stored = conformance_stored(pair->dtype)};
         struct conformance_model *model = conformance_model_new(&shape, &random);
         struct lens_slab_config config = {.slots = lenses,
                                           .dtype = pair->dtype,

@@ -18,12 +18,6 @@ static struct lens_slab_config config_of(const struct conformance_pair *pair, ui
         .slots = slots, .dtype = pair->dtype, .compute = pair->compute, .max_batch_rows = rows, .loaders = 1};
 }
 
-/* A dtype that packs have and that this slab takes bit for bit where there is one. */
-static enum lens_dtype stored_for(enum lens_dtype slab)
-{
-    return slab == LENS_FP8 ? LENS_F32 : slab;
-}
-
 /* One lens on one row against float64; returns the share of the bound that the error takes. */
 static double check_logit(const struct conformance_model *model, const struct conformance_pair *pair, uint32_t lens,
                           const double *weights, const void *row, enum lens_dtype dtype, float got)
@@ -107,15 +101,17 @@ void gpu_check_shapes(const struct gpu_context *context)
     static const uint32_t counts[] = {1, 2, 7, 8, 9, 31, 33, 64, 100, 257, 512}, few_counts[] = {1, 3, 9, 33};
     struct conformance_random random = {context->seed};
     uint32_t shapes = context->reduced ? 2 : 8;
-    for (uint32_t i = 0; i < shapes * context->n_pairs; i++) {
-        const struct conformance_pair *pair = &context->pairs[i % context->n_pairs];
+    for (uint32_t i = 0; i < shapes * conformance_n_pairs(context->target); i++) {
+        const struct conformance_pair *pair =
+            conformance_pair(context->target, i % conformance_n_pairs(context->target));
         struct conformance_shape shape = {
             .lenses = 3,
-            .dim = context->reduced ? few_dims[conformance_below(&random, 5)] : dims[i / context->n_pairs % 8],
+            .dim = context->reduced ? few_dims[conformance_below(&random, 5)]
+                                    : dims[i / conformance_n_pairs(context->target) % 8],
             .h1 = h1s[conformance_below(&random, context->reduced ? 3 : 8)],
             .h2 = h2s[conformance_below(&random, context->reduced ? 3 : 6)],
             .normalize = conformance_below(&random, 2) ? LENS_NORMALIZE_LAYERNORM : LENS_NORMALIZE_NONE,
-            .stored = stored_for(pair->dtype),
+            .stored = conformance_stored(pair->dtype),
             .w2_dtype = conformance_below(&random, 2) ? LENS_BF16 : LENS_F32,
         };
         uint32_t rows =
@@ -128,9 +124,10 @@ void gpu_check_shapes(const struct gpu_context *context)
 
 static void check_slots(const struct gpu_context *context, uint32_t slots, struct conformance_random *random)
 {
-    const struct conformance_pair *pair = &context->pairs[conformance_below(random, context->n_pairs)];
+    const struct conformance_pair *pair =
+        conformance_pair(context->target, conformance_below(random, conformance_n_pairs(context->target)));
     struct conformance_shape shape = {
-        .lenses = slots, .dim = 72, .h1 = 20, .h2 = 6, .stored = stored_for(pair->dtype), .w2_dtype = LENS_F32};
+        .lenses = slots, .dim = 72, .h1 = 20, .h2 = 6, .stored = conformance_stored(pair->dtype), .w2_dtype = LENS_F32};
     struct conformance_model *model = conformance_model_new(&shape, random);
     struct lens_slab_config config = config_of(pair, slots, 9);
     struct conformance_call call = {.dtype = LENS_F32, .n = 9, .job_rows = 2};
@@ -246,7 +243,7 @@ static void fill_slots(struct conformance_rig *rig, const struct conformance_mod
 void gpu_check_large_slab(const struct gpu_context *context)
 {
     struct conformance_random random = {context->seed};
-    const struct conformance_pair *pair = &context->pairs[0];
+    const struct conformance_pair *pair = conformance_pair(context->target, 0);
     struct conformance_shape shape = {.lenses = KINDS,
                                       .dim = context->reduced ? 200 : 16384,
                                       .h1 = context->reduced ? 32 : 128,
@@ -338,10 +335,11 @@ static void check_bad_weight(const struct gpu_context *context, const struct con
 void gpu_check_bad_weights(const struct gpu_context *context)
 {
     struct conformance_random random = {context->seed};
-    for (uint32_t i = 0; i < context->n_pairs; i++) {
-        if (context->pairs[i].dtype == LENS_FP8)
-            continue; /* packs hold none */
-        check_bad_weight(context, &context->pairs[i], false, &random);
-        check_bad_weight(context, &context->pairs[i], true, &random);
+    for (uint32_t i = 0; i < conformance_n_pairs(context->target); i++) {
+        const struct conformance_pair *pair = conformance_pair(context->target, i);
+        if (pair->dtype == LENS_FP8 || pair->dtype == LENS_LOG8)
+            continue; /* packs hold no FP8, and LOG8 knows neither */
+        check_bad_weight(context, pair, false, &random);
+        check_bad_weight(context, pair, true, &random);
     }
 }

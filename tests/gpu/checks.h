@@ -10,9 +10,7 @@
 struct gpu_context {
     const struct conformance_target *target;
     uint64_t seed;
-    bool reduced;                         /* small shapes: for the emulator and for compute-sanitizer */
-    const struct conformance_pair *pairs; /* what slabs of this backend may be */
-    uint32_t n_pairs;
+    bool reduced; /* small shapes: for the emulator and for compute-sanitizer */
 };
 
 struct gpu_check {

@@ -85,14 +85,6 @@ static const struct gpu_check checks[] = {
 
 /* ---- the backend ------------------------------------------------------------------------------------------------ */
 
-/* FP8 comes last: the CPU has none. */
-static const struct conformance_pair cuda_pairs[] = {
-    {LENS_F32, LENS_COMPUTE_EXACT}, {LENS_BF16, LENS_COMPUTE_EXACT}, {LENS_I8, LENS_COMPUTE_EXACT},
-    {LENS_BF16, LENS_COMPUTE_BF16}, {LENS_I8, LENS_COMPUTE_INT8},    {LENS_FP8, LENS_COMPUTE_EXACT},
-};
-
-#define N_PAIRS (sizeof cuda_pairs / sizeof cuda_pairs[0])
-
 static int open_cuda(void *arg, uint32_t threads, struct lens_backend **out, struct lens_error *err)
 {
     (void)threads; /* a card's grid is its own affair */
@@ -228,14 +220,15 @@ int main(int argc, char **argv)
         .limit = (unsigned)bench_option_u64(argc, argv, "--limit", 300),
     };
     bool cpu = bench_has_flag(argc, argv, "--cpu");
-    struct conformance_target target = {
-        .name = cpu ? "cpu" : "cuda", .open = cpu ? open_cpu : open_cuda, .arg = &settings.cuda};
+    struct conformance_target target = {.name = cpu ? "cpu" : "cuda",
+                                        .open = cpu ? open_cpu : open_cuda,
+                                        .arg = &settings.cuda,
+                                        .pairs = cpu ? conformance_cpu_pairs : conformance_cuda_pairs,
+                                        .n_pairs = CONFORMANCE_MAX_PAIRS};
     const char *seed = bench_option(argc, argv, "--seed", NULL);
     struct gpu_context context = {.target = &target,
                                   .seed = seed != NULL ? strtoull(seed, NULL, 0) : conformance_seed(),
-                                  .reduced = bench_has_flag(argc, argv, "--reduced"),
-                                  .pairs = cuda_pairs,
-                                  .n_pairs = cpu ? N_PAIRS - 1 : N_PAIRS};
+                                  .reduced = bench_has_flag(argc, argv, "--reduced")};
     unsigned tally[RESULTS] = {0};
     if (seed != NULL)
         printf("seed %llu\n", (unsigned long long)context.seed);
