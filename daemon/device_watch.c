@@ -14,6 +14,8 @@ void lensd_device_watch(struct lensd_service *service)
     const struct lens_backend_ops *ops = service->backend->ops;
     struct lensd_device_memory *memory = &service->device_memory;
     uint64_t now = lensd_now_ns(), bytes = 0;
+    if (ops->memory_free == NULL)
+        memory->is_short = false; /* of a card that was lost since, if it was */
     if (ops->memory_free == NULL || now - memory->looked_ns < LOOK_NS)
         return;
     memory->looked_ns = now;

@@ -148,6 +148,26 @@ static void what_this_version_lacks_is_refused_and_says_so(void **state)
     assert_says("lru, hatcat");
 }
 
+static void a_card_is_chosen_and_bounded(void **state)
+{
+    (void)state;
+    assert_int_equal(settings.pool.device_memory, 0);
+    assert_int_equal(settings.engine.device, 0);
+    assert_string_equal(settings.engine.cuda_library, "");
+    assert_int_equal(set("pool.device_memory", "12G"), 0);
+    assert_int_equal(settings.pool.device_memory, UINT64_C(12) << 30);
+    assert_int_equal(set("engine.device", "3"), 0);
+    assert_int_equal(settings.engine.device, 3);
+    assert_int_equal(set("engine.cuda_library", "/opt/lens_cuda.so"), 0);
+    assert_string_equal(settings.engine.cuda_library, "/opt/lens_cuda.so");
+    assert_int_equal(set("pool.dtype", "fp8"), 0);
+    assert_int_equal(settings.pool.dtype, 5);
+    assert_refused("engine.device", "256", "0 to 255");
+    assert_refused("engine.device", "all", "whole number");
+    assert_refused("pool.device_memory", "80%", "size in bytes");
+    assert_refused("pool.dtype", "fp4", "fp8");
+}
+
 static void values_are_read_as_users_write_them(void **state)
 {
     (void)state;
@@ -393,6 +413,7 @@ int main(void)
         T(a_weaker_value_is_checked_though_it_loses),
         T(values_out_of_bounds_are_refused_with_a_sentence),
         T(what_this_version_lacks_is_refused_and_says_so),
+        T(a_card_is_chosen_and_bounded),
         T(values_are_read_as_users_write_them),
         T(names_match_flags_and_nothing_shorter),
         T(the_file_names_line_and_nearest_setting),
