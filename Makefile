@@ -71,7 +71,7 @@ EMULATOR_OBJ := $(patsubst %.c,$(BUILD)/emulated/obj/%.o,$(wildcard tests/gpu/em
 CUDA_EMULATED_OBJ := $(patsubst %,$(BUILD)/emulated/obj/%.o,$(basename $(filter %.c,$(CUDA_SRC))) $(filter %.cu,$(CUDA_SRC)) \
                      tests/gpu/emulator/kernels) $(EMULATOR_OBJ)
 # Tests that link the emulated card.
-CUDA_LINKED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%,cuda_emulator_test cuda_score_test cuda_backend_test)
+CUDA_LINKED_TESTS := $(patsubst %,$(BUILD)/tests/unit/%,cuda_emulator_test cuda_score_test cuda_backend_test cuda_slots_test)
 UNIT_TESTS  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_test.c))
 UNIT_TESTS  := $(if $(EMULATED),$(UNIT_TESTS),$(filter-out $(CUDA_LINKED_TESTS),$(UNIT_TESTS)))
 BENCHES     := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/bench_*.c tests/bench/synth.c))
@@ -215,8 +215,9 @@ $(BUILD)/tests/unit/cuda_emulator_test: TEST_OBJ := $(EMULATOR_TEST_OBJ)
 CUDA_LAYOUT_OBJ := $(BUILD)/obj/kernels/cuda/layout.o
 $(BUILD)/tests/unit/cuda_layout_test: $(CUDA_LAYOUT_OBJ)
 $(BUILD)/tests/unit/cuda_layout_test: TEST_OBJ := $(CUDA_LAYOUT_OBJ)
-$(BUILD)/tests/unit/cuda_score_test $(BUILD)/tests/unit/cuda_backend_test: $(CUDA_EMULATED_OBJ)
-$(BUILD)/tests/unit/cuda_score_test $(BUILD)/tests/unit/cuda_backend_test: TEST_OBJ := $(CUDA_EMULATED_OBJ)
+CUDA_BACKEND_TESTS := $(patsubst %,$(BUILD)/tests/unit/%,cuda_score_test cuda_backend_test cuda_slots_test)
+$(CUDA_BACKEND_TESTS): $(CUDA_EMULATED_OBJ)
+$(CUDA_BACKEND_TESTS): TEST_OBJ := $(CUDA_EMULATED_OBJ)
 
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libbench.a $(TEST_LIBS)
 	@mkdir -p $(@D)
