@@ -132,7 +132,8 @@ static int parse_script(const char *script, struct fault_backend *backend, struc
         if (parsed < 0)
             r = lens_error_set(err, -EINVAL,
                                "line %u of the fault script: expected CALL N FAULT (slab_create|slot_write|run|score, "
-                               "a number from 1, a range such as 3-7 or *, enomem|eio|enodev|late|wrong|slow:MS; late is for slot_write, "
+                               "a number from 1, a range such as 3-7 or *, enomem|eio|enodev|late|wrong|slow:MS; late "
+                               "is for slot_write, "
                                "wrong for score), found \"%s\"",
                                number, said);
         else

@@ -137,7 +137,9 @@ struct lens_answer {
     int32_t token_id;
     uint8_t status; /* 0 COMPLETE, 1 PARTIAL, 2 INVALID_INPUT */
     uint8_t reason; /* for INVALID_INPUT: see lens_reason_text */
-    uint8_t flags;  /* 1 CAPPED, 2 DEGRADED, 4 STALE */
+    /* 1 CAPPED; 2 DEGRADED: base, pinned and kept lenses only (the daemon's engine.degrade), or, with PARTIAL, none at
+     * all; the sequence keeps what it had retained before; 4 STALE */
+    uint8_t flags;
     uint8_t verdict;
     uint32_t verdict_rule, generation;
     uint32_t n_hits, n_expanded_stored;
