@@ -190,9 +190,13 @@ static void transpose(const uint8_t *from, uint32_t h1, uint32_t h2, size_t size
     }
 }
 
-static cudaError_t upload(uint8_t *to, const void *from, size_t bytes)
+/* On the stream of runs: cudaMemcpy may return before memory that isn't locked has arrived, and runs don't wait for it.
+ */
+static cudaError_t upload(const struct cuda_slab *slab, uint64_t at, const void *from, size_t bytes)
 {
-    return bytes > 0 ? cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice) : cudaSuccess;
+    if (bytes == 0)
+        return cudaSuccess;
+    return cudaMemcpyAsync(slab->memory + at, from, bytes, cudaMemcpyHostToDevice, slab->stream);
 }
 
 static int upload_w2(struct cuda_slab *slab, struct lens_error *err)
@@ -208,7 +212,9 @@ static int upload_w2(struct cuda_slab *slab, struct lens_error *err)
         size_t n = model->lenses - first < at_a_time ? model->lenses - first : at_a_time;
         for (size_t i = 0; i < n; i++)
             transpose((const uint8_t *)model->w2 + (first + i) * lens, model->h1, model->h2, size, chunk + i * lens);
-        status = upload(slab->memory + slab->at.w2t + first * lens, chunk, n * lens);
+        status = upload(slab, slab->at.w2t + first * lens, chunk, n * lens);
+        if (status == cudaSuccess)
+            status = cudaStreamSynchronize(slab->stream); /* the chunk is used again */
     }
     free(chunk);
     return cuda_check(cuda_backend_of(&slab->base), status, "copying w2 to the card", err);
@@ -235,7 +241,7 @@ static int upload_tables(struct cuda_slab *slab, struct lens_error *err)
     };
     cudaError_t status = cudaSuccess;
     for (unsigned i = 0; i < sizeof tables / sizeof tables[0] && status == cudaSuccess; i++)
-        status = upload(slab->memory + tables[i].at, tables[i].from, tables[i].bytes);
+        status = upload(slab, tables[i].at, tables[i].from, tables[i].bytes);
     int rc = cuda_check(cuda_backend_of(&slab->base), status, "copying the model's tables to the card", err);
     return rc != 0 ? rc : upload_w2(slab, err);
 }

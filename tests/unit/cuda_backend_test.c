@@ -146,7 +146,7 @@ static void whatever_fails_while_a_slab_is_made_leaves_nothing_behind(void **sta
                                         "cudaDeviceGetStreamPriorityRange",
                                         "cudaStreamCreateWithPriority",
                                         "cudaEventCreateWithFlags",
-                                        "cudaMemcpy",
+                                        "cudaStreamSynchronize",
                                         "cudaMemcpyAsync",
                                         "cudaMemsetAsync",
                                         "cudaGraphCreate",
