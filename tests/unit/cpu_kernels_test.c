@@ -438,7 +438,7 @@ static void nothing_is_read_beyond_its_end(void **state)
     (void)state;
     static const enum lens_dtype stored[] = {LENS_F32, LENS_BF16, LENS_I8, LENS_LOG8};
     static const uint32_t dims[] = {1, 13, 36, 100};
-    struct conformance_target target = {"auto", open_auto, "auto"};
+    const struct conformance_target target = {.name = "auto", .open = open_auto, .arg = "auto"};
     for (uint32_t i = 0; i < COUNT(stored) * COUNT(dims) * COUNT(pairs); i++) {
         struct conformance_shape shape = {.lenses = 1, .h1 = 19, .h2 = 3};
         shape.dim = dims[i % COUNT(dims)];

@@ -44,7 +44,7 @@ static void score_mixed(struct conformance_rig *rig, const struct conformance_sh
 static void long_items_are_scored_whole_and_nothing_else_is_touched(void **state)
 {
     (void)state;
-    struct conformance_target target = {"auto", open_auto, "auto"};
+    const struct conformance_target target = {.name = "auto", .open = open_auto, .arg = "auto"};
     struct conformance_shape shape = {.lenses = 2, .dim = 70, .h1 = 19, .h2 = 3};
     struct lens_slab_config config = {.slots = 2, .max_batch_rows = MANY, .loaders = 1};
     struct conformance_model *model = conformance_model_new(&shape, &dice);
@@ -71,7 +71,7 @@ static void long_items_are_scored_whole_and_nothing_else_is_touched(void **state
 static void score_few(const struct conformance_model *model, enum lens_dtype dtype, const void *rows, uint32_t threads,
                       uint32_t lenses, uint32_t n, float *logits)
 {
-    struct conformance_target target = {"auto", open_auto, "auto"};
+    const struct conformance_target target = {.name = "auto", .open = open_auto, .arg = "auto"};
     struct lens_slab_config config = {.slots = 3, .dtype = dtype, .max_batch_rows = MANY, .loaders = 1};
     struct conformance_rig rig;
     struct lens_score_item items[3];
@@ -130,7 +130,7 @@ static float only_logit(struct conformance_rig *rig)
 static void log8_slots_take_no_nonsense(void **state)
 {
     (void)state;
-    struct conformance_target target = {"auto", open_auto, "auto"};
+    const struct conformance_target target = {.name = "auto", .open = open_auto, .arg = "auto"};
     struct lens_slab_config config = {.slots = 1, .dtype = LENS_LOG8, .max_batch_rows = 1, .loaders = 1};
     static const enum lens_dtype stored[] = {LENS_LOG8, LENS_F32};
     for (uint32_t i = 0; i < COUNT(stored); i++) {
