@@ -118,16 +118,19 @@ static __device__ void copy_views(const struct cu_work *w)
 
 /* ---- one job ---------------------------------------------------------------------------------------------------- */
 
-/* Whether all rows of the job are finished, and how many wait. Block. */
-static __device__ bool all_finished(const struct cu_work *w, uint32_t *waiting)
+/* Whether all rows of the job are finished, how many wait, and how many do or did when they turned out invalid. Block.
+ */
+static __device__ bool all_finished(const struct cu_work *w, uint32_t *waiting, uint32_t *waited)
 {
-    uint32_t busy = 0, blocked = 0;
+    uint32_t busy = 0, blocked = 0, held = 0;
     for (uint32_t j = threadIdx.x; j < w->job->n_rows; j += LENS_CU_THREADS) {
         const struct cu_row *row = &w->s->rows[cu_lives(w->s)[w->job->first_live + j].row];
         busy += row->state != CU_ROW_FINISHED;
         blocked += row->state != CU_ROW_FINISHED && row->waiting > 0;
+        held += row->waiting > 0;
     }
     *waiting = cu_block_sum(blocked);
+    *waited = cu_block_sum(held);
     return cu_block_sum(busy) == 0;
 }
 
@@ -183,7 +186,8 @@ static __device__ uint32_t retain(const struct cu_work *w)
 }
 
 /* The job's own part of the results. Block. */
-static __device__ void finish_job(const struct cu_work *w, uint32_t job, bool finished, uint32_t waiting)
+static __device__ void finish_job(const struct cu_work *w, uint32_t job, bool finished, uint32_t waiting,
+                                  uint32_t waited)
 {
     bool failed = w->job->failed != 0, changed = false;
     uint32_t retained = 0;
@@ -195,7 +199,7 @@ static __device__ void finish_job(const struct cu_work *w, uint32_t job, bool fi
     if (threadIdx.x == 0) {
         struct cu_job_out *out = &w->s->results.jobs[job];
         out->result = failed ? CU_JOB_FAILED : finished ? CU_JOB_DONE : CU_JOB_WAITS;
-        out->waited = waiting > 0;
+        out->waited = waited > 0;
         out->blocked = waiting;
         out->n_retained = retained;
         out->retained_changed = changed;
@@ -209,8 +213,8 @@ static __device__ void finish_row(struct cu_state *s, uint32_t live)
 {
     struct cu_work w = cu_work_of(s, live);
     const struct cu_live *l = &cu_lives(s)[live];
-    uint32_t waiting, detections = 0;
-    bool finished = all_finished(&w, &waiting);
+    uint32_t waiting, waited, detections = 0;
+    bool finished = all_finished(&w, &waiting, &waited);
     if (finished && w.job->failed == 0 && w.row->status != LENS_ROW_INVALID_INPUT) {
         detections = report(&w);
         copy_views(&w);
@@ -221,7 +225,7 @@ static __device__ void finish_row(struct cu_state *s, uint32_t live)
     }
     __syncthreads();
     if (l->index == 0)
-        finish_job(&w, l->job, finished, waiting);
+        finish_job(&w, l->job, finished, waiting, waited);
 }
 
 /* The end of the run. The last block. */

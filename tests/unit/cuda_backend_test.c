@@ -253,6 +253,33 @@ static void a_row_that_waits_is_not_read_again(void **state)
     card_world_close(&w);
 }
 
+/* Lens 3 has weights that aren't numbers, lens 5 isn't there: the answer comes at once, and says so of both. */
+static void a_row_that_is_invalid_before_all_its_lenses_came_has_waited(void **state)
+{
+    (void)state;
+    struct card_world w;
+    struct card_question q;
+    struct card_asked asked;
+    struct lens_error err = {0};
+    card_world_open(&w, &card_usual);
+    conformance_load(&w.rig, NULL, NULL, LENSES);
+    size_t bytes = (size_t)w.model->model.h1 * w.model->model.dim * sizeof(uint16_t);
+    struct lens_slot_write write = conformance_write(w.model, 3, 3);
+    void *nan_weights = malloc(bytes);
+    write.w1 = memset(nan_weights, 0xff, bytes);
+    assert_int_equal(w.rig.backend->ops->slot_write(w.rig.slab, 0, &write, 1, NULL, NULL, &err), 0);
+    free(nan_weights);
+    lens_slab_unmap(w.rig.slab, 5);
+    card_pose(&q, w.rows, 2);
+    assert_int_equal(card_run(&w, &asked, &(struct lens_job *){&q.job}, 1), LENS_RUN_DONE);
+    assert_int_equal(q.out[0].status, LENS_ROW_INVALID_INPUT);
+    assert_int_equal(asked.batch.n_misses, 1);
+    assert_int_equal(asked.misses[0], 5);
+    assert_true(q.job.waited);
+    assert_int_equal(q.job.own.blocked, 0);
+    card_world_close(&w);
+}
+
 static void lists_with_repeats_may_be_longer_than_the_model(void **state)
 {
     (void)state;
@@ -481,6 +508,7 @@ int main(void)
         ON_A_CARD(host_memory_is_locked_and_zeroed),
         ON_A_CARD(registered_rows_are_read_in_place_and_others_copied),
         ON_A_CARD(a_row_that_waits_is_not_read_again),
+        ON_A_CARD(a_row_that_is_invalid_before_all_its_lenses_came_has_waited),
         ON_A_CARD(lists_with_repeats_may_be_longer_than_the_model),
         ON_A_CARD(jobs_that_do_not_fit_are_refused_and_all_are_forgotten),
         ON_A_CARD(a_job_in_flight_must_be_in_the_batch),
