@@ -1,6 +1,6 @@
 /* What a backend is: the arithmetic behind a pool of lenses (DESIGN 6).
  *
- * A backend is a struct of functions and a context. It owns slabs; a slab is a fixed number of fixed-size slots on
+ * A backend is a struct of functions and a context. It owns slabs; a slab is a number of fixed-size slots on
  * one device, serving one model (pack). `run` takes submissions (jobs) through the whole cascade: normalise, score the
  * active set, expand, report, choose the retained set. Lenses that are wanted but not in a slot are reported as misses;
  * rows that want one wait, all others go on. The caller has missing lenses written into slots, maps them, and calls run
@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LENS_BACKEND_API 3u
+#define LENS_BACKEND_API 4u
 
 enum lens_compute {
     LENS_COMPUTE_EXACT, /* x^ in f32, weights as stored, f32 accumulation */
@@ -226,6 +226,13 @@ struct lens_backend_ops {
     int (*slab_size)(struct lens_backend *backend, const struct lens_model *model,
                      const struct lens_slab_config *config, struct lens_slab_size *out, struct lens_error *err);
 
+    /* Optional: how many slots a slab has, at most as many as it was made with; their memory is given back, or taken
+     * again. Whole units of slab->slot_unit, rounded up: config.slots says how many there are then. The caller has
+     * unmapped what lies beyond, and no write is under way there; others may be. Lenses in the slots that stay, and
+     * jobs in flight, aren't touched. On the engine's thread, between runs; takes milliseconds. -EINVAL; -ENOMEM: there
+     * is no memory to take, and all is as it was. */
+    int (*slab_resize)(struct lens_slab *slab, uint32_t slots, struct lens_error *err);
+
     /* Optional (NULL when run isn't lens_cascade_run). stage: copies row `row` from `source` (read once), converts,
      * normalises and keeps it under that index; returns 0, or -EDOM when the row holds NaN or Inf. */
     int (*stage)(struct lens_slab *slab, uint32_t row, const void *source, enum lens_dtype dtype);
@@ -250,6 +257,7 @@ struct lens_slab {
     int32_t *lens_in;             /* [slots]: lens in the slot, else -1 */
     uint8_t *source;              /* [N] enum lens_source of a resident lens */
     uint64_t map_changes;         /* counts lens_slab_map and _unmap, for backends that keep a copy of the maps */
+    uint32_t slot_unit;           /* slab_resize gives and takes so many slots; 0 = it can't */
     struct lens_cascade *cascade; /* NULL for backends with a run of their own */
 };
 

@@ -1,6 +1,7 @@
 /* The host side of the CUDA backend, shared by its C files. Private to kernels/cuda.
  *
  * cuda_backend.c opens a card and hands out memory of the host; cuda_slab.c makes slabs and the graph that a run is;
+ * cuda_chunks.c takes memory for slots and gives it back;
  * cuda_command.c says what a run is to do, cuda_run.c has it done, cuda_answer.c reads what came of it; cuda_slots.c
  * writes lenses into slots.
  *
@@ -63,7 +64,8 @@ struct cuda_slab {
     struct cu_device_layout at;
     struct cu_host_layout host_at;
     struct cu_grids grids;
-    uint8_t *slots, *memory, *staging; /* on the device: the slots, the loaders' staging, everything else in memory */
+    uint8_t **chunks;          /* [info.n_chunks] on the device: the slots; NULL = given back */
+    uint8_t *memory, *staging; /* on the device: the loaders' staging; everything else in memory */
     struct cuda_host host;
     const uint8_t *host_view; /* the same memory as the device sees it */
     struct cu_state state;    /* as it is on the device before the first run */
@@ -115,6 +117,7 @@ int cuda_slab_size(struct lens_backend *backend, const struct lens_model *model,
 int cuda_slab_create(struct lens_backend *backend, const struct lens_model *model,
                      const struct lens_slab_config *config, struct lens_slab **out, struct lens_error *err);
 void cuda_slab_destroy(struct lens_slab *slab);
+int cuda_slab_resize(struct lens_slab *slab, uint32_t slots, struct lens_error *err);
 uint64_t cuda_slot_bytes(const struct lens_slab *slab);
 int cuda_slot_write(struct lens_slab *slab, uint32_t loader, const struct lens_slot_write *writes, uint32_t n,
                     lens_slot_done_fn done, void *arg, struct lens_error *err);
@@ -122,6 +125,14 @@ int cuda_run(struct lens_slab *slab, struct lens_batch *batch, struct lens_error
 
 /* ---- between the files --------------------------------------------------------------------------------------------
  */
+
+/* Device memory; -ENOMEM says what the whole slab wants (cuda_slab.c). */
+int cuda_take_device(struct cuda_slab *slab, uint64_t bytes, uint8_t **out, struct lens_error *err);
+
+/* Takes all chunks of a fresh slab; makes the table of them on the device; gives all back (cuda_chunks.c). */
+int cuda_take_chunks(struct cuda_slab *slab, struct lens_error *err);
+int cuda_send_chunks(struct cuda_slab *slab, struct lens_error *err);
+void cuda_free_chunks(struct cuda_slab *slab);
 
 /* Puts the device's state where it is before the first run, and waits for it (cuda_slab.c). */
 int cuda_reset_state(struct cuda_slab *slab, struct lens_error *err);

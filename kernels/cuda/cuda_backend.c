@@ -255,6 +255,7 @@ static const struct lens_backend_ops cuda_ops = {
     .host_unregister = host_unregister,
     .memory_free = memory_free,
     .slab_size = cuda_slab_size,
+    .slab_resize = cuda_slab_resize,
 };
 
 __attribute__((visibility("default"))) int lens_cuda_open(uint32_t api, const struct lens_cuda_options *options,

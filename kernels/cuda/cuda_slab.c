@@ -8,7 +8,7 @@
 
 #define STAGING_BYTES  ((uint64_t)64 << 20) /* of one loader at most, when a lens isn't larger */
 #define STAGING_LENSES 32u
-#define CHUNK_BYTES    ((size_t)8 << 20) /* of w2 that is transposed at a time */
+#define TURN_BYTES     ((size_t)8 << 20) /* of w2 that is transposed at a time */
 
 static uint32_t edges(const struct lens_model *model)
 {
@@ -30,7 +30,7 @@ int cuda_slab_size(struct lens_backend *backend, const struct lens_model *model,
     struct lens_slab_config one = *config;
     struct cu_slab_info info;
     struct cu_device_layout at;
-    one.slots = 1;
+    one.slots = model->lenses;
     int rc = cu_slab_info_init(model, &one, &info, err);
     if (rc != 0)
         return rc;
@@ -66,8 +66,7 @@ static int say_too_little(const struct cuda_slab *slab, struct lens_error *err)
                           mebibytes(unused), mebibytes(total));
 }
 
-/* Device memory; -ENOMEM says what the whole slab wants. */
-static int take_device(struct cuda_slab *slab, uint64_t bytes, uint8_t **out, struct lens_error *err)
+int cuda_take_device(struct cuda_slab *slab, uint64_t bytes, uint8_t **out, struct lens_error *err)
 {
     void *memory = NULL;
     int rc = cuda_check(cuda_backend_of(&slab->base), cudaMalloc(&memory, bytes), "taking memory of the card", err);
@@ -159,7 +158,7 @@ static int take_staging(struct cuda_slab *slab, struct lens_error *err)
     uint64_t lens = cu_staged_bytes(&slab->base.model);
     uint32_t lenses = wanted_staging(&slab->base.model), loaders = slab->base.config.loaders;
     int rc;
-    while ((rc = take_device(slab, lens * lenses * loaders, &slab->staging, err)) == -ENOMEM && lenses > 1)
+    while ((rc = cuda_take_device(slab, lens * lenses * loaders, &slab->staging, err)) == -ENOMEM && lenses > 1)
         lenses /= 2;
     for (uint32_t i = 0; i < loaders && rc == 0; i++)
         slab->loaders[i].staging = slab->staging + lens * lenses * i;
@@ -203,7 +202,7 @@ static int upload_w2(struct cuda_slab *slab, struct lens_error *err)
 {
     const struct lens_model *model = &slab->base.model;
     size_t size = model->w2_dtype == LENS_BF16 ? 2 : 4, lens = (size_t)model->h1 * model->h2 * size;
-    size_t at_a_time = lens < CHUNK_BYTES ? CHUNK_BYTES / lens : 1;
+    size_t at_a_time = lens < TURN_BYTES ? TURN_BYTES / lens : 1;
     uint8_t *chunk = malloc(at_a_time * lens);
     if (chunk == NULL)
         return lens_error_set(err, -ENOMEM, "no memory to transpose w2");
@@ -253,7 +252,7 @@ static void point_tables(struct cuda_slab *slab)
     const struct cu_device_layout *at = &slab->at;
     struct cu_slab_info *info = &slab->info;
     uint8_t *memory = slab->memory;
-    info->slab = slab->slots;
+    info->chunks = (uint8_t *const *)(memory + at->chunks);
     info->b1 = (const float *)(memory + at->b1);
     info->w2t = memory + at->w2t;
     info->b2 = (const float *)(memory + at->b2);
@@ -430,7 +429,7 @@ void cuda_slab_destroy(struct lens_slab *base)
         cudaEventDestroy(slab->done);
     if (slab->stream != NULL)
         cudaStreamDestroy(slab->stream);
-    cudaFree(slab->slots);
+    cuda_free_chunks(slab);
     cudaFree(slab->memory);
     cudaFree(slab->staging);
     if (slab->host.memory != NULL)
@@ -451,9 +450,9 @@ static int make(struct cuda_slab *slab, struct lens_error *err)
 {
     int rc = take_host(slab, err);
     if (rc == 0)
-        rc = take_device(slab, slab->info.slot_stride * slab->info.slots, &slab->slots, err);
+        rc = cuda_take_chunks(slab, err);
     if (rc == 0)
-        rc = take_device(slab, slab->at.bytes, &slab->memory, err);
+        rc = cuda_take_device(slab, slab->at.bytes, &slab->memory, err);
     if (rc == 0)
         rc = take_staging(slab, err);
     if (rc == 0)
@@ -462,6 +461,8 @@ static int make(struct cuda_slab *slab, struct lens_error *err)
         rc = open_streams(slab, err);
     if (rc == 0)
         rc = upload_tables(slab, err);
+    if (rc == 0)
+        rc = cuda_send_chunks(slab, err);
     if (rc != 0)
         return rc;
     point_tables(slab);
@@ -489,6 +490,7 @@ int cuda_slab_create(struct lens_backend *backend, const struct lens_model *mode
     slab->base.backend = backend;
     slab->base.model = *model;
     slab->base.config = *config;
+    slab->base.slot_unit = 1u << info.chunk_shift;
     slab->info = info;
     cu_device_layout_init(&info, edges(model), &slab->at);
     cu_host_layout_init(&info, &slab->host_at);

@@ -7,9 +7,16 @@
 
 /* ---- what may be written ----------------------------------------------------------------------------------------- */
 
+/* On any loader's thread, while the engine's may change other chunks. */
+static bool is_there(const struct lens_slab *base, uint32_t slot)
+{
+    const struct cuda_slab *slab = (const struct cuda_slab *)base;
+    return slot < slab->info.slots && slab->chunks[slot >> slab->info.chunk_shift] != NULL;
+}
+
 static int check_write(const struct lens_slab *slab, const struct lens_slot_write *w, struct lens_error *err)
 {
-    if (w->slot >= slab->config.slots || w->lens >= slab->model.lenses)
+    if (!is_there(slab, w->slot) || w->lens >= slab->model.lenses)
         return lens_error_set(err, -EINVAL, "no slot %u for lens %u: the slab has %u slots, the model %u lenses",
                               w->slot, w->lens, slab->config.slots, slab->model.lenses);
     if (w->stored != LENS_F32 && w->stored != LENS_BF16 && w->stored != LENS_I8 && w->stored != LENS_LOG8)

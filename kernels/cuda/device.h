@@ -45,20 +45,25 @@ enum cu_product {
  * A slot: tiles of LENS_CU_TILE outputs (H1 padded with zero outputs), each of `steps` steps of 1024 bytes, then
  * f32 scale[h1_padded] where the dtype has scales (at scale_offset). A step holds KS = 64 / element bytes values of dim
  * of 16 outputs, in the order in which a warp takes them: for lane l (g = l / 4, t = l % 4) 16 bytes of output 16*tile
- * + g, then 512 bytes further on 16 bytes of output 16*tile + g + 8, both of dims KS*step + t*KS/4 .. + KS/4 - 1. */
+ * + g, then 512 bytes further on 16 bytes of output 16*tile + g + 8, both of dims KS*step + t*KS/4 .. + KS/4 - 1.
+ *
+ * Slots lie in chunks, each an allocation of its own, so that memory can be given back: slot s begins at
+ * chunks[s >> chunk_shift] + (s & (1 << chunk_shift) - 1) * slot_stride (slot.cuh). The last chunk holds what is left
+ * of `slots`. The table of chunks changes between runs; a chunk that isn't there is NULL, and no slot in it is used. */
 struct cu_slab_info {
     uint32_t lenses, dim, h1, h2;
     uint32_t k_padded;  /* dim padded to LENS_CU_K_ALIGN */
     uint32_t h1_padded; /* h1 padded to LENS_CU_TILE */
     uint32_t tiles, steps;
-    uint32_t slots, max_rows, words; /* words: 32-bit words of a bitmap over lenses */
+    uint32_t slots, max_rows, words; /* slots: at most; words: 32-bit words of a bitmap over lenses */
+    uint32_t chunk_shift, n_chunks;  /* 1 << chunk_shift slots in a chunk */
     uint32_t max_pairs;              /* of lens and row that `hidden` holds */
     uint32_t product;                /* enum cu_product */
     uint32_t columns;                /* of a row in x: LENS_CU_SPLITS or 1 */
     uint32_t normalize;              /* enum lens_normalize */
     uint32_t w2_bf16;
     uint64_t slot_stride, scale_offset; /* bytes */
-    uint8_t *slab;                      /* [slots] of slot_stride */
+    uint8_t *const *chunks;             /* [n_chunks] */
     const float *b1;                    /* [lenses][h1] */
     const void *w2t;                    /* [lenses][h1][h2] (transposed) of f32 or bf16 */
     const float *b2, *w3, *b3;          /* [lenses][h2], [lenses][h2], [lenses] */

@@ -11,6 +11,10 @@
 /* First-layer sums that a pass keeps at a time: beyond that a pass is done in windows. */
 #define HIDDEN_BYTES ((uint64_t)64 << 20)
 
+/* Of slots in one allocation at most, and how many chunks a slab has at least where it has as many slots. */
+#define CHUNK_BYTES ((uint64_t)128 << 20)
+#define CHUNKS      16u
+
 static uint64_t round_up(uint64_t n, uint64_t unit)
 {
     return (n + unit - 1) / unit * unit;
@@ -110,6 +114,22 @@ static void size_slots(const struct lens_slab_config *config, struct cu_slab_inf
     out->slot_stride = round_up(out->scale_offset + (scales ? (uint64_t)out->h1_padded * 4 : 0), ALIGN);
 }
 
+/* Slots come and go by chunks: a power of two of them. */
+static void size_chunks(struct cu_slab_info *out)
+{
+    uint64_t shift = 0;
+    while (((uint64_t)2 << shift) * out->slot_stride <= CHUNK_BYTES && ((uint64_t)2 << shift) * CHUNKS <= out->slots)
+        shift++;
+    out->chunk_shift = (uint32_t)shift;
+    out->n_chunks = (uint32_t)(round_up(out->slots, (uint64_t)1 << shift) >> shift);
+}
+
+uint64_t cu_chunk_bytes(const struct cu_slab_info *info, uint32_t chunk)
+{
+    uint64_t first = (uint64_t)chunk << info->chunk_shift, most = (uint64_t)1 << info->chunk_shift;
+    return smaller(most, info->slots - first) * info->slot_stride;
+}
+
 int cu_slab_info_init(const struct lens_model *model, const struct lens_slab_config *config, struct cu_slab_info *out,
                       struct lens_error *err)
 {
@@ -136,6 +156,7 @@ int cu_slab_info_init(const struct lens_model *model, const struct lens_slab_con
     bool one = product == CU_PRODUCT_F32 || product == CU_PRODUCT_BF16 || product == CU_PRODUCT_I8;
     out->columns = one ? 1 : LENS_CU_SPLITS;
     size_slots(config, out);
+    size_chunks(out);
     uint64_t pairs = larger(HIDDEN_BYTES / ((uint64_t)out->h1_padded * 4), out->max_rows);
     out->max_pairs = (uint32_t)smaller(pairs, (uint64_t)out->max_rows * out->lenses);
     return 0;
@@ -222,6 +243,7 @@ void cu_device_layout_init(const struct cu_slab_info *info, uint64_t n_edges, st
     out->used_in = take(&used, n, 8);
     out->missing = take(&used, info->words, 4);
     out->left_out = take(&used, info->words, 4);
+    out->chunks = take(&used, info->n_chunks, 8);
     lay_tables(info, n_edges, out, &used);
     out->bytes = used;
 }

@@ -21,6 +21,7 @@ struct cu_grids {
 struct cu_device_layout {
     uint64_t state, command, slot_of, rows, marks, list, logits, claim, order, keys, wide, x, x_scale;
     uint64_t items[2], count, item_rows, tiles_done, hidden, used_in, missing, left_out;
+    uint64_t chunks;
     uint64_t b1, w2t, b2, w3, b3, child_offsets, child_ids, layer, calibration;
     uint64_t bytes; /* of the whole, without the slab of slots */
 };
@@ -39,6 +40,9 @@ int cu_slab_info_init(const struct lens_model *model, const struct lens_slab_con
 void cu_device_layout_init(const struct cu_slab_info *info, uint64_t n_edges, struct cu_device_layout *out);
 void cu_host_layout_init(const struct cu_slab_info *info, struct cu_host_layout *out);
 void cu_grids_init(const struct cu_slab_info *info, const struct cu_card *card, struct cu_grids *out);
+
+/* Bytes of the slots of a chunk. */
+uint64_t cu_chunk_bytes(const struct cu_slab_info *info, uint32_t chunk);
 
 /* Bytes of W1 of one lens as stored (w1, signs, scales or ranges): what one loader's device staging holds per lens. */
 uint64_t cu_stored_bytes(const struct lens_model *model, enum lens_dtype stored);

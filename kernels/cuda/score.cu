@@ -11,6 +11,7 @@
  * those loads, not memory, should set the pace. Rows beyond a chunk (10 of three terms, 32 of one, 16 of f32) read the
  * tile again, from the second-level cache. */
 #include "kernels/cuda/first.cuh"
+#include "kernels/cuda/slot.cuh"
 #include "kernels/cuda/tail.cuh"
 
 union cu_score_shared {
@@ -31,8 +32,7 @@ static __device__ __forceinline__ const uint8_t *cu_unit_weights(const struct cu
     if (unit >= n_units)
         return NULL;
     const uint64_t tile = (uint64_t)(unit % info->tiles) * info->steps * CU_STEP_BYTES;
-    return info->slab + cu_unit_item(s, unit)->slot * info->slot_stride + tile + cu_warp() * CU_STEP_BYTES +
-           cu_lane() * 16;
+    return cu_slot(info, cu_unit_item(s, unit)->slot) + tile + cu_warp() * CU_STEP_BYTES + cu_lane() * 16;
 }
 
 /* The first layer of a unit, in chunks of as many whole rows as have room. `next`: what the block does then. `turn`

@@ -12,6 +12,7 @@
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/port.cuh"
+#include "kernels/cuda/slot.cuh"
 
 #define CU_TAIL_ROWS    8u   /* one for each warp in layer 3 */
 #define CU_TAIL_HIDDEN  256u /* hidden outputs in shared memory at a time; a multiple of the warps */
@@ -37,7 +38,7 @@ static __device__ void cu_tail_hidden(const struct cu_state *s, const struct cu_
     const struct cu_slab_info *info = &s->info;
     const bool integer = info->product == CU_PRODUCT_I8;
     const bool scaled = integer || info->product == CU_PRODUCT_I8_EXACT || info->product == CU_PRODUCT_FP8_EXACT;
-    const float *scale = (const float *)(info->slab + item->slot * info->slot_stride + info->scale_offset);
+    const float *scale = (const float *)(cu_slot(info, item->slot) + info->scale_offset);
     const uint32_t *sums = (const uint32_t *)s->hidden + (uint64_t)(item->pairs + first) * info->h1_padded;
     const uint16_t *ids = s->item_rows + (uint64_t)item->lens * info->max_rows + first;
     const uint32_t n = min(CU_TAIL_HIDDEN, info->h1 - from);

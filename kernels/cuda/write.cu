@@ -3,6 +3,7 @@
  * A block does one tile of one lens: first the scales of its 16 rows where the slab has codes of its own (each warp two
  * rows), then every thread the pieces of 16 bytes that it comes by, reading their elements from one row. */
 #include "kernels/cuda/port.cuh"
+#include "kernels/cuda/slot.cuh"
 #include "kernels/cuda/write.h"
 
 #define CU_PIECE_BYTES 16u
@@ -129,8 +130,7 @@ template <int STORED> static __device__ __forceinline__ float cu_row_scale(const
 template <int STORED>
 static __device__ __forceinline__ void cu_write_scales(const struct cu_writing &w, struct cu_write_shared &shared)
 {
-    uint8_t *slot = w.info->slab + w.lens->slot * w.info->slot_stride;
-    float *scales = (float *)(slot + w.info->scale_offset) + w.first;
+    float *scales = (float *)(cu_slot(w.info, w.lens->slot) + w.info->scale_offset) + w.first;
     for (uint32_t row = threadIdx.x / 32; row < LENS_CU_TILE; row += LENS_CU_WARPS) {
         const float scale = cu_row_scale<STORED>(w, row);
         if (threadIdx.x % 32 == 0) {
@@ -186,7 +186,7 @@ static __device__ __forceinline__ void cu_write_tile(const struct cu_writing &w,
     if (element == 1)
         cu_write_scales<STORED>(w, shared);
     __syncthreads();
-    struct cu_b128 *out = (struct cu_b128 *)(info->slab + w.lens->slot * info->slot_stride);
+    struct cu_b128 *out = (struct cu_b128 *)cu_slot(info, w.lens->slot);
     out += (uint64_t)w.first * info->k_padded * element / CU_PIECE_BYTES;
     for (uint32_t p = threadIdx.x; p < info->steps * 64; p += LENS_CU_THREADS) {
         const uint32_t lane = p % 32, row = lane / 4 + p / 32 % 2 * 8, piece = p / 64 * 4 + lane % 4;

@@ -108,6 +108,7 @@ static void check_device(const struct shape *s, unsigned pair)
         {"used_in", l.used_in, n * 8},
         {"missing", l.missing, (n + 31) / 32 * 4},
         {"left_out", l.left_out, (n + 31) / 32 * 4},
+        {"chunks", l.chunks, (uint64_t)info.n_chunks * 8},
         {"b1", l.b1, n * h1 * 4},
         {"w2t", l.w2t, n * h1 * h2 * 4},
         {"b2", l.b2, n * h2 * 4},
@@ -187,6 +188,32 @@ static void a_slot_holds_all_weights_and_scales(void **state)
 }
 
 /* What the plan relies on: one item, whatever its rows, fits `hidden`. */
+/* A chunk isn't large unless a slot is, and there are enough of them to give back some. */
+static void chunks_hold_all_slots(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {1, 2, 15, 16, 17, 70, 1000, 7947, 100000};
+    struct lens_error err = {0};
+    for (unsigned i = 0; i < COUNT(counts); i++) {
+        struct cu_slab_info info;
+        uint64_t bytes = 0, most = 0;
+        const struct lens_model model = {.lenses = 8000, .dim = 2560, .h1 = 128, .h2 = 64, .w2_dtype = LENS_F32};
+        const struct lens_slab_config config = {
+            .slots = counts[i], .dtype = LENS_BF16, .max_batch_rows = 64, .loaders = 1};
+        assert_int_equal(cu_slab_info_init(&model, &config, &info, &err), 0);
+        for (uint32_t chunk = 0; chunk < info.n_chunks; chunk++) {
+            assert_true(cu_chunk_bytes(&info, chunk) > 0);
+            most = cu_chunk_bytes(&info, chunk) > most ? cu_chunk_bytes(&info, chunk) : most;
+            bytes += cu_chunk_bytes(&info, chunk);
+        }
+        assert_int_equal(bytes, counts[i] * info.slot_stride);
+        assert_true(most <= (uint64_t)128 << 20);
+        assert_int_equal(cu_chunk_bytes(&info, 0), most);
+        assert_true(info.n_chunks >= (counts[i] < 16 ? counts[i] : 16));
+        assert_true(counts[i] > 1000 || info.n_chunks <= 32);
+    }
+}
+
 static void hidden_holds_at_least_one_lens_of_all_rows(void **state)
 {
     (void)state;
@@ -334,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_array_has_a_place_of_its_own),
         cmocka_unit_test(a_slot_holds_all_weights_and_scales),
+        cmocka_unit_test(chunks_hold_all_slots),
         cmocka_unit_test(hidden_holds_at_least_one_lens_of_all_rows),
         cmocka_unit_test(the_real_tree_takes_what_the_design_says),
         cmocka_unit_test(tables_of_w2_count_their_own_dtype),

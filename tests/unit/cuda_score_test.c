@@ -42,7 +42,7 @@ struct rig {
     enum lens_dtype dtype;
     struct cu_state *s; /* device memory, which is the host's too */
     double *x;          /* [max_rows][dim]: what x on the card stands for */
-    void *owned[24];
+    void *owned[64];
     uint32_t n_owned;
 };
 
@@ -64,7 +64,11 @@ static void put_tables(struct rig *rig)
     const struct lens_model *m = &rig->model->model;
     struct cu_slab_info *info = &rig->s->info;
     size_t n = m->lenses, element = lens_dtype_bytes(m->w2_dtype);
-    info->slab = device(rig, info->slots * info->slot_stride);
+    uint8_t **chunks = device(rig, info->n_chunks * sizeof *chunks);
+    assert_true(info->n_chunks > 1);
+    for (uint32_t i = 0; i < info->n_chunks; i++)
+        chunks[i] = device(rig, cu_chunk_bytes(info, i));
+    info->chunks = chunks;
     info->b1 = device_copy(rig, m->b1, n * m->h1 * 4);
     info->b2 = device_copy(rig, m->b2, n * m->h2 * 4);
     info->w3 = device_copy(rig, m->w3, n * m->h2 * 4);
@@ -133,6 +137,13 @@ static uint32_t slot_of(const struct rig *rig, uint32_t lens)
     return (lens * 7 + 1) % rig->s->info.slots; /* all different: the numbers of slots here are no multiples of 7 */
 }
 
+static const uint8_t *slot_at(const struct rig *rig, uint32_t lens)
+{
+    const struct cu_slab_info *info = &rig->s->info;
+    uint32_t slot = slot_of(rig, lens), in_chunk = 1u << info->chunk_shift;
+    return info->chunks[slot / in_chunk] + slot % in_chunk * info->slot_stride;
+}
+
 static void launch(const void *kernel, uint32_t blocks, void *argument)
 {
     void *arguments[] = {argument};
@@ -168,7 +179,7 @@ static float slot_scale(const struct rig *rig, uint32_t lens, uint32_t o)
     const struct cu_slab_info *info = &rig->s->info;
     float scale = 1;
     if (rig->dtype == LENS_I8 || rig->dtype == LENS_FP8)
-        memcpy(&scale, info->slab + slot_of(rig, lens) * info->slot_stride + info->scale_offset + o * 4, 4);
+        memcpy(&scale, slot_at(rig, lens) + info->scale_offset + o * 4, 4);
     return scale;
 }
 
@@ -177,7 +188,7 @@ static double slot_weight(const struct rig *rig, uint32_t lens, uint32_t o, uint
     const struct cu_slab_info *info = &rig->s->info;
     uint32_t element = lens_dtype_bytes(rig->dtype);
     uint32_t bits = 0;
-    memcpy(&bits, info->slab + slot_of(rig, lens) * info->slot_stride + place_of(info, element, o, d), element);
+    memcpy(&bits, slot_at(rig, lens) + place_of(info, element, o, d), element);
     switch (rig->dtype) {
     case LENS_F32:
         return (double)lens_f32_from_bits(bits);
@@ -234,7 +245,7 @@ static void check_slot(const struct rig *rig, uint32_t lens)
     const struct cu_slab_info *info = &rig->s->info;
     const struct lens_slot_write w = conformance_write(rig->model, slot_of(rig, lens), lens);
     uint32_t element = lens_dtype_bytes(rig->dtype);
-    const uint8_t *slot = info->slab + slot_of(rig, lens) * info->slot_stride;
+    const uint8_t *slot = slot_at(rig, lens);
     uint8_t *want = malloc((size_t)info->k_padded * element);
     assert_non_null(want);
     for (uint32_t o = 0; o < info->h1_padded; o++) {

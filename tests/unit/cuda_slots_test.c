@@ -144,7 +144,26 @@ static void *load_again_and_again(void *arg)
     return NULL;
 }
 
-static void loaders_write_beside_a_run(void **state)
+static void resize(struct card_world *w, uint32_t slots, uint32_t expected)
+{
+    struct lens_error err = {0};
+    if (w->rig.backend->ops->slab_resize(w->rig.slab, slots, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(w->rig.slab->config.slots, expected);
+}
+
+/* Lenses from `first` to before `end`, into slots from `slot` on. */
+static void load_range(struct card_world *w, uint32_t first, uint32_t end, uint32_t slot)
+{
+    uint32_t slots[LENSES], lenses[LENSES];
+    for (uint32_t i = 0; i < end - first; i++) {
+        slots[i] = slot + i;
+        lenses[i] = first + i;
+    }
+    conformance_load(&w->rig, slots, lenses, end - first);
+}
+
+static void loaders_write_beside_a_run_and_while_other_slots_come_and_go(void **state)
 {
     (void)state;
     struct card_world w;
@@ -155,7 +174,7 @@ static void loaders_write_beside_a_run(void **state)
     card_world_open(&w, &card_usual);
     conformance_load(&w.rig, NULL, NULL, LENSES);
     card_ask(&w, before);
-    for (uint32_t lens = 20; lens < 32; lens++)
+    for (uint32_t lens = 20; lens < LENSES; lens++)
         lens_slab_unmap(w.rig.slab, lens);
     for (uint32_t i = 0; i < 3; i++) {
         loadings[i].w = &w;
@@ -164,6 +183,7 @@ static void loaders_write_beside_a_run(void **state)
     }
     static const uint32_t lower[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     for (uint32_t turn = 0; turn < 20; turn++) {
+        resize(&w, turn % 2 == 0 ? 32 : LENSES, turn % 2 == 0 ? 32 : LENSES);
         card_pose(&q, w.rows, ROWS);
         q.job.base = lower;
         q.job.n_base = 10;
@@ -178,8 +198,101 @@ static void loaders_write_beside_a_run(void **state)
     }
     for (uint32_t lens = 20; lens < 32; lens++)
         lens_slab_map(w.rig.slab, lens, lens, LENS_FROM_FILE);
+    load_range(&w, 32, LENSES, 32);
     card_ask(&w, after);
     assert_memory_equal(before, after, sizeof before);
+    card_world_close(&w);
+}
+
+/* ---- slots that go and come ------------------------------------------------------------------------------------- */
+
+/* What a run of all rows over all lenses found: LENS_RUN_DONE with the logits of `expected`, or that lenses miss. */
+static int ask_on(struct card_world *w, struct card_question *q, struct card_asked *asked, const float *expected)
+{
+    int rc = card_run(w, asked, &(struct lens_job *){&q->job}, 1);
+    for (uint32_t r = 0; r < ROWS && rc == LENS_RUN_DONE; r++)
+        assert_memory_equal(q->out[r].logits, &expected[(size_t)r * LENSES], LENSES * sizeof(float));
+    return rc;
+}
+
+static void slots_given_back_leave_all_answers_as_they_are(void **state)
+{
+    (void)state;
+    struct card_world w;
+    struct card_question q;
+    struct card_asked asked;
+    float logits[ROWS * LENSES];
+    card_world_open(&w, &card_usual);
+    uint64_t all = emulator_bytes_allocated(), slot = w.rig.backend->ops->slot_bytes(w.rig.slab);
+    uint32_t unit = w.rig.slab->slot_unit;
+    assert_int_equal(unit, 2);
+    conformance_load(&w.rig, NULL, NULL, LENSES);
+    card_ask(&w, logits);
+    for (uint32_t lens = 30; lens < LENSES; lens++)
+        lens_slab_unmap(w.rig.slab, lens);
+    resize(&w, 29, 30); /* whole units */
+    assert_int_equal(emulator_bytes_allocated(), all - 10 * slot);
+
+    card_pose(&q, w.rows, ROWS);
+    assert_int_equal(ask_on(&w, &q, &asked, logits), LENS_RUN_MISSES); /* in flight from here on */
+    assert_int_equal(asked.batch.n_misses, 10);
+    for (uint32_t lens = 16; lens < 30; lens++)
+        lens_slab_unmap(w.rig.slab, lens);
+    resize(&w, 16, 16);
+    assert_int_equal(emulator_bytes_allocated(), all - 24 * slot);
+    load_range(&w, 30, 36, 10); /* in slots that others had */
+    assert_int_equal(ask_on(&w, &q, &asked, logits), LENS_RUN_MISSES);
+    assert_int_equal(asked.batch.n_misses, 4);
+    resize(&w, 25, 26);
+    load_range(&w, 36, LENSES, 22);
+    assert_int_equal(ask_on(&w, &q, &asked, logits), LENS_RUN_DONE);
+
+    resize(&w, LENSES, LENSES);
+    assert_int_equal(emulator_bytes_allocated(), all);
+    load_range(&w, 0, LENSES, 0);
+    card_pose(&q, w.rows, ROWS);
+    assert_int_equal(ask_on(&w, &q, &asked, logits), LENS_RUN_DONE);
+    card_world_close(&w);
+}
+
+static void slots_that_cannot_be_had_again_leave_the_slab_as_it_was(void **state)
+{
+    (void)state;
+    struct card_world w;
+    struct lens_error err = {0};
+    struct lens_slab *slab;
+    float logits[ROWS * LENSES], after[ROWS * LENSES];
+    card_world_open(&w, &card_usual);
+    const struct lens_backend_ops *ops = w.rig.backend->ops;
+    slab = w.rig.slab;
+    conformance_load(&w.rig, NULL, NULL, LENSES);
+    card_ask(&w, logits);
+    assert_int_equal(ops->slab_resize(slab, 0, &err), -EINVAL);
+    assert_int_equal(ops->slab_resize(slab, LENSES + 1, &err), -EINVAL);
+    card_expect_says(&err, -EINVAL, "made with 40 slots");
+    for (uint32_t lens = 20; lens < LENSES; lens++)
+        lens_slab_unmap(slab, lens);
+    resize(&w, 20, 20);
+    struct lens_slot_write beyond = conformance_write(w.model, 20, 20);
+    assert_int_equal(ops->slot_write(slab, 0, &beyond, 1, NULL, NULL, &err), -EINVAL);
+
+    uint64_t bytes = emulator_bytes_allocated();
+    for (uint32_t call = 1; call <= 10; call++) {
+        char fault[64];
+        snprintf(fault, sizeof fault, "cudaMalloc %u 2", call);
+        card_settle("LENSD_EMULATOR_FAULTS", fault);
+        assert_int_equal(ops->slab_resize(slab, LENSES, &err), -ENOMEM);
+        assert_int_equal(slab->config.slots, 20);
+        assert_int_equal(emulator_bytes_allocated(), bytes);
+    }
+    card_settle("LENSD_EMULATOR_FAULTS", "cudaMemcpyAsync 1 1"); /* the card isn't told: nothing changed */
+    assert_int_equal(ops->slab_resize(slab, LENSES, &err), -EIO);
+    assert_int_equal(emulator_bytes_allocated(), bytes);
+    card_settle(NULL, NULL);
+    resize(&w, LENSES, LENSES);
+    load_range(&w, 20, LENSES, 20);
+    card_ask(&w, after);
+    assert_memory_equal(logits, after, sizeof logits);
     card_world_close(&w);
 }
 
@@ -190,7 +303,9 @@ int main(void)
         ON_A_CARD(lenses_that_lie_together_go_over_in_one_piece),
         ON_A_CARD(a_piece_that_the_card_refuses_goes_lens_by_lens),
         ON_A_CARD(more_lenses_than_the_staging_holds_go_in_turns),
-        ON_A_CARD(loaders_write_beside_a_run),
+        ON_A_CARD(loaders_write_beside_a_run_and_while_other_slots_come_and_go),
+        ON_A_CARD(slots_given_back_leave_all_answers_as_they_are),
+        ON_A_CARD(slots_that_cannot_be_had_again_leave_the_slab_as_it_was),
     };
     card_start();
     return cmocka_run_group_tests_name("cuda_slots", tests, NULL, NULL);
