@@ -141,7 +141,7 @@ struct lens_job {
     enum lens_job_state state;
     bool waited;                /* some lens was not resident and waited for */
     struct lens_row_out *out;   /* [n_rows] */
-    uint32_t *retained;         /* R after this submission, written when it is done; must not overlap kept */
+    uint32_t *retained;         /* R after this submission, best first, written when it is done; not kept's memory */
     uint32_t retained_capacity; /* >= keep_top_k, or >= N for -1 */
     uint32_t n_retained;
     bool retained_changed; /* false: no valid row, keep the old R */

@@ -148,6 +148,7 @@ void lens_cascade_retain(struct lens_cascade *c, const struct lens_model *model,
         }
         c->wanted[word] = 0;
     }
+    lens_topk_sort(&top); /* best first: the next submission asks for them in this order */
     job->n_retained = top.n;
     for (uint32_t i = 0; i < top.n; i++)
         job->retained[i] = top.entries[i].id;

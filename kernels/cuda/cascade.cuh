@@ -109,10 +109,10 @@ static __device__ uint32_t cu_block_sum(uint32_t value)
     return total;
 }
 
-/* Numbers that are ordered as the floats are; NaN last of all. */
+/* Numbers that are ordered as the floats are, both zeros as one; NaN last of all. */
 static __device__ uint32_t cu_ordered(float value)
 {
-    uint32_t bits = __float_as_uint(value);
+    uint32_t bits = __float_as_uint(value + 0.0f);
     if ((bits & 0x7fffffffu) > 0x7f800000u)
         return 0;
     return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
@@ -295,6 +295,7 @@ static __device__ bool cu_arrive(struct cu_state *s, uint32_t blocks)
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
+        __threadfence(); /* what the block wrote, as its threads have met */
         last = atomicAdd(&s->arrived, 1u) + 1 == blocks;
         if (last)
             s->arrived = 0;

@@ -47,6 +47,29 @@ static __device__ double rank_value(const struct cu_work *w, uint32_t lens)
     return w->job->rank == LENS_RANK_RAW ? logit : calibrated_score(w, lens, logit);
 }
 
+/* The bits of a calibrated score's key that are its lens's. */
+static __device__ uint64_t id_bits(const struct cu_work *w)
+{
+    return (UINT64_C(1) << (32 - __clz((int)w->s->info.lenses))) - 1;
+}
+
+/* A key that sorts as (rank value desc, id asc) does. Calibrated scores lie close together where logits saturate: they
+ * keep their f64 but for the bits that an id takes. */
+static __device__ uint64_t rank_key(const struct cu_work *w, uint32_t lens)
+{
+    double value = rank_value(w, lens);
+    if (w->job->rank == LENS_RANK_RAW)
+        return cu_key((float)value, lens);
+    uint64_t ids = id_bits(w);
+    return ((uint64_t)__double_as_longlong(value) & ~ids) | (ids - lens);
+}
+
+static __device__ uint32_t ranked_lens(const struct cu_work *w, uint64_t key)
+{
+    uint64_t ids = id_bits(w);
+    return w->job->rank == LENS_RANK_RAW ? cu_key_id(key) : (uint32_t)(ids - (key & ids));
+}
+
 static __device__ bool is_candidate(const struct cu_work *w, uint32_t lens)
 {
     const struct cu_job *job = w->job;
@@ -89,14 +112,14 @@ static __device__ uint32_t report(const struct cu_work *w)
         bool in = i < n && is_candidate(w, lens) && !(w->job->suppress_parents != 0 && suppressed(w, lens));
         uint32_t place = found + cu_block_scan(in ? 1u : 0u, &total);
         if (in)
-            keys[place] = cu_key((float)rank_value(w, lens), lens);
+            keys[place] = rank_key(w, lens);
         found += total;
     }
     __syncthreads();
     uint32_t chosen = cu_block_topk(keys, found, w->job->top_k, keys_of(w->s, 1), top);
     struct lens_detection *out = w->s->results.detections + (size_t)w->live * LENS_MAX_TOP_K;
     for (uint32_t i = threadIdx.x; i < chosen; i += LENS_CU_THREADS) {
-        uint32_t lens = cu_key_id(top[i]);
+        uint32_t lens = ranked_lens(w, top[i]);
         double raw = sigmoid((double)w->logits[lens]);
         out[i].id = lens;
         out[i].score = (float)(w->job->rank == LENS_RANK_RAW ? raw : rank_value(w, lens));
@@ -159,26 +182,21 @@ static __device__ bool best_over_rows(const struct cu_work *w)
     return valid;
 }
 
-/* The retained set; returns how many. Block. */
+/* The retained set, best first; returns how many. Block. */
 static __device__ uint32_t retain(const struct cu_work *w)
 {
     uint64_t *keys = keys_of(w->s, 0), *top = keys_of(w->s, 2);
     uint32_t *out = w->s->results.retained + (size_t)w->job->id * w->s->info.lenses;
     uint32_t lenses = w->s->info.lenses, found = 0, total;
-    bool all = w->job->keep_top_k == LENS_CU_ABSENT;
     for (uint32_t first = 0; first < lenses; first += LENS_CU_THREADS) {
         uint32_t lens = first + threadIdx.x, best = lens < lenses ? w->claim[lens] : 0;
         bool in = best != 0 && (double)cu_from_ordered(best) >= w->job->unload_logit;
         uint32_t place = found + cu_block_scan(in ? 1u : 0u, &total);
-        if (in && all)
-            out[place] = lens;
-        else if (in)
+        if (in)
             keys[place] = (uint64_t)best << 32 | (uint32_t)~lens;
         found += total;
     }
     __syncthreads();
-    if (all)
-        return found;
     uint32_t chosen = cu_block_topk(keys, found, w->job->keep_top_k, keys_of(w->s, 1), top);
     for (uint32_t i = threadIdx.x; i < chosen; i += LENS_CU_THREADS)
         out[i] = cu_key_id(top[i]);
