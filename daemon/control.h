@@ -30,8 +30,11 @@ void lensd_control_trace_left(struct lensd_service *service, const struct lensd_
 void lensd_control_trace_ends(struct lensd_service *service, const struct lensd_served_pack *served);
 /* control_preload.c */
 lensd_control_fn lensd_control_preload;
-/* The pack is about to be closed: whoever waits for its preload hears so. */
-void lensd_control_preload_ends(struct lensd_service *service, const struct lensd_served_pack *served);
+/* The pack's pool is about to be closed, or was exchanged: whoever waits for its preload hears why it ends. */
+void lensd_control_preload_ends(struct lensd_service *service, const struct lensd_served_pack *served,
+                                enum lens_fault fault, const char *why);
+#define LENSD_PRELOAD_GONE "it is being replaced or unloaded"
+#define LENSD_PRELOAD_LOST "its card was lost: ask again when the CPU has taken over (lensctl status)"
 /* What the preload under way has come to, "" when there is none. */
 void lensd_control_preload_text(const struct lensd_service *service, char *out, size_t size);
 /* control_daemon.c */

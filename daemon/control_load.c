@@ -62,7 +62,7 @@ void lensd_control_unload(struct lensd_service *service, struct lensd_connection
                                served->name);
         return;
     }
-    lensd_control_preload_ends(service, served);
+    lensd_control_preload_ends(service, served, LENS_FAULT_NO_SUCH_PACK, LENSD_PRELOAD_GONE);
     remove_pack(service, served);
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s unloaded", served->name);
     lensd_control_done(service, c, served->generation, "pack %s is unloaded", served->name);

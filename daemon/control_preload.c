@@ -20,7 +20,7 @@ static struct lensd_connection *end(struct lensd_service *service)
 static void end_well(struct lensd_service *service)
 {
     const struct lensd_served_pack *served = service->filling.served;
-    uint32_t resident = lensd_pool_resident(served->pool), slots = lensd_pool_slab(served->pool)->config.slots;
+    uint32_t resident = lensd_pool_resident(served->pool), slots = lensd_pool_slots(served->pool);
     uint32_t held = lensd_pool_host_held(served->pool);
     struct lensd_connection *c = end(service);
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: preloaded, %u of %u slots hold a lens", served->name, resident,
@@ -62,6 +62,8 @@ static void look(uv_timer_t *timer)
     lensd_pool_get_counters(pool, &counters);
     if (resident + counters.evictions - filling->evictions_before >= filling->target)
         end_well(service);
+    else if (lensd_served_pack_is_lost(filling->served))
+        end_badly(service, LENS_FAULT_IN_USE, LENSD_PRELOAD_LOST);
     else if (lensd_pool_failures(pool, &last) > filling->failures_before)
         end_badly(service, LENS_FAULT_BAD_PACK, last.text);
     else if (now - filling->seen_ns > STUCK_NS)
@@ -75,7 +77,7 @@ static int begin(struct lensd_service *service, struct lensd_served_pack *served
                  struct lens_error *err)
 {
     const struct lensd_pool *pool = served->pool;
-    uint32_t slots = lensd_pool_slab(pool)->config.slots, lenses = 0;
+    uint32_t slots = lensd_pool_slots(pool), lenses = 0;
     struct lensd_pool_counters counters;
     struct lens_error last;
     lensd_pool_get_counters(pool, &counters);
@@ -110,16 +112,21 @@ void lensd_control_preload(struct lensd_service *service, struct lensd_connectio
                                service->filling.served->name);
         return;
     }
+    if (lensd_served_pack_is_lost(served)) {
+        lensd_connection_fault(c, LENS_FAULT_IN_USE, "pack %s: %s", served->name, LENSD_PRELOAD_LOST);
+        return;
+    }
     int r = begin(service, served, c->id, &err);
     if (r != 0)
         lensd_connection_fault(c, lensd_control_fault_of(r), "%s", err.text);
     c->busy = r == 0;
 }
 
-void lensd_control_preload_ends(struct lensd_service *service, const struct lensd_served_pack *served)
+void lensd_control_preload_ends(struct lensd_service *service, const struct lensd_served_pack *served,
+                                enum lens_fault fault, const char *why)
 {
     if (service->filling.served == served)
-        end_badly(service, LENS_FAULT_NO_SUCH_PACK, "it is being replaced or unloaded");
+        end_badly(service, fault, why);
 }
 
 void lensd_control_preload_text(const struct lensd_service *service, char *out, size_t size)

@@ -94,7 +94,8 @@ static struct lensd_content_source content_of(const struct lensd_service *servic
 static void lock_rows(struct lensd_service *service, struct lensd_session *session)
 {
     struct lens_error err = {0};
-    if (lensd_session_lock_rows(session, &err) == 0 || service->copying_told)
+    int r = lensd_session_lock_rows(session, &err);
+    if (r == 0 || r == -ENODEV || service->copying_told) /* a device that is lost says so when it is run */
         return;
     service->copying_told = true;
     lensd_log(&service->log, LENSD_LOG_WARNING,

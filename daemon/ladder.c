@@ -180,18 +180,18 @@ static int take_over(struct lensd_service *service, struct lensd_takeover *job)
     struct lensd_served_pack *served = job->served;
     struct lensd_pool *old = NULL;
     uint32_t lenses;
-    lensd_control_preload_ends(service, served);
     int r = lensd_engine_exchange(service->engine, served, job->pool, &old, &job->err);
     if (r != 0)
         return r;
     job->pool = NULL;
+    lensd_control_preload_ends(service, served, LENS_FAULT_IN_USE, LENSD_PRELOAD_LOST);
     for (uint32_t i = 0; i < service->sessions.n; i++)
         if (service->sessions.items[i].session->binding.served == served)
             lensd_session_unlock_rows(service->sessions.items[i].session);
     service->ladder.destroying++;
     dispose(service, old, NULL);
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s goes on on the CPU, %u slots", served->name,
-              lensd_pool_slab(served->pool)->config.slots);
+              lensd_pool_slots(served->pool));
     if (service->settings->pool.preload)
         (void)lensd_engine_fill(service->engine, served, &lenses, &job->err); /* else rows bring in what they want */
     return 0;
@@ -214,21 +214,25 @@ static void moved(uv_work_t *work, int status)
     lensd_ladder_look(service);
 }
 
+void lensd_ladder_fit_config(const struct lensd_service *service, struct lensd_pool_config *config)
+{
+    if (!service->ladder.on_cpu || !config->dtype_set || (service->device.slab_dtypes & 1u << config->dtype) != 0)
+        return;
+    lensd_log(&service->log, LENSD_LOG_WARNING, "the CPU has no slots of %s (pool.dtype): lenses stay as stored",
+              lens_dtype_name(config->dtype));
+    config->dtype_set = false;
+    config->compute = LENS_COMPUTE_EXACT;
+}
+
 /* As the settings say, with as many slots as there were: what is pinned fits, and no more memory is taken than the
  * card gave. */
 static void config_for_cpu(const struct lensd_service *service, const struct lensd_served_pack *served,
                            struct lensd_pool_config *out)
 {
     lensd_service_pool_config(service, out);
-    out->slots = lensd_pool_slab(served->pool)->config.slots;
+    out->slots = lensd_pool_slots(served->pool);
     out->device_memory = 0;
     out->preload = false; /* rows wait for the pool: it is filled behind them */
-    if (out->dtype_set && (service->device.slab_dtypes & 1u << out->dtype) == 0) {
-        lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s: the CPU has no slots of %s: its lenses stay as stored",
-                  served->name, lens_dtype_name(out->dtype));
-        out->dtype_set = false;
-        out->compute = LENS_COMPUTE_EXACT;
-    }
 }
 
 /* Has the pack moved; false when no worker can be asked. */
@@ -298,11 +302,18 @@ static double ms_of(const _Atomic uint64_t *ns)
     return (double)atomic_load_explicit(ns, memory_order_relaxed) / 1e6;
 }
 
+/* NULL also where engine.degrade forbids it by now, and no rows came to hear of that. */
+static const struct lensd_breaker *open_breaker(const struct lensd_service *service,
+                                                const struct lensd_served_pack *served)
+{
+    return service->settings->engine.degrade ? lensd_batch_open_breaker(served->batch) : NULL;
+}
+
 static void tell_breakers(struct lensd_service *service)
 {
     for (uint32_t i = 0; i < service->n_packs; i++) {
         struct lensd_served_pack *served = service->packs[i];
-        const struct lensd_breaker *open = lensd_batch_open_breaker(served->batch);
+        const struct lensd_breaker *open = open_breaker(service, served);
         if (open != NULL && !served->breaker_told)
             lensd_log(
                 &service->log, LENSD_LOG_WARNING,
@@ -322,10 +333,10 @@ static void find_lost(struct lensd_service *service)
     struct lens_error why;
     if (service->ladder.lost != NULL)
         return;
-    lensd_engine_loss(service->engine, &why);
     for (uint32_t i = 0; i < service->n_packs; i++) {
         if (!lensd_served_pack_is_lost(service->packs[i]) || !is_on(service->packs[i], service->backend))
             continue;
+        lensd_engine_loss(service->engine, &why); /* the engine says why before it says that */
         lose(service, &why);
         return;
     }
@@ -447,7 +458,7 @@ void lensd_ladder_text(const struct lensd_service *service, char *out, size_t si
     add_loss(service, out, size);
     for (uint32_t i = 0; i < service->n_packs; i++) {
         const struct lensd_served_pack *served = service->packs[i];
-        const struct lensd_breaker *open = lensd_batch_open_breaker(served->batch);
+        const struct lensd_breaker *open = open_breaker(service, served);
         if (open != NULL)
             add(out, size, "pack %s: base, pinned and kept lenses only, because rows took %.1f ms instead of %.1f",
                 served->name, ms_of(&open->slow_ns), ms_of(&open->usual_ns));

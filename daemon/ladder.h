@@ -61,6 +61,8 @@ bool lensd_ladder_lost(struct lensd_service *service, struct lens_backend *backe
 /* 0 when the pack takes new sessions, else -EAGAIN with a sentence. */
 int lensd_ladder_admits(const struct lensd_service *service, const struct lensd_served_pack *served,
                         struct lens_error *err);
+/* What the settings say of pools, for the backend in use: the CPU that took over may lack the card's dtype. */
+void lensd_ladder_fit_config(const struct lensd_service *service, struct lensd_pool_config *config);
 /* A worker makes a pool of this pack: it can't be unloaded now. */
 bool lensd_ladder_moves(const struct lensd_service *service, const struct lensd_served_pack *served);
 

@@ -175,7 +175,7 @@ static int replace(struct lensd_service *service, struct lensd_pack_job *job)
         return lens_error_prefix(&job->err, "pack %s keeps its place", old->name);
     }
     lensd_control_trace_ends(service, old);
-    lensd_control_preload_ends(service, old);
+    lensd_control_preload_ends(service, old, LENS_FAULT_NO_SUCH_PACK, LENSD_PRELOAD_GONE);
     service->packs[at] = job->served;
     lensd_pack_job_close(service, old);
     return 0;

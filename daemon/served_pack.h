@@ -36,11 +36,11 @@ void lensd_served_pack_close(struct lensd_served_pack *served); /* NULL is fine 
 /* Any thread. */
 static inline bool lensd_served_pack_is_lost(const struct lensd_served_pack *served)
 {
-    return atomic_load_explicit(&served->lost, memory_order_relaxed);
+    return atomic_load_explicit(&served->lost, memory_order_acquire);
 }
 static inline void lensd_served_pack_set_lost(struct lensd_served_pack *served, bool lost)
 {
-    atomic_store_explicit(&served->lost, lost, memory_order_relaxed);
+    atomic_store_explicit(&served->lost, lost, memory_order_release);
 }
 
 #endif

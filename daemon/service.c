@@ -64,6 +64,7 @@ void lensd_service_pool_config(const struct lensd_service *service, struct lensd
         .log = &service->log,
     };
     (void)lensd_cache_quotas_parse(settings->cache.quotas, &out->quotas, NULL); /* lensd_settings_check did */
+    lensd_ladder_fit_config(service, out);
 }
 
 const char *lensd_service_directories(const struct lensd_service *service)

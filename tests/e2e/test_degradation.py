@@ -211,6 +211,18 @@ class LostDevice(unittest.TestCase):
                 self.assertEqual(Answers(second).ask(given[0]), right[0])
             self.assertEqual(sum("the CPU can't take over" in line for line in daemon.lines), 1)
 
+    def test_who_asks_for_a_preload_hears_of_the_loss(self):
+        faults = script("run 2 enodev", "[takeover]", "slab_create 1 slow:1500")
+        with Daemon(packs=[small_pack()], args=["--fault-script", faults, "--pool-preload", "off"]) as daemon, \
+                Client(daemon.socket) as client:
+            answers = Answers(client)
+            eventually(lambda: answers.ask(rows(1)[0])[1] & DEGRADED, what="a lost card")
+            found = daemon.lensctl("preload")
+            self.assertEqual(found.code, 1)
+            self.assertIn("its card was lost: ask again", found.stderr)
+            self.wait_for_cpu(daemon)
+            daemon.lensctl("preload").check()
+
     def test_it_stops_cleanly_at_any_moment(self):
         for delay in (0, 0.001, 0.003, 0.01, 0.03):
             with self.subTest(delay=delay), \
@@ -311,6 +323,20 @@ class Breaker(unittest.TestCase):
             self.assertEqual({answers.ask(row)[1] for _ in range(20)}, {0})
             self.assertEqual(daemon.lensctl("--json", "status").check().json()["degraded"], "")
 
+    def test_a_reload_turns_it_off_where_no_rows_come(self):
+        config = temp_dir() / "lensd.conf"
+        config.write_text("[engine]\ndegrade = on\n", encoding="utf-8")
+        row = rows(1)[0]
+        with Daemon(packs=[small_pack()],
+                    args=["--fault-script", script("run 200-100000 slow:20"), "--config", config]) as daemon, \
+                Client(daemon.socket) as client:
+            answers = Answers(client)
+            eventually(lambda: answers.ask(row)[1] & DEGRADED, timeout=60, what="a degraded row")
+            config.write_text("[engine]\ndegrade = off\n", encoding="utf-8")
+            daemon.send_signal(signal.SIGHUP)
+            daemon.wait_log("rows are scored in full again", timeout=10)
+            self.assertEqual(daemon.lensctl("--json", "status").check().json()["degraded"], "")
+
 
 @unittest.skipUnless(EMULATED.exists(), "this build has no emulated card (build/emulated/lens_cuda.so)")
 class EmulatedCard(unittest.TestCase):
@@ -359,6 +385,32 @@ class EmulatedCard(unittest.TestCase):
 
     def test_a_transfer_of_lenses_that_fails_for_good(self):
         self.check("cudaMemcpyAsync 12 700", "--pool-preload", "off", "--pool-slots", "40")
+
+    def test_slots_that_the_cpu_lacks(self):
+        other = copy_pack(small_pack(), "other.safetensors")
+        given = rows(5)
+        right = right_answers(given)
+        with self.start("cudaGraphLaunch 2 700", "--pool-dtype", "fp8", "--packs-directories",
+                        f"{small_pack().parent}:{other.parent}") as daemon, Client(daemon.socket) as client:
+            answers = Answers(client)
+            eventually(lambda: answers.ask(given[0], 2)[1] & DEGRADED, what="a lost card")
+            daemon.wait_log("what was left of the lost card is closed")
+            daemon.lensctl("load", other).check()
+            daemon.lensctl("swap", other).check()
+            self.assertEqual({p["slab_dtype"] for p in daemon.lensctl("--json", "packs").check().json()["packs"]},
+                             {"f32"})
+            with Client(daemon.socket, pack=b"other") as second:
+                self.assertEqual(Answers(second).ask(given[0])[3], right[0][3])
+        with self.start("cudaMemcpyAsync 3 700", "--pool-dtype", "fp8", backend="auto") as daemon, \
+                Client(daemon.socket) as client:
+            self.assertEqual(self.ask_all(client, given, right), 0)
+
+    def test_a_card_that_is_found_lost_at_an_attach_is_not_said_to_be_slow(self):
+        given = rows(3)
+        right = right_answers(given)
+        with self.start("cudaHostRegister 1 700") as daemon, Client(daemon.socket) as client:
+            self.assertGreater(self.ask_all(client, given, right), 0)
+            self.assertNotIn("are copied to the device", daemon.log)
 
     def test_a_passing_fault_costs_its_rows_and_leaves_the_card_in_use(self):
         given = rows(10)
