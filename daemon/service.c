@@ -310,6 +310,7 @@ static void close_handle(uv_handle_t *handle, void *arg)
 static void close_loop(struct lensd_service *service)
 {
     uv_walk(&service->loop, close_handle, NULL);
+    signal(SIGHUP, SIG_IGN); /* nobody takes it any more, and it would kill us while a worker is waited for */
     uv_run(&service->loop, UV_RUN_DEFAULT);
     uv_loop_close(&service->loop);
 }

@@ -234,6 +234,19 @@ class LostDevice(unittest.TestCase):
                 time.sleep(delay)
                 daemon.stop()
 
+    def test_a_reload_while_it_stops_is_passed_over(self):
+        faults = script("run 1 enodev", "[takeover]", "slab_create 1 slow:1500")
+        with Daemon(packs=[small_pack()], args=["--fault-script", faults]) as daemon, \
+                Client(daemon.socket) as client:
+            Answers(client).ask(rows(1)[0])
+            daemon.wait_log("backend fault+cpu")
+            time.sleep(0.1)
+            daemon.send_signal(signal.SIGTERM)
+            daemon.wait_log("stopping: SIGTERM")
+            time.sleep(0.3)  # it waits for the worker now
+            daemon.send_signal(signal.SIGHUP)
+            daemon.wait_exit()
+
     def test_unloading_while_it_moves_is_refused_or_done_but_never_wrong(self):
         packs = [small_pack(), copy_pack(small_pack(), "second.safetensors")]
         for _ in range(5):
