@@ -144,7 +144,7 @@ struct lensd_served_pack *lensd_control_pack(struct lensd_service *service, stru
 static void check_slots(const struct lensd_service *service, const struct lensd_served_pack *served)
 {
     uint64_t layers = service->settings->cascade.base_layers;
-    uint32_t slots = lensd_pool_slab(served->pool)->config.slots, base = 0;
+    uint32_t slots = lensd_pool_slots(served->pool), base = 0;
     for (uint32_t i = 0; i < served->pack->lenses; i++)
         base += served->pack->layer[i] < 64 && (layers >> served->pack->layer[i] & 1) != 0;
     if (slots < served->pack->lenses && base >= slots)

@@ -56,12 +56,11 @@ static void fill_packs(const struct lensd_service *service, struct lens_status *
     for (uint32_t i = 0; i < service->n_packs; i++) {
         const struct lens_pack *pack = service->packs[i]->pack;
         const struct lensd_pool *pool = service->packs[i]->pool;
-        const struct lens_slab *slab = lensd_pool_slab(pool);
         struct lensd_pool_counters counters;
         lensd_pool_get_counters(pool, &counters);
-        out->slots += slab->config.slots;
+        out->slots += lensd_pool_slots(pool);
         out->resident += lensd_pool_resident(pool);
-        out->slab_bytes += slab->config.slots * lensd_pool_slot_bytes(pool);
+        out->slab_bytes += lensd_pool_slots(pool) * lensd_pool_slot_bytes(pool);
         uint32_t held = lensd_pool_host_held(pool);
         out->host_resident += held;
         out->host_bytes += held * (pack->w1_lens_bytes + pack->w1_sign_bytes);

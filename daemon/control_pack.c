@@ -36,7 +36,7 @@ static void fill_pack(const struct lensd_served_pack *served, struct lens_pack_r
         .h2 = pack->h2,
         .generation = served->generation,
         .sessions = served->sessions,
-        .slots = slab->config.slots,
+        .slots = lensd_pool_slots(served->pool),
         .resident = lensd_pool_resident(served->pool),
         .file_bytes = pack->file_bytes,
         .policy = lens_text_of(lensd_cache_policy_names[lensd_pool_policy(served->pool)]),

@@ -58,6 +58,11 @@ void lensd_engine_set_degrade(struct lensd_engine *engine, bool degrade);
 /* Has the pack's empty slots filled while rows go on (lensd_pool_fill); *lenses says how many that will be. */
 int lensd_engine_fill(struct lensd_engine *engine, struct lensd_served_pack *served, uint32_t *lenses,
                       struct lens_error *err);
+/* lensd_pool_give_back and lensd_pool_take_again between two runs; `given` says what give_back answered. */
+int lensd_engine_give_back(struct lensd_engine *engine, struct lensd_served_pack *served, bool *given,
+                           struct lens_error *err);
+int lensd_engine_take_again(struct lensd_engine *engine, struct lensd_served_pack *served, uint64_t bytes,
+                            struct lens_error *err);
 /* After it returns the engine never touches the pack again; it has no sessions any more. */
 void lensd_engine_forget_pack(struct lensd_engine *engine, struct lensd_served_pack *served);
 

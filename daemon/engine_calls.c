@@ -327,6 +327,44 @@ int lensd_engine_fill(struct lensd_engine *engine, struct lensd_served_pack *ser
     return r;
 }
 
+struct resizing {
+    struct lensd_served_pack *served;
+    uint64_t bytes;
+    bool given;
+};
+
+static int give_back_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    struct resizing *resizing = arg;
+    int r = serve_pack(engine, resizing->served, err);
+    if (r == 0)
+        resizing->given = lensd_pool_give_back(resizing->served->pool);
+    return r;
+}
+
+int lensd_engine_give_back(struct lensd_engine *engine, struct lensd_served_pack *served, bool *given,
+                           struct lens_error *err)
+{
+    struct resizing resizing = {.served = served};
+    int r = call_engine(engine, give_back_here, &resizing, err);
+    *given = resizing.given;
+    return r;
+}
+
+static int take_again_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    (void)engine;
+    const struct resizing *resizing = arg;
+    return lensd_pool_take_again(resizing->served->pool, resizing->bytes, err);
+}
+
+int lensd_engine_take_again(struct lensd_engine *engine, struct lensd_served_pack *served, uint64_t bytes,
+                            struct lens_error *err)
+{
+    struct resizing resizing = {.served = served, .bytes = bytes};
+    return call_engine(engine, take_again_here, &resizing, err);
+}
+
 static int forget_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
 {
     (void)err;

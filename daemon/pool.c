@@ -1,5 +1,5 @@
-/* See pool.h: creation, pins, running. The slab and its size are pool_slab.c's, loads are pool_load.c's, filling
- * everything at the start pool_preload.c's. */
+/* See pool.h: creation, pins, running. The slab and its size are pool_slab.c's (when it is made) and pool_resize.c's
+ * (later), loads are pool_load.c's, filling everything at the start pool_preload.c's. */
 #include "daemon/pool_private.h"
 
 #include "daemon/sys.h"
@@ -20,9 +20,10 @@ static bool allocate(struct lensd_pool *pool)
     pool->lost = lensd_calloc(pool->slots, sizeof *pool->lost);
     pool->list = lensd_calloc(lenses, sizeof *pool->list);
     pool->taken = lensd_calloc(pool->slots, sizeof *pool->taken);
+    pool->gone = lensd_calloc(pool->slots, sizeof *pool->gone);
     pool->used_in = lensd_calloc(lenses, sizeof *pool->used_in);
     return pool->pins && pool->on_way && pool->notes && pool->empty && pool->behind && pool->lost && pool->list &&
-           pool->taken && pool->used_in;
+           pool->taken && pool->gone && pool->used_in;
 }
 
 static int create_policy(struct lensd_pool *pool, const struct lensd_pool_config *config, struct lens_error *err)
@@ -110,6 +111,7 @@ void lensd_pool_destroy(struct lensd_pool *pool)
     lensd_free(pool->lost);
     lensd_free(pool->list);
     lensd_free(pool->taken);
+    lensd_free(pool->gone);
     lensd_free(pool->used_in);
     lensd_free(pool);
 }
@@ -202,6 +204,7 @@ int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct len
     if (batch->n_misses > 0)
         request_misses(pool, batch);
     pool_remember_behind(pool, batch->misses + batch->n_misses, batch->n_left);
+    pool_go_on_leaving(pool);
     pool_request_behind(pool);
     return r;
 }
@@ -210,6 +213,7 @@ void lensd_pool_idle(struct lensd_pool *pool)
 {
     pool_settle(pool);
     pool->n_lost = 0; /* nobody waits for those */
+    pool_go_on_leaving(pool);
     pool_request_behind(pool);
 }
 

@@ -95,9 +95,22 @@ int lensd_pool_fd(const struct lensd_pool *pool);
 bool lensd_pool_arm(struct lensd_pool *pool);
 void lensd_pool_disarm(struct lensd_pool *pool);
 
+/* Gives slots back to the device: a quarter of them, in whole units of the slab, but never so many that base layers,
+ * pins and what one step needs have no room. What the policy lets go leaves first; a lens that stays, and pins always,
+ * is loaded into another slot before its own goes; the memory is free when all are out, while rows go on. Called again
+ * before that: what still lies there is no longer moved. False: nothing can be given back. */
+bool lensd_pool_give_back(struct lensd_pool *pool);
+/* Takes slots again that were given back: a quarter of all, and at most `bytes` of them; those that were still leaving
+ * stay. They are empty. 0, also when there is nothing to take; -ENOMEM: all is as it was. */
+int lensd_pool_take_again(struct lensd_pool *pool, uint64_t bytes, struct lens_error *err);
+/* Slots in use, and how many the pool was made with. Any thread. */
+uint32_t lensd_pool_slots(const struct lensd_pool *pool);
+uint32_t lensd_pool_slots_made(const struct lensd_pool *pool);
+
 const struct lens_slab *lensd_pool_slab(const struct lensd_pool *pool);
 struct lens_backend *lensd_pool_backend(const struct lensd_pool *pool);
-/* Why there are fewer slots, or rows in a batch, than wanted; "" = as many as wanted. Never changes. */
+/* Why there are fewer slots, or rows in a batch, than wanted; "" = as many as wanted: when it was
+ * made. Never changes. */
 const char *lensd_pool_note(const struct lensd_pool *pool);
 uint64_t lensd_pool_slot_bytes(const struct lensd_pool *pool);
 uint32_t lensd_pool_resident(const struct lensd_pool *pool);

@@ -23,10 +23,21 @@ static bool needed_now(const void *arg, uint32_t lens)
     return pool->used_in[lens] + 1 >= pool->run || (pool->notes[lens] & POOL_FRESH) != 0;
 }
 
+void pool_release_slot(struct lensd_pool *pool, uint32_t slot)
+{
+    if (slot < pool->slots) {
+        pool->empty[pool->n_empty++] = slot;
+        return;
+    }
+    pool->gone[slot] = true;
+    pool->leaving--;
+}
+
 static void evict(struct lensd_pool *pool, uint32_t lens)
 {
-    pool->empty[pool->n_empty++] = (uint32_t)pool->slab->slot_of[lens];
+    uint32_t slot = (uint32_t)pool->slab->slot_of[lens];
     lens_slab_unmap(pool->slab, lens);
+    pool_release_slot(pool, slot);
     atomic_fetch_sub_explicit(&pool->resident, 1, memory_order_relaxed);
     pool_count(&pool->count.evictions, 1);
     if ((pool->notes[lens] & POOL_AHEAD) != 0) {
@@ -39,7 +50,7 @@ static void evict(struct lensd_pool *pool, uint32_t lens)
 static bool find_slot(struct lensd_pool *pool, enum lensd_load_kind kind, uint32_t *slot)
 {
     uint32_t victim;
-    if (pool->n_empty == 0) {
+    while (pool->n_empty == 0) { /* a victim's slot may be one that leaves */
         bool ahead = kind == LENSD_LOAD_PREFETCH;
         if (!lensd_cache_policy_victim(pool->policy, ahead ? needed_now : NULL, pool, &victim))
             return false;
@@ -80,8 +91,12 @@ static struct lensd_load plan(struct lensd_pool *pool, uint32_t lens, uint32_t s
         pool_count(&pool->count.load_bytes, pool->pack->w1_lens_bytes + pool->pack->w1_sign_bytes);
     }
     pool->on_way[lens] = (uint8_t)(1 + kind);
-    pool->notes[lens] = kind == LENSD_LOAD_PREFETCH ? POOL_AHEAD : kind == LENSD_LOAD_DEMAND ? POOL_FRESH : 0;
     pool_count(&pool->count.loads, 1);
+    if (pool->slab->slot_of[lens] >= 0) { /* it only moves */
+        atomic_fetch_add_explicit(&pool->awaited, 1, memory_order_relaxed);
+        return load;
+    }
+    pool->notes[lens] = kind == LENSD_LOAD_PREFETCH ? POOL_AHEAD : kind == LENSD_LOAD_DEMAND ? POOL_FRESH : 0;
     if (kind == LENSD_LOAD_BEHIND && !pool->preloading)
         pool_count(&pool->count.loads_behind, 1);
     if (kind == LENSD_LOAD_DEMAND)
@@ -141,6 +156,39 @@ uint32_t pool_request(struct lensd_pool *pool, const uint32_t *lenses, uint32_t 
     return i;
 }
 
+/* The lens in a slot that leaves. False when nothing can be done for now. */
+static bool empty_one(struct lensd_pool *pool, uint32_t lens, struct gathering *g)
+{
+    uint32_t to;
+    if (pool->hurry && pool->pins[lens] == 0) {
+        lensd_cache_policy_remove(pool->policy, lens);
+        evict(pool, lens);
+        return true;
+    }
+    if (!find_slot(pool, LENSD_LOAD_BEHIND, &to))
+        return false;
+    if (pool->slab->slot_of[lens] < 0) /* it was the policy's choice itself */
+        pool_release_slot(pool, to);
+    else
+        gather(pool, g, plan(pool, lens, to, LENSD_LOAD_BEHIND));
+    return true;
+}
+
+void pool_empty_leaving(struct lensd_pool *pool)
+{
+    struct gathering g = {.wake = true};
+    for (uint32_t slot = pool->slots; slot < pool->slab->config.slots && pool->leaving > 0; slot++) {
+        int32_t lens = pool->slab->lens_in[slot];
+        if (lens < 0 || (pool->on_way[lens] != 0 && (!pool->hurry || pool->pins[lens] > 0)))
+            continue;
+        if (atomic_load_explicit(&pool->awaited, memory_order_relaxed) >= AWAITED_MOST && !pool->hurry)
+            break;
+        if (!empty_one(pool, (uint32_t)lens, &g))
+            break;
+    }
+    submit(pool, &g);
+}
+
 void pool_remember_behind(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -173,6 +221,26 @@ void pool_request_behind(struct lensd_pool *pool)
 
 /* ---- what came back --------------------------------------------------------------------------------------------- */
 
+static enum lens_source source_of(const struct lensd_load *load)
+{
+    return load->host != NULL && !load->fill_host ? LENS_FROM_HOST : LENS_FROM_FILE;
+}
+
+/* A lens that lies in a slot that leaves was loaded into another; until now it was used where it was. */
+static void take_in_moved(struct lensd_pool *pool, const struct lensd_load *load)
+{
+    uint32_t lens = load->lens, from = (uint32_t)pool->slab->slot_of[lens];
+    if (load->status != 0) {
+        pool_release_slot(pool, load->slot);
+        pool->halted = true;
+        return;
+    }
+    lens_slab_unmap(pool->slab, lens);
+    pool_release_slot(pool, from);
+    pool_count(&pool->count.evictions, 1);
+    lens_slab_map(pool->slab, lens, load->slot, source_of(load));
+}
+
 static void take_in(struct lensd_pool *pool, const struct lensd_load *load)
 {
     uint32_t lens = load->lens;
@@ -182,6 +250,10 @@ static void take_in(struct lensd_pool *pool, const struct lensd_load *load)
     pool->on_way[lens] = 0;
     if (load->host != NULL)
         lensd_host_tier_settle(pool->host, lens, load->status == 0 || !load->fill_host);
+    if (pool->slab->slot_of[lens] >= 0) {
+        take_in_moved(pool, load);
+        return;
+    }
     if (load->status != 0) {
         if ((pool->notes[lens] & POOL_AHEAD) != 0) {
             pool->ahead--;
@@ -195,11 +267,10 @@ static void take_in(struct lensd_pool *pool, const struct lensd_load *load)
         return;
     }
     if (load->status != 0) {
-        pool->empty[pool->n_empty++] = load->slot;
+        pool_release_slot(pool, load->slot);
         return;
     }
-    lens_slab_map(pool->slab, lens, load->slot,
-                  load->host != NULL && !load->fill_host ? LENS_FROM_HOST : LENS_FROM_FILE);
+    lens_slab_map(pool->slab, lens, load->slot, source_of(load));
     atomic_fetch_add_explicit(&pool->resident, 1, memory_order_relaxed);
     if (pool->pins[lens] == 0)
         lensd_cache_policy_insert(pool->policy, lens, awaited);
@@ -207,8 +278,8 @@ static void take_in(struct lensd_pool *pool, const struct lensd_load *load)
 
 void pool_settle(struct lensd_pool *pool)
 {
-    while (pool->n_lost < pool->slots && lensd_loader_ready(pool->loader)) {
-        uint32_t n = lensd_loader_take(pool->loader, pool->taken, pool->slots - pool->n_lost);
+    while (pool->n_lost < pool->made && lensd_loader_ready(pool->loader)) {
+        uint32_t n = lensd_loader_take(pool->loader, pool->taken, pool->made - pool->n_lost);
         for (uint32_t i = 0; i < n; i++)
             take_in(pool, &pool->taken[i]);
     }

@@ -1,5 +1,5 @@
 /* Inside the pool: pool.c (creation, pins, running), pool_slab.c (how many slots), pool_load.c (what goes where, and
- * what came), pool_preload.c. */
+ * what came), pool_preload.c, pool_resize.c (slots that are given back and taken again). */
 #ifndef LENSD_POOL_PRIVATE_H
 #define LENSD_POOL_PRIVATE_H
 
@@ -25,7 +25,10 @@ struct lensd_pool {
     struct lensd_cache_policy *policy;
     enum lensd_cache_kind policy_kind;
     struct lensd_predictor *predictor; /* NULL: cache.prefetch off */
-    uint32_t slots, run_length;
+    uint32_t slots;                    /* in use: less than `made` after some were given back; changed atomically */
+    uint32_t made;                     /* slots that the slab was made with */
+    uint32_t least, work;              /* slots to keep in any case; slots to keep beside pins */
+    uint32_t run_length;
     char note[LENSD_POOL_NOTE];
     bool preloading; /* while preloading: host memory is kept for lenses that get no slot */
     uint32_t *pins;  /* [N] how many sessions pin the lens */
@@ -34,13 +37,19 @@ struct lensd_pool {
     uint8_t *notes;  /* [N] enum pool_note */
     uint32_t *empty; /* slots that hold nothing and wait for nothing */
     uint32_t n_empty;
+    /* Each slot of [made] is in `empty`, or holds a lens, or waits for one, or is gone. Those from `slots` on leave:
+     * nothing new is loaded there. When all are gone the slab gives their memory back. */
+    bool *gone;           /* [made] */
+    uint32_t leaving;     /* slots from `slots` on that aren't gone */
+    bool hurry;           /* what still lies there is evicted, not moved, unless it is pinned */
+    bool halted;          /* a lens couldn't be moved, or the slab not be resized: goes on when it is asked again */
     uint32_t turned_away; /* the first missing lens that got no slot in the last run, 0 = none */
     uint64_t *behind;     /* [N/64] bitmap: lenses that rows went without, or that fill wants */
     uint32_t host_next;   /* filling host memory goes on with this lens; N = it is done */
-    uint32_t *lost;       /* loads that failed since the last run */
+    uint32_t *lost;       /* [made] loads that failed since the last run */
     uint32_t n_lost;
     uint32_t *list;           /* [N] */
-    struct lensd_load *taken; /* [slots] */
+    struct lensd_load *taken; /* [made] */
     uint64_t run;             /* counts runs */
     uint64_t *used_in;        /* [N] the run that used the lens last */
     uint32_t ahead;           /* lenses with POOL_AHEAD, on their way or in slots */
@@ -72,6 +81,13 @@ void pool_request_behind(struct lensd_pool *pool);
 void pool_remember_behind(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n);
 /* Goes on filling host memory, if that was asked for. */
 void pool_fill_host(struct lensd_pool *pool);
+/* Slots that hold nothing any more: empty, or gone. */
+void pool_release_slot(struct lensd_pool *pool, uint32_t slot);
+/* Empties slots that leave: some of their lenses are loaded into others first, in place of those that the policy lets
+ * go. Right after a run, as all that evicts. */
+void pool_empty_leaving(struct lensd_pool *pool);
+/* Goes on giving slots back, if any leave (pool_resize.c). Right after a run. */
+void pool_go_on_leaving(struct lensd_pool *pool);
 /* Tells policy and counters what a run used. */
 void pool_note_uses(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n);
 

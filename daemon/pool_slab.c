@@ -3,7 +3,7 @@
  * Before: what pool.device_memory and (where slots weren't given as a number) the device's free memory have room for.
  * After -ENOMEM all the same, because somebody else was faster: half the slots, down to the base, the pins and one
  * family; then half the rows in a batch, down to one submission. Rows then wait for lenses more often, or for each
- * other; their answers stay the same. A slab never changes its size. */
+ * other; their answers stay the same. Later a slab of a device may give slots back: pool_resize.c. */
 #include "daemon/pool_private.h"
 
 #include <errno.h>
@@ -17,6 +17,7 @@ struct plan {
     struct lens_slab_config slab;
     uint32_t wanted; /* slots */
     uint32_t least_slots, least_rows;
+    uint32_t work; /* slots for what one step brings in */
 };
 
 static bool has_own_memory(const struct lensd_pool *pool)
@@ -25,7 +26,7 @@ static bool has_own_memory(const struct lensd_pool *pool)
 }
 
 /* The base layers, the pins of everyone, the largest family, and one slot to work with. */
-static uint32_t least_slots(const struct lens_pack *pack, const struct lensd_pool_config *config)
+static uint32_t least_slots(const struct lens_pack *pack, const struct lensd_pool_config *config, uint32_t *work)
 {
     uint32_t base = 0, family = 0;
     for (uint32_t lens = 0; lens < pack->lenses; lens++) {
@@ -33,7 +34,8 @@ static uint32_t least_slots(const struct lens_pack *pack, const struct lensd_poo
         family = children > family ? children : family;
         base += pack->layer[lens] < 64 && (config->base_layers >> pack->layer[lens] & 1) != 0;
     }
-    uint64_t least = (uint64_t)base + config->pins + family + 1;
+    *work = family + 1;
+    uint64_t least = (uint64_t)base + config->pins + *work;
     return least < pack->lenses ? (uint32_t)least : pack->lenses;
 }
 
@@ -49,7 +51,7 @@ static void plan_init(const struct lensd_pool *pool, const struct lensd_pool_con
                                            .loaders = 1 + (config->load_threads > 0 ? config->load_threads : 1)};
     if (!config->dtype_set && plan->slab.dtype == LENS_LOG8) /* decoded once, unless pool.dtype says otherwise */
         plan->slab.dtype = LENS_F32;
-    uint32_t least = least_slots(pack, config);
+    uint32_t least = least_slots(pack, config, &plan->work);
     plan->least_slots = least < plan->wanted ? least : plan->wanted;
     plan->least_rows = config->max_batch_rows < LENS_MAX_ROWS ? config->max_batch_rows : LENS_MAX_ROWS;
 }
@@ -168,6 +170,8 @@ int pool_make_slab(struct lensd_pool *pool, const struct lensd_pool_config *conf
     }
     if (r != 0)
         return lens_error_set(err, r, "%s", failure.text);
-    pool->slots = plan.slab.slots;
+    pool->slots = pool->made = plan.slab.slots;
+    pool->least = plan.least_slots;
+    pool->work = plan.work;
     return 0;
 }

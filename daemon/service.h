@@ -34,7 +34,11 @@ struct lensd_recording {
 /* What was last seen of the device's memory. */
 struct lensd_device_memory {
     uint64_t looked_ns, free_bytes;
+    uint64_t usual_bytes; /* free when the last pack was loaded, */
+    uint32_t generation;  /* which was this one */
+    uint64_t roomy_ns;    /* since when much of it is free, or a step of slots was taken again; 0 = it isn't */
     bool is_short;
+    bool gave_all; /* short, and the log says that no pack has anything to give */
 };
 
 /* The preload under way; `served` is NULL when there is none. */
