@@ -235,7 +235,7 @@ static void opened(uv_work_t *work, int status)
         job->result = lens_error_set(&job->err, -ECANCELED, "the load was cancelled");
     if (try_elsewhere(job))
         return;
-    job->waits = job->replace != NULL && lensd_ladder_moves(job->service, job->replace);
+    job->waits = job->result == 0 && job->replace != NULL && lensd_ladder_moves(job->service, job->replace);
     if (!job->waits)
         finish(job);
 }

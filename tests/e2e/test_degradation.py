@@ -234,6 +234,20 @@ class LostDevice(unittest.TestCase):
                 time.sleep(delay)
                 daemon.stop()
 
+    def test_a_swap_that_fails_does_not_wait_for_the_move(self):
+        faults = script("run 1 enodev", "[takeover]", "slab_create 1 slow:3000")
+        bad = temp_dir() / "bad.safetensors"
+        bad.write_text("no pack", encoding="utf-8")
+        with Daemon(packs=[small_pack()],
+                    args=["--fault-script", faults, "--packs-directories", bad.parent]) as daemon, \
+                Client(daemon.socket) as client:
+            Answers(client).ask(rows(1)[0])
+            daemon.wait_log("The packs go over to the CPU")
+            began = time.monotonic()
+            self.assertEqual(daemon.lensctl("swap", bad).code, 1)
+            self.assertLess(time.monotonic() - began, 2)
+            self.wait_for_cpu(daemon)
+
     def test_a_reload_while_it_stops_is_passed_over(self):
         faults = script("run 1 enodev", "[takeover]", "slab_create 1 slow:1500")
         with Daemon(packs=[small_pack()], args=["--fault-script", faults]) as daemon, \
