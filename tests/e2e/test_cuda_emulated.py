@@ -177,12 +177,25 @@ class CardMemory(unittest.TestCase):
         self.assertEqual(found.code, 1)
         self.assertIn("pool.device_memory", found.stderr)
 
-    def test_short_memory_while_serving_is_said_and_shown(self):
-        with on_card(memory=250 * MIB) as daemon:
-            daemon.wait_log("MiB of the device's memory are free")
-            eventually(lambda: "of the device's memory are free" in self.slots_of(daemon)[1], what="status says so")
-            time.sleep(1.5)
-            self.assertEqual(daemon.log.count("of the device's memory are free, which"), 1)
+    def test_memory_that_others_need_is_given_back_and_answers_stay(self):
+        """Slots come back a minute after: device_watch_test has that."""
+        total = 4096 * MIB
+        taken = temp_dir() / "taken"
+        taken.write_text("0")
+        with on_card(memory=total, taken=taken) as daemon:
+            want = answers_of(daemon)
+            self.assertEqual(self.slots_of(daemon), (LENSES, ""))
+            time.sleep(3)  # it has seen how much is free usually
+            taken.write_text(str(total - 200 * MIB))
+            daemon.wait_log("slots are given back", timeout=20)
+            self.assertEqual(answers_of(daemon), want)
+            eventually(lambda: self.slots_of(daemon)[0] < LENSES, what="fewer slots")
+            slots, memory = self.slots_of(daemon)
+            self.assertIn(f"{LENSES - slots} of its {LENSES} slots were given back", memory)
+            self.assertIn("of the device's memory are free", memory)
+            self.assertEqual(answers_of(daemon), want)
+            self.assertEqual(daemon.log.count("batches failed"), 0)
+            self.assertEqual(daemon.log.count("slots are given back"), 1)
 
 
 @unittest.skipUnless(EMULATED.exists(), NO_EMULATED)

@@ -5,6 +5,7 @@
 #include "daemon/pool_private.h"
 #include "tests/unit/support/drive.h"
 #include "tests/unit/support/expected.h"
+#include "tests/unit/support/played_card.h"
 #include "tests/unit/support/script.h"
 
 #include <setjmp.h>
@@ -13,10 +14,12 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SMALL "tests/fixtures/hatcat-small"
 
@@ -130,6 +133,7 @@ struct circumstances {
     struct world_options world;
     char faults[512]; /* slow loads */
     uint32_t kind, n, ahead;
+    bool resize;          /* slots go and come meanwhile */
     uint64_t deadline_ns; /* of those who don't wait */
     const struct reference *who[AT_ONCE];
 };
@@ -205,6 +209,7 @@ static void random_circumstances(const struct stage *stage, struct circumstances
     };
     random_quotas(&c->world.pool.quotas, seed);
     random_slowness(c, seed);
+    c->resize = below(seed, 3) == 0;
 }
 
 static void describe(const struct circumstances *c, char *out, size_t size)
@@ -212,11 +217,11 @@ static void describe(const struct circumstances *c, char *out, size_t size)
     const struct lensd_pool_config *pool = &c->world.pool;
     snprintf(out, size,
              "%s pack, %u slots of %s, %s, prefetch %d, host %llu bytes, %u load threads, %u threads, spin %u us, "
-             "batches of %u rows, %u sessions, %u ahead, deadline %llu ns, faults \"%s\"",
+             "batches of %u rows, %u sessions, %u ahead, deadline %llu ns, resize %d, faults \"%s\"",
              lens_dtype_name(kinds[c->kind].dtype), pool->slots, lens_dtype_name(pool->dtype),
              lensd_cache_policy_names[pool->policy], pool->prefetch, (unsigned long long)pool->host_memory,
              pool->load_threads, c->world.backend_threads, c->world.spin_us, pool->max_batch_rows, c->n, c->ahead,
-             (unsigned long long)c->deadline_ns, c->faults);
+             (unsigned long long)c->deadline_ns, c->resize, c->faults);
 }
 
 /* ---- the comparison --------------------------------------------------------------------------------------------- */
@@ -247,7 +252,7 @@ static void compare(const struct circumstances *c, const struct play *play, cons
 static void check_counters(struct lensd_pool *pool)
 {
     struct lensd_pool_counters n;
-    uint32_t on_way = 0, held = 0;
+    uint32_t on_way = 0, held = 0, gone = 0;
     drive_idle(pool);
     lensd_pool_get_counters(pool, &n);
     for (uint32_t lens = 0; lens < pool->pack->lenses; lens++) {
@@ -260,12 +265,14 @@ static void check_counters(struct lensd_pool *pool)
     assert_int_equal(n.prefetch_issued, n.prefetch_used + n.prefetch_wasted + pool->ahead);
     assert_true(n.prefetch_late <= n.prefetch_used);
     assert_int_equal(n.load_bytes, n.cold * (pool->pack->w1_lens_bytes + pool->pack->w1_sign_bytes));
-    assert_int_equal(pool->n_empty + held + on_way, pool->slots);
+    for (uint32_t slot = 0; slot < pool->made; slot++)
+        gone += pool->gone[slot];
+    assert_int_equal(pool->n_empty + held + on_way + gone, pool->made);
     assert_int_equal(pool->pinned, 0);
 }
 
 struct tally {
-    uint64_t rows, loads, evictions, host_hits, prefetched, partial;
+    uint64_t rows, loads, evictions, host_hits, prefetched, partial, resized;
 };
 
 static void count(struct tally *tally, const struct lensd_pool *pool, const struct play *plays, uint32_t n)
@@ -283,15 +290,54 @@ static void count(struct tally *tally, const struct lensd_pool *pool, const stru
     }
 }
 
+/* ---- slots that go and come ------------------------------------------------------------------------------------- */
+
+struct resizer {
+    struct engine_world *world;
+    pthread_t thread;
+    atomic_bool over;
+    unsigned seed;
+};
+
+/* As the loop thread would, while nobody else calls the engine. */
+static void *resize_now_and_then(void *arg)
+{
+    struct resizer *resizer = arg;
+    struct lens_error err;
+    bool given;
+    while (!atomic_load(&resizer->over)) {
+        if (below(&resizer->seed, 2) == 0)
+            (void)lensd_engine_give_back(resizer->world->engine, &resizer->world->served, &given, &err);
+        else
+            (void)lensd_engine_take_again(resizer->world->engine, &resizer->world->served, UINT64_MAX, &err);
+        usleep(below(&resizer->seed, 2000));
+    }
+    return NULL;
+}
+
+static void play_while_slots_change(struct engine_world *w, const struct circumstances *c, struct play *plays,
+                                    unsigned *seed)
+{
+    struct resizer resizer = {.world = w, .seed = below(seed, 1000000)};
+    if (c->resize)
+        assert_int_equal(pthread_create(&resizer.thread, NULL, resize_now_and_then, &resizer), 0);
+    play_all(plays, c->n, c->ahead, c->deadline_ns, seed);
+    atomic_store(&resizer.over, true);
+    if (c->resize)
+        pthread_join(resizer.thread, NULL);
+}
+
 static void play_under(const struct circumstances *c, struct tally *tally, unsigned *seed)
 {
     static struct play plays[AT_ONCE];
     struct engine_world *w = open_world_with(&c->world);
+    if (c->resize)
+        played_card_begin(w->served.pool, 1 + below(seed, 4), UINT64_MAX);
     for (uint32_t i = 0; i < c->n; i++) {
         play_open(&plays[i], w, &c->who[i]->script, c->who[i]->script.options.miss, i + 1);
         attach_client(w, &plays[i].client);
     }
-    play_all(plays, c->n, c->ahead, c->deadline_ns, seed);
+    play_while_slots_change(w, c, plays, seed);
     for (uint32_t i = 0; i < c->n; i++) {
         compare(c, &plays[i], c->who[i]);
         close_ring_client(w, &plays[i].client);
@@ -300,6 +346,7 @@ static void play_under(const struct circumstances *c, struct tally *tally, unsig
     stop_world(w, 1000);
     check_counters(w->served.pool);
     count(tally, w->served.pool, plays, c->n);
+    tally->resized += c->resize ? played_card.given + played_card.taken : 0;
     close_world(w);
 }
 
@@ -314,11 +361,13 @@ static void residency_decides_only_how_long_it_takes(void **state)
         random_circumstances(stage, &c, &seed);
         play_under(&c, &tally, &seed);
     }
-    print_message("# %llu rows (%llu partial), %llu loads, %llu from host memory, %llu ahead, %llu evictions\n",
+    print_message("# %llu rows (%llu partial), %llu loads, %llu from host memory, %llu ahead, %llu evictions, "
+                  "%llu times other slots\n",
                   (unsigned long long)tally.rows, (unsigned long long)tally.partial, (unsigned long long)tally.loads,
                   (unsigned long long)tally.host_hits, (unsigned long long)tally.prefetched,
-                  (unsigned long long)tally.evictions);
-    assert_true(tally.evictions > 0 && tally.host_hits > 0 && tally.prefetched > 0 && tally.partial > 0);
+                  (unsigned long long)tally.evictions, (unsigned long long)tally.resized);
+    assert_true(tally.evictions > 0 && tally.host_hits > 0 && tally.prefetched > 0 && tally.partial > 0 &&
+                tally.resized > 0);
 }
 
 int main(void)

@@ -103,6 +103,7 @@ cudaError_t emulator_enter(const char *call);
 cudaError_t emulator_leave(cudaError_t error);
 int emulator_device(void); /* of the calling thread */
 uint64_t emulator_memory_total(void);
+uint64_t emulator_memory_taken(void);              /* by other processes, of each card */
 bool emulator_has_code(void);                      /* kernels run on this kind of card */
 bool emulator_stream_is_here(cudaStream_t stream); /* exists, on the calling thread's device */
 void emulator_alive(int change);                   /* of things that must be given back */

@@ -57,7 +57,7 @@ static void remove_range(struct range **link)
 
 static uint64_t used_on(int device)
 {
-    uint64_t used = 0;
+    uint64_t used = emulator_memory_taken();
     for (const struct range *range = ranges; range != NULL; range = range->next)
         if (range->kind == ON_DEVICE && range->device == device)
             used += range->bytes;

@@ -37,6 +37,7 @@ static struct {
     int devices; /* -1: the driver is too old, -2: there is none */
     int major, minor;
     uint64_t memory, seed;
+    const char *taken; /* a file: bytes that other processes have */
     struct fault faults[MAX_FAULTS];
     unsigned n_faults;
     struct call calls[MAX_CALLS];
@@ -88,6 +89,7 @@ static void read_settings(void)
     emulator_random_seed(emulated.seed);
     emulated.devices = (int)strtol(setting("LENSD_EMULATOR_DEVICES", "1"), NULL, 0);
     emulated.memory = strtoull(setting("LENSD_EMULATOR_MEMORY", "1073741824"), NULL, 0);
+    emulated.taken = setting("LENSD_EMULATOR_TAKEN", "");
     const char *capability = setting("LENSD_EMULATOR_CAPABILITY", "9.0");
     if (sscanf(capability, "%d.%d", &emulated.major, &emulated.minor) != 2)
         bad_setting("LENSD_EMULATOR_CAPABILITY", capability);
@@ -199,6 +201,18 @@ cudaError_t emulator_leave(cudaError_t error)
 int emulator_device(void)
 {
     return current_device;
+}
+
+uint64_t emulator_memory_taken(void)
+{
+    unsigned long long bytes = 0;
+    FILE *file = emulated.taken[0] != '\0' ? fopen(emulated.taken, "r") : NULL;
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%llu", &bytes) != 1)
+        bytes = 0; /* it is just being written */
+    fclose(file);
+    return bytes;
 }
 
 uint64_t emulator_memory_total(void)
