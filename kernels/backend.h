@@ -227,7 +227,8 @@ struct lens_backend_ops {
                      const struct lens_slab_config *config, struct lens_slab_size *out, struct lens_error *err);
 
     /* Optional: how many slots a slab has, at most as many as it was made with; their memory is given back, or taken
-     * again. Whole units of slab->slot_unit, rounded up: config.slots says how many there are then. The caller has
+     * again. Whole units of slab->slot_unit, rounded up: config.slots says how many there are then, and is
+     * changed atomically (loaders look at it). The caller has
      * unmapped what lies beyond, and no write is under way there; others may be. Lenses in the slots that stay, and
      * jobs in flight, aren't touched. On the engine's thread, between runs; takes milliseconds. -EINVAL; -ENOMEM: there
      * is no memory to take, and all is as it was. */

@@ -153,9 +153,10 @@ static void write_w2(const struct cpu_slab *slab, const struct lens_slot_write *
 
 static int check_write(const struct lens_slab *slab, const struct lens_slot_write *w, struct lens_error *err)
 {
-    if (w->slot >= slab->config.slots || w->lens >= slab->model.lenses)
+    uint32_t slots = __atomic_load_n(&slab->config.slots, __ATOMIC_RELAXED); /* others may come and go meanwhile */
+    if (w->slot >= slots || w->lens >= slab->model.lenses)
         return lens_error_set(err, -EINVAL, "no slot %u for lens %u: the slab has %u slots, the model %u lenses",
-                              w->slot, w->lens, slab->config.slots, slab->model.lenses);
+                              w->slot, w->lens, slots, slab->model.lenses);
     if (w->stored != LENS_F32 && w->stored != LENS_BF16 && w->stored != LENS_I8 && w->stored != LENS_LOG8)
         return lens_error_set(err, -EINVAL, "lens %u is stored as %s, expected f32, bf16, int8 or log8", w->lens,
                               lens_dtype_name(w->stored));

@@ -75,7 +75,8 @@ int cuda_send_chunks(struct cuda_slab *slab, struct lens_error *err)
 static void count_slots(struct cuda_slab *slab, uint32_t chunks)
 {
     uint64_t there = (uint64_t)chunks << slab->info.chunk_shift;
-    slab->base.config.slots = there < slab->info.slots ? (uint32_t)there : slab->info.slots;
+    uint32_t slots = there < slab->info.slots ? (uint32_t)there : slab->info.slots;
+    __atomic_store_n(&slab->base.config.slots, slots, __ATOMIC_RELAXED);
 }
 
 static int shrink(struct cuda_slab *slab, uint32_t had, uint32_t keep, struct lens_error *err)

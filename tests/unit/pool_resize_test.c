@@ -55,7 +55,7 @@ static int slab_resize(struct lens_slab *slab, uint32_t slots, struct lens_error
     there = there < card.made ? there : card.made;
     for (uint32_t slot = slots; slot < card.made; slot++)
         assert_int_equal(slab->lens_in[slot], -1);
-    slab->config.slots = there;
+    __atomic_store_n(&slab->config.slots, there, __ATOMIC_RELAXED);
     card.resizes++;
     return 0;
 }

@@ -31,7 +31,7 @@ static int slab_resize(struct lens_slab *slab, uint32_t slots, struct lens_error
         if (slab->lens_in[slot] >= 0)
             return lens_error_set(err, -EINVAL, "slot %u still holds lens %d", slot, slab->lens_in[slot]);
     atomic_fetch_add(there < slab->config.slots ? &played_card.given : &played_card.taken, 1);
-    slab->config.slots = there;
+    __atomic_store_n(&slab->config.slots, there, __ATOMIC_RELAXED);
     return 0;
 }
 
