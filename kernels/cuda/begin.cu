@@ -1,4 +1,4 @@
-/* The first kernel of a run: takes new rows in and looks for what all live rows want. See device.h.
+/* Takes new rows in and looks for what all live rows want. See device.h.
  *
  * A hidden state is read once, from memory that may change underneath, into shared memory (or its row of `wide` when it
  * is longer); all that follows works on that copy. */
@@ -243,13 +243,11 @@ static __device__ void begin_row(const struct cu_work *w, const void *source)
     __syncthreads();
 }
 
-/* ---- the kernels ------------------------------------------------------------------------------------------------ */
+/* ---- the kernel ------------------------------------------------------------------------------------------------- */
 
 extern "C" __global__ void __launch_bounds__(LENS_CU_THREADS) cu_begin(struct cu_state *s)
 {
     uint32_t n = s->command->n_live;
-    if (blockIdx.x == 0 && threadIdx.x == 0)
-        s->times[CU_TIME_BEGIN] = cu_global_timer();
     if (blockIdx.x >= n)
         return;
     uint32_t pass = s->pass ^ 1u;
@@ -275,27 +273,5 @@ extern "C" __global__ void __launch_bounds__(LENS_CU_THREADS) cu_begin(struct cu
             s->passes = 0;
         }
         cu_plan(s, true);
-    }
-}
-
-/* Launched before begin when lenses could not be brought in: fails the jobs of rows that wait for one. */
-extern "C" __global__ void __launch_bounds__(LENS_CU_THREADS) cu_lost(struct cu_state *s)
-{
-    uint32_t n = s->command->n_live, n_lost = s->command->n_lost;
-    const uint32_t *lost = cu_words(s, s->command->lost);
-    for (uint32_t i = blockIdx.x; i < n; i += gridDim.x) {
-        const struct cu_live *live = &cu_lives(s)[i];
-        if ((live->flags & CU_LIVE_NEW) != 0)
-            continue;
-        struct cu_work w = cu_work_of(s, i);
-        if (w.row->state != CU_ROW_SCORING || w.row->waiting == 0)
-            continue;
-        for (uint32_t k = w.row->fresh + threadIdx.x; k < w.row->n; k += LENS_CU_THREADS) {
-            if ((w.marks[w.list[k]] & (CU_MARK_SCORED | CU_MARK_MISSING)) != 0)
-                continue;
-            for (uint32_t j = 0; j < n_lost; j++)
-                if (lost[j] == w.list[k])
-                    cu_jobs(s)[live->job].failed = 1;
-        }
     }
 }

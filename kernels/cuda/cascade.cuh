@@ -21,10 +21,9 @@ static __device__ const struct cu_live *cu_lives(const struct cu_state *s)
     return (const struct cu_live *)cu_words(s, s->command->live);
 }
 
-/* The kernel `lost` marks jobs as failed: the only part of the command that the device writes. */
-static __device__ struct cu_job *cu_jobs(const struct cu_state *s)
+static __device__ const struct cu_job *cu_jobs(const struct cu_state *s)
 {
-    return (struct cu_job *)cu_words(s, s->command->jobs);
+    return (const struct cu_job *)cu_words(s, s->command->jobs);
 }
 
 /* One row at work: what every step wants to know of it. */

@@ -151,6 +151,7 @@ uint32_t cuda_answer(struct cuda_slab *slab, struct lens_batch *batch, uint64_t 
 /* ---- the kernels, as the host names them --------------------------------------------------------------------------
  */
 
+void cu_fetch(struct cu_state *state);
 void cu_begin(struct cu_state *state);
 void cu_score(struct cu_state *state);
 void cu_expand(struct cu_state *state);

@@ -1,5 +1,5 @@
-/* One run: the command goes over, the graph is launched, and the engine's thread waits for the results, spinning while
- * a run of common size takes. Nothing here allocates. */
+/* One run: the command is written, the graph is launched and fetches it, and the engine's thread waits for the results,
+ * spinning as long as a run of common size takes. Nothing here allocates. */
 #include "kernels/cuda/cuda.h"
 
 #include <errno.h>
@@ -27,20 +27,15 @@ static void write_slots(struct cuda_slab *slab)
     }
 }
 
-static cudaError_t send(struct cuda_slab *slab, uint64_t command_bytes)
+/* What the kernel `fetch` needs to know. */
+static void tell(struct cuda_slab *slab, uint64_t command_bytes)
 {
-    cudaError_t status = cudaSuccess;
-    if (slab->sent_changes != slab->base.map_changes) {
+    struct cu_command *command = slab->host.command;
+    command->words = (uint32_t)(command_bytes / 4);
+    command->slots_changed = slab->sent_changes != slab->base.map_changes;
+    if (command->slots_changed)
         write_slots(slab);
-        status = cudaMemcpyAsync(slab->memory + slab->at.slot_of, slab->host.slot_of, (size_t)slab->info.lenses * 4,
-                                 cudaMemcpyHostToDevice, slab->stream);
-    }
-    if (status == cudaSuccess)
-        status = cudaMemcpyAsync(slab->memory + slab->at.command, slab->host.command, command_bytes,
-                                 cudaMemcpyHostToDevice, slab->stream);
-    if (status == cudaSuccess)
-        slab->sent_changes = slab->base.map_changes;
-    return status;
+    slab->sent_changes = slab->base.map_changes; /* a run that fails resets the state, and this */
 }
 
 static cudaError_t launch(struct cuda_slab *slab)
@@ -103,9 +98,8 @@ static int run_once(struct cuda_slab *slab, struct lens_batch *batch, struct len
         return rc;
     if (slab->host.command->n_live == 0)
         return LENS_RUN_DONE;
-    cudaError_t status = send(slab, bytes);
-    if (status == cudaSuccess)
-        status = launch(slab);
+    tell(slab, bytes);
+    cudaError_t status = launch(slab);
     if (status != cudaSuccess)
         return cuda_fail(cuda, status, "starting a run", err);
     status = wait_for_results(slab);

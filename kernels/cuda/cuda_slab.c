@@ -290,14 +290,17 @@ static int point_results(struct cuda_slab *slab, struct lens_error *err)
     return rc;
 }
 
+/* After point_results, which finds the host's memory. */
 static void point_state(struct cuda_slab *slab)
 {
     const struct cu_device_layout *at = &slab->at;
     struct cu_state *s = &slab->state;
     uint8_t *memory = slab->memory;
     s->info = slab->info;
-    s->command = (const struct cu_command *)(memory + at->command);
-    s->slot_of = (const uint32_t *)(memory + at->slot_of);
+    s->command = (struct cu_command *)(memory + at->command);
+    s->told = (const struct cu_command *)(slab->host_view + slab->host_at.command);
+    s->slot_of = (uint32_t *)(memory + at->slot_of);
+    s->told_slots = (const uint32_t *)(slab->host_view + slab->host_at.slot_of);
     s->rows = (struct cu_row *)(memory + at->rows);
     s->marks = memory + at->marks;
     s->marks_stride = (slab->info.lenses + 15u) / 16u * 16u;
@@ -350,7 +353,7 @@ int cuda_reset_state(struct cuda_slab *slab, struct lens_error *err)
     return 0;
 }
 
-/* ---- the graph: begin -> while (score -> expand) -> finish ------------------------------------------------------- */
+/* ---- the graph: fetch -> begin -> while (score -> expand) -> finish ---------------------------------------------- */
 
 static cudaError_t add_kernel(struct cuda_slab *slab, cudaGraph_t graph, const void *kernel, uint32_t blocks,
                               const cudaGraphNode_t *after, cudaGraphNode_t *out)
@@ -389,10 +392,12 @@ static cudaError_t add_loop(struct cuda_slab *slab, const cudaGraphNode_t *after
 
 static int build_graph(struct cuda_slab *slab, struct lens_error *err)
 {
-    cudaGraphNode_t begin, loop, finish;
+    cudaGraphNode_t fetch, begin, loop, finish;
     cudaError_t status = cudaGraphCreate(&slab->graph, 0);
     if (status == cudaSuccess)
-        status = add_kernel(slab, slab->graph, (const void *)cu_begin, slab->grids.rows, NULL, &begin);
+        status = add_kernel(slab, slab->graph, (const void *)cu_fetch, slab->grids.fetch, NULL, &fetch);
+    if (status == cudaSuccess)
+        status = add_kernel(slab, slab->graph, (const void *)cu_begin, slab->grids.rows, &fetch, &begin);
     if (status == cudaSuccess)
         status = add_loop(slab, &begin, &loop);
     if (status == cudaSuccess)
@@ -466,8 +471,8 @@ static int make(struct cuda_slab *slab, struct lens_error *err)
     if (rc != 0)
         return rc;
     point_tables(slab);
-    point_state(slab);
     rc = point_results(slab, err);
+    point_state(slab);
     if (rc == 0)
         rc = build_graph(slab, err);
     return rc != 0 ? rc : cuda_reset_state(slab, err);

@@ -2,8 +2,9 @@
  *
  * A slab's work is one CUDA graph, launched once a run:
  *
- *     begin -> while (condition) { score -> expand } -> finish
+ *     fetch -> begin -> while (condition) { score -> expand } -> finish
  *
+ * fetch   a few blocks: bring the command over from where the host wrote it, and the slots of lenses when they changed.
  * begin   a block a live row: takes new rows in (reads the hidden state once, normalises, lists the active set) and
  *         looks for everything that live rows want: what is in a slot becomes an item, what isn't is missing.
  * score   a fixed grid over the items of the window: first layer by tiles of LENS_CU_TILE outputs, the rest of the
@@ -91,8 +92,8 @@ struct cu_job {
     uint32_t id; /* index of the job's place in results.retained: stays the same while it is in flight */
     uint32_t first_live, n_rows; /* live[first_live ..+ n_rows) are its rows, in order */
     uint32_t give_up;
-    uint32_t failed;                                       /* in: 0; set by the kernel `lost` */
-    uint32_t dtype;                                        /* enum lens_dtype of the hidden states */
+    uint32_t failed; /* in: 0; set by the kernel `lost`, launched before the graph */
+    uint32_t dtype;  /* enum lens_dtype of the hidden states */
     uint32_t base, n_base, pinned, n_pinned, kept, n_kept; /* offsets, counts */
     uint32_t allowed, reported;                            /* offsets of [words] bitmaps, 0 = all */
     uint32_t expand, report, rank, uncalibrated;           /* enums of proto/options.h */
@@ -111,6 +112,8 @@ struct cu_command {
     uint64_t run; /* counts runs from 1 */
     uint32_t n_live, n_jobs, n_lost;
     uint32_t live, jobs, lost; /* offsets; live and jobs on 8-byte boundaries */
+    uint32_t words;            /* of the whole, with its payload */
+    uint32_t slots_changed;    /* told_slots is to be fetched too */
 };
 
 /* ---- what rows know, from run to run -------------------------------------------------------------------------------
@@ -191,9 +194,11 @@ struct cu_item {
 
 struct cu_state {
     struct cu_slab_info info;
-    const struct cu_command *command; /* device copy of what the host wrote */
+    struct cu_command *command; /* device copy of what the host wrote; on 16 bytes, with room for whole pieces of 16 */
+    const struct cu_command *told; /* the host's own, as the device sees it; likewise */
+    const uint32_t *told_slots;    /* likewise, for slot_of */
     struct cu_results results;
-    const uint32_t *slot_of; /* [lenses]: slot, bit 31 set when it came from the host tier; LENS_CU_ABSENT */
+    uint32_t *slot_of; /* [lenses]: slot, bit 31 set when it came from the host tier; LENS_CU_ABSENT */
     /* rows */
     struct cu_row *rows; /* [max_rows] */
     uint8_t *marks;      /* [max_rows][marks_stride], marks_stride = lenses rounded up to 16 */

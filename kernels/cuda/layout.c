@@ -270,9 +270,12 @@ void cu_host_layout_init(const struct cu_slab_info *info, struct cu_host_layout 
 }
 
 /* Two blocks of a row kernel fit a multiprocessor at any size; more rows take turns. */
+#define FETCH_BLOCKS 8u /* 128 KiB under way */
+
 void cu_grids_init(const struct cu_slab_info *info, const struct cu_card *card, struct cu_grids *out)
 {
     uint64_t blocks = larger(card->blocks_per_multiprocessor, 1);
+    out->fetch = (uint32_t)smaller(FETCH_BLOCKS, larger(card->multiprocessors, 1));
     out->rows = (uint32_t)smaller(info->max_rows, larger(2 * (uint64_t)card->multiprocessors, 1));
     out->score =
         (uint32_t)smaller((uint64_t)info->lenses * info->tiles, larger((uint64_t)card->multiprocessors * blocks, 1));

@@ -13,6 +13,7 @@ struct cu_card {
 
 /* Grids of the four kernels of a run, in blocks of LENS_CU_THREADS. */
 struct cu_grids {
+    uint32_t fetch;
     uint32_t rows; /* begin, expand, finish, lost */
     uint32_t score;
 };
