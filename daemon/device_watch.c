@@ -119,8 +119,11 @@ static void heed_room(struct lensd_service *service, uint64_t now)
 static uint64_t short_of(struct lensd_service *service)
 {
     struct lensd_device_memory *memory = &service->device_memory;
-    if (memory->generation != service->last_generation) {
-        memory->generation = service->last_generation;
+    uint32_t newest = 0;
+    for (uint32_t i = 0; i < service->n_packs; i++)
+        newest = service->packs[i]->generation > newest ? service->packs[i]->generation : newest;
+    if (memory->generation != newest) {
+        memory->generation = newest;
         memory->usual_bytes = memory->free_bytes;
     }
     return memory->usual_bytes / 2 < SHORT_OF ? memory->usual_bytes / 2 : SHORT_OF;
