@@ -462,8 +462,11 @@ void lensd_ladder_text(const struct lensd_service *service, char *out, size_t si
         if (open != NULL)
             add(out, size, "pack %s: base, pinned and kept lenses only, because rows took %.1f ms instead of %.1f",
                 served->name, ms_of(&open->slow_ns), ms_of(&open->usual_ns));
-        if (lensd_pool_note(served->pool)[0] != '\0')
-            add(out, size, "pack %s: %s", served->name, lensd_pool_note(served->pool));
+        uint32_t has = lensd_pool_slots(served->pool), made = lensd_pool_slots_made(served->pool);
+        if (lensd_pool_shortage(served->pool)[0] != '\0')
+            add(out, size, "pack %s: %s", served->name, lensd_pool_shortage(served->pool));
+        if (has < made)
+            add(out, size, "pack %s: %u of its %u slots were given back", served->name, made - has, made);
     }
     if (service->failure[0] != '\0')
         add(out, size, "%s", service->failure);

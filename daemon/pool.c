@@ -265,6 +265,11 @@ const char *lensd_pool_note(const struct lensd_pool *pool)
     return pool->note;
 }
 
+const char *lensd_pool_shortage(const struct lensd_pool *pool)
+{
+    return pool->was_short ? pool->note : "";
+}
+
 struct lens_backend *lensd_pool_backend(const struct lensd_pool *pool)
 {
     return pool->backend;

@@ -112,6 +112,8 @@ struct lens_backend *lensd_pool_backend(const struct lensd_pool *pool);
 /* Why there are fewer slots, or rows in a batch, than wanted; "" = as many as wanted: when it was
  * made. Never changes. */
 const char *lensd_pool_note(const struct lensd_pool *pool);
+/* The note, when it tells of a shortage rather than of a setting; else "". */
+const char *lensd_pool_shortage(const struct lensd_pool *pool);
 uint64_t lensd_pool_slot_bytes(const struct lensd_pool *pool);
 uint32_t lensd_pool_resident(const struct lensd_pool *pool);
 uint32_t lensd_pool_host_places(const struct lensd_pool *pool);

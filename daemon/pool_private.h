@@ -30,6 +30,7 @@ struct lensd_pool {
     uint32_t least, work;              /* slots to keep in any case; slots to keep beside pins */
     uint32_t run_length;
     char note[LENSD_POOL_NOTE];
+    bool was_short;  /* the note tells of a shortage, not of a setting */
     bool preloading; /* while preloading: host memory is kept for lenses that get no slot */
     uint32_t *pins;  /* [N] how many sessions pin the lens */
     uint32_t pinned; /* lenses with pins > 0 */

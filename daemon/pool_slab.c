@@ -99,6 +99,7 @@ static int fit_free(struct lensd_pool *pool, const struct lens_slab_size *size, 
     if (room >= plan->slab.slots)
         return 0;
     plan->slab.slots = room > plan->least_slots ? (uint32_t)room : plan->least_slots;
+    pool->was_short = true;
     snprintf(pool->note, sizeof pool->note, "device memory is short: %u of %u slots (%llu MiB are free)",
              plan->slab.slots, plan->wanted, MIB(bytes));
     return 0;
@@ -144,6 +145,7 @@ static bool step_down(struct plan *plan)
 static void note_step(struct lensd_pool *pool, const struct lensd_pool_config *config, const struct plan *plan,
                       const struct lens_error *err)
 {
+    pool->was_short = true;
     int used = snprintf(pool->note, sizeof pool->note, "device memory is short: %u of %u slots", plan->slab.slots,
                         plan->wanted);
     if (plan->slab.max_batch_rows < config->max_batch_rows)

@@ -155,7 +155,8 @@ class CardMemory(unittest.TestCase):
             self.assertLess(slots, LENSES)
             self.assertIn(f"device memory is short: {slots} of {LENSES} slots", memory)
             self.assertIn(f"{slots} of {LENSES} slots", daemon.log)
-            self.assertIn("device memory is short", daemon.lensctl("status").check().stdout)
+            status = daemon.lensctl("status", "--json").check().json()
+            self.assertIn("device memory is short", status["degraded"])
             self.assertEqual(answers_of(daemon), want)
 
     def test_memory_that_went_meanwhile_halves_the_slots(self):
@@ -192,6 +193,7 @@ class CardMemory(unittest.TestCase):
             eventually(lambda: self.slots_of(daemon)[0] < LENSES, what="fewer slots")
             slots, memory = self.slots_of(daemon)
             self.assertIn(f"{LENSES - slots} of its {LENSES} slots were given back", memory)
+            self.assertIn("slots were given back", daemon.lensctl("status", "--json").check().json()["degraded"])
             self.assertIn("of the device's memory are free", memory)
             self.assertEqual(answers_of(daemon), want)
             self.assertEqual(daemon.log.count("batches failed"), 0)

@@ -147,6 +147,9 @@ static void expect_pool(const struct lensd_pool_config *config, uint32_t slots, 
         assert_string_equal(lensd_pool_note(pool), "");
     else if (strstr(lensd_pool_note(pool), says) == NULL)
         fail_msg("expected \"%s\", found \"%s\"", says, lensd_pool_note(pool));
+    /* what a setting allows is no shortage, and no step of the ladder */
+    bool is_short = strncmp(lensd_pool_note(pool), "device memory is short", 22) == 0;
+    assert_string_equal(lensd_pool_shortage(pool), is_short ? lensd_pool_note(pool) : "");
     lensd_pool_destroy(pool);
 }
 
