@@ -1,4 +1,5 @@
-/* Names of compute modes, and the model of a pack: what every backend and its callers share (backend.h). */
+/* Names of compute modes, the model of a pack, and the checks that all make: what every backend and its callers share
+ * (backend.h). */
 #include "kernels/backend.h"
 
 #include <errno.h>
@@ -67,4 +68,42 @@ void lens_slab_free_maps(struct lens_slab *slab)
     free(slab->source);
     slab->slot_of = slab->lens_in = NULL;
     slab->source = NULL;
+}
+
+/* int32 sums of int8 products hold for this many terms (127 * 128 * dim < 2^31: processors shift rows by 128). */
+#define MAX_INTEGER_DIM 131072u
+
+int lens_slab_check(const struct lens_model *model, const struct lens_slab_config *config, struct lens_error *err)
+{
+    if (model->lenses == 0 || model->dim == 0 || model->h1 == 0 || model->h2 == 0)
+        return lens_error_set(err, -EINVAL, "a model of %u lenses %u -> %u -> %u: no size may be 0", model->lenses,
+                              model->dim, model->h1, model->h2);
+    if (model->w2_dtype != LENS_F32 && model->w2_dtype != LENS_BF16)
+        return lens_error_set(err, -ENOTSUP, "w2 is %s, expected f32 or bf16", lens_dtype_name(model->w2_dtype));
+    if (config->slots == 0 || config->max_batch_rows == 0 || config->loaders == 0)
+        return lens_error_set(err, -EINVAL, "a slab of %u slots for %u rows and %u loaders: all must be at least 1",
+                              config->slots, config->max_batch_rows, config->loaders);
+    if (config->compute == LENS_COMPUTE_INT8 && model->dim > MAX_INTEGER_DIM)
+        return lens_error_set(err, -ENOTSUP, "compute int8 holds for at most %u dimensions, the model has %u",
+                              MAX_INTEGER_DIM, model->dim);
+    return 0;
+}
+
+int lens_slot_write_check(const struct lens_slab *slab, const struct lens_slot_write *w, bool slot_is_there,
+                          struct lens_error *err)
+{
+    if (!slot_is_there || w->lens >= slab->model.lenses)
+        return lens_error_set(err, -EINVAL, "no slot %u for lens %u: the slab has %u slots, the model %u lenses",
+                              w->slot, w->lens, __atomic_load_n(&slab->config.slots, __ATOMIC_RELAXED),
+                              slab->model.lenses);
+    if (w->stored != LENS_F32 && w->stored != LENS_BF16 && w->stored != LENS_I8 && w->stored != LENS_LOG8)
+        return lens_error_set(err, -EINVAL, "lens %u is stored as %s, expected f32, bf16, int8 or log8", w->lens,
+                              lens_dtype_name(w->stored));
+    bool tables = w->stored == LENS_I8     ? w->scale != NULL
+                  : w->stored == LENS_LOG8 ? w->sign != NULL && w->log_min != NULL && w->log_max != NULL
+                                           : true;
+    if (w->w1 == NULL || !tables)
+        return lens_error_set(err, -EINVAL, "lens %u comes without the tables that %s needs", w->lens,
+                              lens_dtype_name(w->stored));
+    return 0;
 }

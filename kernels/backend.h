@@ -283,6 +283,13 @@ static inline void lens_slab_unmap(struct lens_slab *slab, uint32_t lens)
 int lens_slab_make_maps(struct lens_slab *slab, struct lens_error *err);
 void lens_slab_free_maps(struct lens_slab *slab);
 
+/* What every backend refuses, each beside what it alone can't do. A slab: sizes of 0, a W2 that is neither F32 nor
+ * BF16, a dim beyond what int32 sums hold. A write: a dtype that packs don't store, a lens that the model doesn't have,
+ * missing tables (whether the slot is there is the backend's to say). 0, -EINVAL or -ENOTSUP. */
+int lens_slab_check(const struct lens_model *model, const struct lens_slab_config *config, struct lens_error *err);
+int lens_slot_write_check(const struct lens_slab *slab, const struct lens_slot_write *w, bool slot_is_there,
+                          struct lens_error *err);
+
 /* ---- the backends ----------------------------------------------------------------------------------------------- */
 
 struct lens_cpu_options {

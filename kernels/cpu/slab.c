@@ -12,9 +12,6 @@
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
-/* int32 sums of int8 products hold for this many terms (127 * 128 * dim < 2^31). */
-#define MAX_INTEGER_DIM 131072u
-
 static size_t round_up(size_t bytes, size_t unit)
 {
     return (bytes + unit - 1) / unit * unit;
@@ -69,22 +66,6 @@ static int map_slots(struct cpu_slab *slab, struct lens_error *err)
     if (prefault(slab->slots, bytes) != 0)
         return lens_error_set(err, -ENOMEM, "this machine has no %zu MiB for %u slots", bytes >> 20,
                               slab->base.config.slots);
-    return 0;
-}
-
-static int check_config(const struct lens_model *model, const struct lens_slab_config *config, struct lens_error *err)
-{
-    if (model->lenses == 0 || model->dim == 0 || model->h1 == 0 || model->h2 == 0)
-        return lens_error_set(err, -EINVAL, "a model of %u lenses %u -> %u -> %u: no size may be 0", model->lenses,
-                              model->dim, model->h1, model->h2);
-    if (model->w2_dtype != LENS_F32 && model->w2_dtype != LENS_BF16)
-        return lens_error_set(err, -ENOTSUP, "w2 is %s, expected f32 or bf16", lens_dtype_name(model->w2_dtype));
-    if (config->slots == 0 || config->max_batch_rows == 0 || config->loaders == 0)
-        return lens_error_set(err, -EINVAL, "a slab of %u slots for %u rows and %u loaders: all must be at least 1",
-                              config->slots, config->max_batch_rows, config->loaders);
-    if (config->compute == LENS_COMPUTE_INT8 && model->dim > MAX_INTEGER_DIM)
-        return lens_error_set(err, -ENOTSUP, "compute int8 holds for at most %u dimensions, the model has %u",
-                              MAX_INTEGER_DIM, model->dim);
     return 0;
 }
 
@@ -240,7 +221,7 @@ int cpu_slab_size(struct lens_backend *backend, const struct lens_model *model, 
     const struct cpu_backend *cpu = (struct cpu_backend *)backend;
     struct cpu_slab slab = {.base = {.backend = backend, .model = *model, .config = *config}, .threads = cpu->threads};
     slab.base.config.slots = 1;
-    int rc = check_config(model, &slab.base.config, err);
+    int rc = lens_slab_check(model, &slab.base.config, err);
     if (rc == 0)
         rc = choose_kernels(&slab, cpu->variant, err);
     if (rc != 0)
@@ -255,7 +236,7 @@ int cpu_slab_create(struct lens_backend *backend, const struct lens_model *model
 {
     *out = NULL;
     struct cpu_backend *cpu = (struct cpu_backend *)backend;
-    int rc = check_config(model, config, err);
+    int rc = lens_slab_check(model, config, err);
     if (rc != 0)
         return rc;
     struct cpu_slab *slab = calloc(1, sizeof *slab);

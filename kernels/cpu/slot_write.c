@@ -154,18 +154,9 @@ static void write_w2(const struct cpu_slab *slab, const struct lens_slot_write *
 static int check_write(const struct lens_slab *slab, const struct lens_slot_write *w, struct lens_error *err)
 {
     uint32_t slots = __atomic_load_n(&slab->config.slots, __ATOMIC_RELAXED); /* others may come and go meanwhile */
-    if (w->slot >= slots || w->lens >= slab->model.lenses)
-        return lens_error_set(err, -EINVAL, "no slot %u for lens %u: the slab has %u slots, the model %u lenses",
-                              w->slot, w->lens, slots, slab->model.lenses);
-    if (w->stored != LENS_F32 && w->stored != LENS_BF16 && w->stored != LENS_I8 && w->stored != LENS_LOG8)
-        return lens_error_set(err, -EINVAL, "lens %u is stored as %s, expected f32, bf16, int8 or log8", w->lens,
-                              lens_dtype_name(w->stored));
-    bool tables = w->stored == LENS_I8     ? w->scale != NULL
-                  : w->stored == LENS_LOG8 ? w->sign != NULL && w->log_min != NULL && w->log_max != NULL
-                                           : true;
-    if (w->w1 == NULL || !tables)
-        return lens_error_set(err, -EINVAL, "lens %u comes without the tables that %s needs", w->lens,
-                              lens_dtype_name(w->stored));
+    int rc = lens_slot_write_check(slab, w, w->slot < slots, err);
+    if (rc != 0)
+        return rc;
     bool ranges = w->stored == LENS_LOG8 && slab->config.dtype == LENS_LOG8;
     return ranges ? cpu_log8_check(w, slab->model.h1, err) : 0;
 }

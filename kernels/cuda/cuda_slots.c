@@ -14,30 +14,13 @@ static bool is_there(const struct lens_slab *base, uint32_t slot)
     return slot < slab->info.slots && slab->chunks[slot >> slab->info.chunk_shift] != NULL;
 }
 
-static int check_write(const struct lens_slab *slab, const struct lens_slot_write *w, struct lens_error *err)
-{
-    if (!is_there(slab, w->slot) || w->lens >= slab->model.lenses)
-        return lens_error_set(err, -EINVAL, "no slot %u for lens %u: the slab has %u slots, the model %u lenses",
-                              w->slot, w->lens, slab->config.slots, slab->model.lenses);
-    if (w->stored != LENS_F32 && w->stored != LENS_BF16 && w->stored != LENS_I8 && w->stored != LENS_LOG8)
-        return lens_error_set(err, -EINVAL, "lens %u is stored as %s, expected f32, bf16, int8 or log8", w->lens,
-                              lens_dtype_name(w->stored));
-    bool tables = w->stored == LENS_I8     ? w->scale != NULL
-                  : w->stored == LENS_LOG8 ? w->sign != NULL && w->log_min != NULL && w->log_max != NULL
-                                           : true;
-    if (w->w1 == NULL || !tables)
-        return lens_error_set(err, -EINVAL, "lens %u comes without the tables that %s needs", w->lens,
-                              lens_dtype_name(w->stored));
-    return 0;
-}
-
 static int check_writes(const struct lens_slab *slab, uint32_t loader, const struct lens_slot_write *writes, uint32_t n,
                         struct lens_error *err)
 {
     if (loader >= slab->config.loaders)
         return lens_error_set(err, -EINVAL, "no loader %u: the slab was made for %u", loader, slab->config.loaders);
     for (uint32_t i = 0; i < n; i++) {
-        int rc = check_write(slab, &writes[i], err);
+        int rc = lens_slot_write_check(slab, &writes[i], is_there(slab, writes[i].slot), err);
         if (rc != 0)
             return rc;
     }

@@ -5,9 +5,6 @@
 
 #define ALIGN 256u
 
-/* int32 sums of int8 products hold for this many terms (127 * 127 * dim < 2^31, and the CPU's bound). */
-#define MAX_INTEGER_DIM 131072u
-
 /* First-layer sums that a pass keeps at a time: beyond that a pass is done in windows. */
 #define HIDDEN_BYTES ((uint64_t)64 << 20)
 
@@ -57,20 +54,12 @@ static int choose_product(const struct lens_slab_config *config, uint32_t *out, 
 
 static int check_sizes(const struct lens_model *model, const struct lens_slab_config *config, struct lens_error *err)
 {
-    if (model->lenses == 0 || model->dim == 0 || model->h1 == 0 || model->h2 == 0)
-        return lens_error_set(err, -EINVAL, "a model of %u lenses %u -> %u -> %u: no size may be 0", model->lenses,
-                              model->dim, model->h1, model->h2);
-    if (model->w2_dtype != LENS_F32 && model->w2_dtype != LENS_BF16)
-        return lens_error_set(err, -ENOTSUP, "w2 is %s, expected f32 or bf16", lens_dtype_name(model->w2_dtype));
-    if (config->slots == 0 || config->max_batch_rows == 0 || config->loaders == 0)
-        return lens_error_set(err, -EINVAL, "a slab of %u slots for %u rows and %u loaders: all must be at least 1",
-                              config->slots, config->max_batch_rows, config->loaders);
+    int rc = lens_slab_check(model, config, err);
+    if (rc != 0)
+        return rc;
     if (config->max_batch_rows > UINT16_MAX)
         return lens_error_set(err, -EINVAL, "a slab for %u rows: at most %u may be in flight on a card",
                               config->max_batch_rows, UINT16_MAX);
-    if (config->compute == LENS_COMPUTE_INT8 && model->dim > MAX_INTEGER_DIM)
-        return lens_error_set(err, -ENOTSUP, "compute int8 holds for at most %u dimensions, the model has %u",
-                              MAX_INTEGER_DIM, model->dim);
     return 0;
 }
 
