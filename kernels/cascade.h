@@ -6,6 +6,7 @@
 #define LENS_CASCADE_H
 
 #include "kernels/backend.h"
+#include "kernels/calibration.h"
 
 /* Called by a backend's slab_create after `model` and `config` are set and the maps are there. -ENOMEM or 0. */
 int lens_cascade_create(struct lens_slab *slab, struct lens_error *err);
@@ -16,8 +17,5 @@ int lens_cascade_run(struct lens_slab *slab, struct lens_batch *batch, struct le
 
 /* After an error outside lens_cascade_run: no job is in flight any more. */
 void lens_cascade_forget(struct lens_slab *slab);
-
-/* SEEDS H11 over one row of a pack's calibration table [7]; missing keys must already be defaults. `raw` in 0..1. */
-double lens_calibrate(const float calibration[LENS_CALIBRATION_FIELDS], double raw);
 
 #endif

@@ -1,35 +1,6 @@
 /* What a finished row reports and what its sequence retains: DESIGN 4.5 and 4.6, calibration by SEEDS H11. */
 #include "kernels/cascade_state.h"
 
-static double known_or(float value, double fallback)
-{
-    return value == value ? (double)value : fallback;
-}
-
-/* How far a raw score may leave 0.5, in 0..1: the part of H11 before the final sigmoid. */
-static double calibrated_weight(double c, double g, double n, double s, double m, double p)
-{
-    if (c < 0.05 && g < 0.05)
-        return 0.5 + (p - 0.5) * (c > g ? c : g) / 0.05;
-    double k = (1 - c) * (1 - g) * (1 - n);
-    if (m <= 0 || s <= m)
-        return 0.5 + (p - 0.5) * k;
-    double gap = s - m;
-    k *= gap / 0.2 < 1 ? gap / 0.2 : 1;
-    double r = p >= m ? 0.5 + 0.5 * (p - m) / gap : 0.5 * p / m;
-    return 0.5 + (r - 0.5) * k;
-}
-
-double lens_calibrate(const float calibration[LENS_CALIBRATION_FIELDS], double raw)
-{
-    double s = known_or(calibration[LENS_CAL_SELF_MEAN], 0.9);
-    double m = known_or(calibration[LENS_CAL_CROSS_MEAN], 0);
-    double c = known_or(calibration[LENS_CAL_CROSS_FIRE], 0);
-    double g = known_or(calibration[LENS_CAL_GEN_FIRE], 0);
-    double n = known_or(calibration[LENS_CAL_NOISE_FIRE], 0);
-    return lens_sigmoid(6 * (calibrated_weight(c, g, n, s, m, raw) - 0.5));
-}
-
 static double calibrated_score(const struct lens_model *model, const struct lens_cascade_options *options,
                                uint32_t lens, double logit)
 {

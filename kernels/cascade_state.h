@@ -82,11 +82,6 @@ static inline double lens_logit_of(double raw)
     return raw <= 0.0 ? -INFINITY : raw >= 1.0 ? INFINITY : log(raw / (1.0 - raw));
 }
 
-static inline double lens_sigmoid(double logit)
-{
-    return 1.0 / (1.0 + exp(-logit));
-}
-
 static inline bool lens_bit(const uint64_t *bitmap, uint32_t lens)
 {
     return (bitmap[lens / 64] >> (lens % 64) & 1) != 0;

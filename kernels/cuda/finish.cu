@@ -1,43 +1,17 @@
 /* The last kernel of a run: what finished jobs report (DESIGN 4.5) and retain (4.6, calibration by SEEDS H11), and what
  * the rest waits for. See device.h. A block works on one row; the block of a job's first row also does the job. */
+#include "kernels/calibration.h"
 #include "kernels/cuda/cascade.cuh"
 
 /* ---- scores ----------------------------------------------------------------------------------------------------- */
 
-static __device__ double sigmoid(double logit)
-{
-    return 1.0 / (1.0 + exp(-logit));
-}
-
-static __device__ double known_or(float value, double fallback)
-{
-    return value == value ? (double)value : fallback;
-}
-
-/* How far a raw score may leave 0.5, in 0..1: the part of H11 before the final sigmoid. */
-static __device__ double calibrated_weight(double c, double g, double n, double s, double m, double p)
-{
-    if (c < 0.05 && g < 0.05)
-        return 0.5 + (p - 0.5) * (c > g ? c : g) / 0.05;
-    double k = (1 - c) * (1 - g) * (1 - n);
-    if (m <= 0 || s <= m)
-        return 0.5 + (p - 0.5) * k;
-    double gap = s - m;
-    k *= gap / 0.2 < 1 ? gap / 0.2 : 1;
-    double r = p >= m ? 0.5 + 0.5 * (p - m) / gap : 0.5 * p / m;
-    return 0.5 + (r - 0.5) * k;
-}
-
 static __device__ double calibrated_score(const struct cu_work *w, uint32_t lens, double logit)
 {
-    const float *c = w->s->info.calibration + (size_t)lens * LENS_CALIBRATION_FIELDS;
-    double raw = sigmoid(logit);
-    if (c[0] != c[0])
-        return w->job->uncalibrated == LENS_UNCALIBRATED_HALF ? 0.5 : raw;
-    double weight = calibrated_weight(known_or(c[LENS_CAL_CROSS_FIRE], 0), known_or(c[LENS_CAL_GEN_FIRE], 0),
-                                      known_or(c[LENS_CAL_NOISE_FIRE], 0), known_or(c[LENS_CAL_SELF_MEAN], 0.9),
-                                      known_or(c[LENS_CAL_CROSS_MEAN], 0), raw);
-    return sigmoid(6 * (weight - 0.5));
+    const float *calibration = w->s->info.calibration + (size_t)lens * LENS_CALIBRATION_FIELDS;
+    double raw = lens_sigmoid(logit);
+    if (calibration[0] == calibration[0])
+        return lens_calibrate(calibration, raw);
+    return w->job->uncalibrated == LENS_UNCALIBRATED_HALF ? 0.5 : raw;
 }
 
 /* What rows are ordered by: the logit for raw scores (it doesn't saturate), else the calibrated score. */
@@ -120,7 +94,7 @@ static __device__ uint32_t report(const struct cu_work *w)
     struct lens_detection *out = w->s->results.detections + (size_t)w->live * LENS_MAX_TOP_K;
     for (uint32_t i = threadIdx.x; i < chosen; i += LENS_CU_THREADS) {
         uint32_t lens = ranked_lens(w, top[i]);
-        double raw = sigmoid((double)w->logits[lens]);
+        double raw = lens_sigmoid((double)w->logits[lens]);
         out[i].id = lens;
         out[i].score = (float)(w->job->rank == LENS_RANK_RAW ? raw : rank_value(w, lens));
         out[i].raw = (float)raw;
