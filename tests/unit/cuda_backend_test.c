@@ -1,5 +1,6 @@
 /* The host side of the CUDA backend on an emulated card: opening, memory, rows in place and copied, jobs, errors in the
  * middle of things. What the kernels compute is the conformance suite's affair. */
+#include "kernels/cuda/layout.h"
 #include "tests/unit/support/card_world.h"
 
 #include <errno.h>
@@ -414,6 +415,41 @@ static void times_are_those_of_the_runs_a_job_took_part_in(void **state)
     card_world_close(&w);
 }
 
+/* Sums of the first layer are kept for 64 MiB at a time: more pairs of lens and row than fit are scored in windows. */
+static void a_pass_with_more_sums_than_there_is_room_for_is_done_in_windows(void **state)
+{
+    (void)state;
+    enum { MANY = 70, LENSES_OF_IT = 130 };
+    static float together[MANY * LENSES_OF_IT], alone[LENSES_OF_IT];
+    struct conformance_random random = {card_seed()};
+    struct conformance_shape shape = {
+        .lenses = LENSES_OF_IT, .dim = 8, .h1 = 2048, .h2 = 1, .stored = LENS_BF16, .w2_dtype = LENS_BF16};
+    struct conformance_model *model = conformance_model_new(&shape, &random);
+    const struct conformance_target card = {.name = "cuda", .open = card_open};
+    const struct lens_slab_config config = {
+        .slots = LENSES_OF_IT, .dtype = LENS_BF16, .compute = LENS_COMPUTE_BF16, .max_batch_rows = MANY, .loaders = 1};
+    struct cu_slab_info info = {0};
+    struct lens_error err = {0};
+    assert_int_equal(cu_slab_info_init(&model->model, &config, &info, &err), 0);
+    assert_true(info.max_pairs < MANY * LENSES_OF_IT); /* else this test tests nothing */
+    struct conformance_rig rig;
+    conformance_rig_open(&rig, &card, 1, model, &config);
+    conformance_load(&rig, NULL, NULL, LENSES_OF_IT);
+    float *rows = conformance_rows(&shape, LENS_F32, MANY, &random);
+    struct conformance_call call = {.rows = rows, .dtype = LENS_F32, .n = MANY, .job_rows = 7};
+    uint8_t status[MANY];
+    conformance_run(&rig, &call, together, status);
+    for (uint32_t r = 0; r < MANY; r += 23) {
+        call =
+            (struct conformance_call){.rows = rows + (size_t)r * shape.dim, .dtype = LENS_F32, .n = 1, .job_rows = 1};
+        conformance_run(&rig, &call, alone, status);
+        assert_memory_equal(alone, together + (size_t)r * LENSES_OF_IT, sizeof alone);
+    }
+    conformance_rig_close(&rig);
+    free(rows);
+    conformance_model_free(model);
+}
+
 /* ---- errors in the middle of things ------------------------------------------------------------------------------ */
 
 static void after_an_error_in_a_run_the_slab_works_without_any_job(void **state)
@@ -513,6 +549,7 @@ int main(void)
         ON_A_CARD(a_job_in_flight_must_be_in_the_batch),
         ON_A_CARD(lost_lenses_end_the_jobs_that_wait_for_them),
         ON_A_CARD(times_are_those_of_the_runs_a_job_took_part_in),
+        ON_A_CARD(a_pass_with_more_sums_than_there_is_room_for_is_done_in_windows),
         ON_A_CARD(after_an_error_in_a_run_the_slab_works_without_any_job),
         ON_A_CARD(a_lost_card_stays_lost),
         ON_A_CARD(a_card_lost_under_a_loader_is_lost_for_runs_too),
