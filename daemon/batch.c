@@ -177,7 +177,6 @@ static void refuse(struct lensd_session *session, uint64_t at, enum lens_row_rea
                    struct lensd_statistics *statistics)
 {
     lensd_publish_refusal(session, at, reason, statistics);
-    session->pending_state[at] = LENSD_PENDING_DONE;
     session->refused_rows += session->pending[at].rows;
 }
 
@@ -347,14 +346,8 @@ static void mark_failed(struct lensd_batch *batch)
         job->state = LENS_JOB_DONE;
         job->retained_changed = false;
         job->waited = false;
-        for (uint32_t i = 0; i < job->n_rows; i++) {
-            struct lens_row_out *row = &job->out[i];
-            row->status = LENS_ROW_PARTIAL;
-            row->reason = LENS_REASON_ENGINE_FAILURE;
-            row->flags = LENS_ROW_DEGRADED;
-            row->n_expanded = row->n_detections = 0;
-            row->counts = (struct lens_row_counts){0};
-        }
+        for (uint32_t i = 0; i < job->n_rows; i++)
+            lens_row_out_fail(&job->out[i]);
     }
 }
 

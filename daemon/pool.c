@@ -166,7 +166,7 @@ int lensd_pool_pin(struct lensd_pool *pool, const uint32_t *lenses, uint32_t n, 
  * waits for a transfer, and rows that come meanwhile would wait with it. */
 static bool may_help(const struct lensd_pool *pool)
 {
-    return pool->backend->ops->memory_free == NULL;
+    return !pool_has_own_memory(pool);
 }
 
 /* One job, and one that will wait: this thread reads the first run itself, sooner than another wakes up. */

@@ -68,6 +68,12 @@ static inline void pool_count(_Atomic uint64_t *counter, uint64_t n)
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/* The pool's slots are on a device that has a memory of its own, a transfer away. */
+static inline bool pool_has_own_memory(const struct lensd_pool *pool)
+{
+    return pool->backend->ops->memory_free != NULL;
+}
+
 /* Makes the slab of a fresh pool, and sets `slots` and `note` (pool_slab.c). */
 int pool_make_slab(struct lensd_pool *pool, const struct lensd_pool_config *config, struct lens_error *err);
 

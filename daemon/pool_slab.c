@@ -20,11 +20,6 @@ struct plan {
     uint32_t work; /* slots for what one step brings in */
 };
 
-static bool has_own_memory(const struct lensd_pool *pool)
-{
-    return pool->backend->ops->memory_free != NULL;
-}
-
 /* The base layers, the pins of everyone, the largest family, and one slot to work with. */
 static uint32_t least_slots(const struct lens_pack *pack, const struct lensd_pool_config *config, uint32_t *work)
 {
@@ -110,7 +105,7 @@ static int fit(struct lensd_pool *pool, const struct lensd_pool_config *config, 
                struct lens_error *err)
 {
     struct lens_slab_size size;
-    bool limited = config->device_memory != 0, counted = config->slots == 0 && has_own_memory(pool);
+    bool limited = config->device_memory != 0, counted = config->slots == 0 && pool_has_own_memory(pool);
     if (!limited && !counted)
         return 0;
     if (pool->backend->ops->slab_size == NULL)
@@ -166,7 +161,7 @@ int pool_make_slab(struct lensd_pool *pool, const struct lensd_pool_config *conf
         return r;
     for (;;) {
         r = pool->backend->ops->slab_create(pool->backend, &plan.model, &plan.slab, &pool->slab, &failure);
-        if (r != -ENOMEM || !has_own_memory(pool) || !step_down(&plan))
+        if (r != -ENOMEM || !pool_has_own_memory(pool) || !step_down(&plan))
             break;
         note_step(pool, config, &plan, &failure);
     }

@@ -70,6 +70,26 @@ void lens_slab_free_maps(struct lens_slab *slab)
     slab->source = NULL;
 }
 
+void lens_row_out_clear(struct lens_row_out *out)
+{
+    out->status = LENS_ROW_COMPLETE;
+    out->reason = LENS_REASON_NONE;
+    out->flags = 0;
+    out->n_expanded = out->n_detections = 0;
+    out->counts = (struct lens_row_counts){0};
+    out->wanted = NULL;
+    out->n_wanted = out->n_always = out->n_active = 0;
+    out->logits = NULL;
+}
+
+void lens_row_out_fail(struct lens_row_out *out)
+{
+    lens_row_out_clear(out);
+    out->status = LENS_ROW_PARTIAL;
+    out->reason = LENS_REASON_ENGINE_FAILURE;
+    out->flags = LENS_ROW_DEGRADED;
+}
+
 /* int32 sums of int8 products hold for this many terms (127 * 128 * dim < 2^31: processors shift rows by 128). */
 #define MAX_INTEGER_DIM 131072u
 

@@ -110,6 +110,11 @@ struct lens_row_out {
     const float *logits;
 };
 
+/* An answer without anything in it yet: COMPLETE, no counts, no views. */
+void lens_row_out_clear(struct lens_row_out *out);
+/* The answer to a row that could not be scored: PARTIAL, ENGINE_FAILURE, DEGRADED, and nothing else. */
+void lens_row_out_fail(struct lens_row_out *out);
+
 enum lens_job_state {
     LENS_JOB_NEW,     /* set by the caller: run takes it in */
     LENS_JOB_RUNNING, /* in flight: everything it points at stays where it is */

@@ -7,12 +7,6 @@
 
 #include <math.h>
 
-#ifdef __CUDACC__
-#define LENS_BOTH_SIDES __host__ __device__
-#else
-#define LENS_BOTH_SIDES
-#endif
-
 LENS_BOTH_SIDES static inline double lens_sigmoid(double logit)
 {
     return 1.0 / (1.0 + exp(-logit));

@@ -127,19 +127,6 @@ void lens_cascade_forget(struct lens_slab *slab)
     memset(c->left_out, 0, bitmap);
 }
 
-static void clear_out(struct lens_row_out *out)
-{
-    out->status = LENS_ROW_COMPLETE;
-    out->reason = LENS_REASON_NONE;
-    out->flags = 0;
-    out->n_expanded = 0;
-    out->n_detections = 0;
-    out->counts = (struct lens_row_counts){0};
-    out->wanted = NULL;
-    out->n_wanted = out->n_always = out->n_active = 0;
-    out->logits = NULL;
-}
-
 static void mark_invalid(struct lens_cascade_row *row)
 {
     row->invalid = true;
@@ -158,7 +145,7 @@ static int begin_row(struct lens_slab *slab, struct lens_job *job, uint32_t inde
     *row = (struct lens_cascade_row){
         .job = job, .out = &job->out[index], .state = LENS_ROW_SCORING, .next = job->own.rows};
     job->own.rows = r + 1;
-    clear_out(row->out);
+    lens_row_out_clear(row->out);
     size_t bytes = (size_t)slab->model.dim * lens_dtype_bytes(job->dtype);
     int status = slab->backend->ops->stage(slab, r, (const char *)job->rows + index * bytes, job->dtype);
     if (status == -EDOM) {
@@ -369,10 +356,7 @@ static void fail_job(struct lens_cascade *c, struct lens_job *job)
 {
     for (uint32_t at = job->own.rows; at != 0; at = c->rows[at - 1].next) {
         struct lens_cascade_row *row = &c->rows[at - 1];
-        clear_out(row->out);
-        row->out->status = LENS_ROW_PARTIAL;
-        row->out->reason = LENS_REASON_ENGINE_FAILURE;
-        row->out->flags = LENS_ROW_DEGRADED;
+        lens_row_out_fail(row->out);
         row->state = LENS_ROW_FINISHED;
         row->released = true;
     }

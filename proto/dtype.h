@@ -8,6 +8,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Before functions that processors and cards share. */
+#ifdef __CUDACC__
+#define LENS_BOTH_SIDES __host__ __device__
+#else
+#define LENS_BOTH_SIDES
+#endif
+
 /* Values are part of the wire format (proto/lens.fbs, DType): never renumber. */
 enum lens_dtype {
     LENS_F32 = 0,
@@ -32,26 +39,26 @@ static inline uint32_t lens_dtype_bytes(enum lens_dtype dtype)
     return (unsigned)dtype < LENS_DTYPES ? bytes[dtype] : 0;
 }
 
-static inline float lens_f32_from_bits(uint32_t bits)
+LENS_BOTH_SIDES static inline float lens_f32_from_bits(uint32_t bits)
 {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-static inline uint32_t lens_f32_bits(float value)
+LENS_BOTH_SIDES static inline uint32_t lens_f32_bits(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static inline float lens_f32_from_bf16(uint16_t half)
+LENS_BOTH_SIDES static inline float lens_f32_from_bf16(uint16_t half)
 {
     return lens_f32_from_bits((uint32_t)half << 16);
 }
 
-static inline uint16_t lens_bf16_from_f32(float value)
+LENS_BOTH_SIDES static inline uint16_t lens_bf16_from_f32(float value)
 {
     uint32_t bits = lens_f32_bits(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u)
@@ -60,7 +67,7 @@ static inline uint16_t lens_bf16_from_f32(float value)
 }
 
 /* IEEE binary16, subnormals included. */
-static inline float lens_f32_from_f16(uint16_t half)
+LENS_BOTH_SIDES static inline float lens_f32_from_f16(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
     uint32_t exponent = (half >> 10) & 0x1fu;

@@ -12,23 +12,13 @@
 
 /* ---- one hidden state ------------------------------------------------------------------------------------------- */
 
-/* Exact, subnormals too. */
-static __device__ float float_of_half(uint32_t half)
-{
-    uint32_t sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
-    if (rest >= 0x7c00u)
-        return __uint_as_float(sign | 0x7f800000u | rest << 13);
-    float size = rest >= 0x400u ? __uint_as_float((rest << 13) + 0x38000000u) : (float)rest * 0x1p-24f;
-    return __uint_as_float(sign | __float_as_uint(size));
-}
-
 /* One value, for rows that don't lie on 16 bytes. */
 static __device__ float widen_one(const void *source, uint32_t dtype, uint32_t d)
 {
     if (dtype == LENS_F32)
         return ((const volatile float *)source)[d];
-    uint32_t half = ((const volatile uint16_t *)source)[d];
-    return dtype == LENS_BF16 ? __uint_as_float(half << 16) : float_of_half(half);
+    uint16_t half = ((const volatile uint16_t *)source)[d];
+    return dtype == LENS_BF16 ? lens_f32_from_bf16(half) : lens_f32_from_f16(half);
 }
 
 static __device__ void widen_word(uint32_t word, uint32_t dtype, float *out)
@@ -36,8 +26,8 @@ static __device__ void widen_word(uint32_t word, uint32_t dtype, float *out)
     if (dtype == LENS_F32) {
         out[0] = __uint_as_float(word);
     } else {
-        out[0] = dtype == LENS_BF16 ? __uint_as_float(word << 16) : float_of_half(word & 0xffffu);
-        out[1] = dtype == LENS_BF16 ? __uint_as_float(word & 0xffff0000u) : float_of_half(word >> 16);
+        out[0] = dtype == LENS_BF16 ? lens_f32_from_bf16((uint16_t)word) : lens_f32_from_f16((uint16_t)word);
+        out[1] = dtype == LENS_BF16 ? lens_f32_from_bf16(word >> 16) : lens_f32_from_f16(word >> 16);
     }
 }
 
@@ -114,12 +104,6 @@ static __device__ void moments(const float *x, uint32_t dim, double *mean, doubl
     *factor = 1.0 / sqrt(block_sum(squares) / dim + EPSILON);
 }
 
-static __device__ uint32_t bf16_bits(float value)
-{
-    uint32_t bits = __float_as_uint(value);
-    return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16; /* finite values only */
-}
-
 /* x^[d] in the form the slab's product takes. */
 static __device__ void store_x(const struct cu_state *s, uint32_t row, uint32_t d, float value, float scale)
 {
@@ -136,9 +120,9 @@ static __device__ void store_x(const struct cu_state *s, uint32_t row, uint32_t 
     }
     default:
         for (uint32_t c = 0; c < info->columns; c++) {
-            uint32_t term = bf16_bits(value);
-            ((uint16_t *)s->x)[at + (size_t)c * info->k_padded] = (uint16_t)term;
-            value -= __uint_as_float(term << 16); /* exact */
+            uint16_t term = lens_bf16_from_f32(value);
+            ((uint16_t *)s->x)[at + (size_t)c * info->k_padded] = term;
+            value -= lens_f32_from_bf16(term); /* exact */
         }
     }
 }
@@ -192,14 +176,13 @@ static __device__ void want(const struct cu_work *w, const uint32_t *ids, uint32
     __syncthreads();
     uint32_t base = w->row->n;
     for (uint32_t first = 0; first < n; first += LENS_CU_THREADS) {
-        uint32_t i = first + threadIdx.x, total;
+        uint32_t i = first + threadIdx.x;
         bool fresh = i < n && w->claim[ids[i]] == i && w->marks[ids[i]] == 0 && cu_allows(w, ids[i]);
-        uint32_t place = base + cu_block_scan(fresh ? 1u : 0u, &total);
+        uint32_t place = cu_block_place(fresh, &base);
         if (fresh) {
             w->list[place] = ids[i];
             w->marks[ids[i]] = CU_MARK_WANTED;
         }
-        base += total;
     }
     __syncthreads();
     if (threadIdx.x == 0)

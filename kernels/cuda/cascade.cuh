@@ -101,6 +101,21 @@ static __device__ uint32_t cu_block_scan(uint32_t value, uint32_t *total)
     return before + sum - value;
 }
 
+/* Where this thread's thing goes behind the *n that are there, in the threads' order, if it has one; *n counts all of
+ * the block's then. Block. */
+static __device__ uint32_t cu_block_place(bool has, uint32_t *n)
+{
+    uint32_t total, place = *n + cu_block_scan(has ? 1u : 0u, &total);
+    *n += total;
+    return place;
+}
+
+/* The block's own scratch for keys: one of three arrays of [lenses]. */
+static __device__ uint64_t *cu_keys(const struct cu_state *s, uint32_t which)
+{
+    return s->keys + ((size_t)blockIdx.x * 3 + which) * s->info.lenses;
+}
+
 static __device__ uint32_t cu_block_sum(uint32_t value)
 {
     uint32_t total;

@@ -52,14 +52,6 @@ static void answer_row(struct cuda_slab *slab, uint32_t live, uint32_t row, stru
     make_views(slab, live, out);
 }
 
-/* A row of a job that wanted a lost lens: it was cleared when it came in. */
-static void fail_row(struct lens_row_out *out)
-{
-    out->status = LENS_ROW_PARTIAL;
-    out->reason = LENS_REASON_ENGINE_FAILURE;
-    out->flags = LENS_ROW_DEGRADED;
-}
-
 /* ---- jobs -------------------------------------------------------------------------------------------------------- */
 
 static void answer_rows(struct cuda_slab *slab, const struct cuda_flight *flight, bool failed)
@@ -68,7 +60,7 @@ static void answer_rows(struct cuda_slab *slab, const struct cuda_flight *flight
     for (uint32_t at = flight->first_row; at != 0; at = slab->next_row[at - 1], index++) {
         struct lens_row_out *out = &flight->job->out[index];
         if (failed)
-            fail_row(out);
+            lens_row_out_fail(out);
         else
             answer_row(slab, flight->live + index, at - 1, out);
     }

@@ -200,18 +200,6 @@ static const void *source_of(struct cuda_slab *slab, const struct lens_job *job,
     return slab->host_view + slab->host_at.staged + at;
 }
 
-static void clear_out(struct lens_row_out *out)
-{
-    out->status = LENS_ROW_COMPLETE;
-    out->reason = LENS_REASON_NONE;
-    out->flags = 0;
-    out->n_expanded = out->n_detections = 0;
-    out->counts = (struct lens_row_counts){0};
-    out->wanted = NULL;
-    out->n_wanted = out->n_always = out->n_active = 0;
-    out->logits = NULL;
-}
-
 static void write_rows(struct cuda_slab *slab, const struct cuda_flight *flight, uint32_t job, struct cu_live *live)
 {
     uint32_t index = 0;
@@ -221,7 +209,7 @@ static void write_rows(struct cuda_slab *slab, const struct cuda_flight *flight,
             continue;
         live[index].flags = CU_LIVE_NEW;
         live[index].source = source_of(slab, flight->job, index, at - 1);
-        clear_out(&flight->job->out[index]);
+        lens_row_out_clear(&flight->job->out[index]);
     }
 }
 

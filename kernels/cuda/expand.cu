@@ -46,11 +46,6 @@ static __device__ uint32_t child_count(const struct cu_slab_info *info, uint32_t
     return (uint32_t)(info->child_offsets[lens + 1] - info->child_offsets[lens]);
 }
 
-static __device__ uint64_t *keys_of(const struct cu_state *s, uint32_t which)
-{
-    return s->keys + ((size_t)blockIdx.x * 3 + which) * s->info.lenses;
-}
-
 /* The room that max_scored leaves the row. */
 static __device__ uint32_t room_of(const struct cu_work *w)
 {
@@ -69,11 +64,11 @@ static __device__ uint32_t most_children(const struct cu_work *w, uint32_t n)
 /* Brings n parents into the order (logit desc, id asc). Block. */
 static __device__ void sort_parents(const struct cu_work *w, uint32_t n)
 {
-    uint64_t *keys = keys_of(w->s, 0), *sorted = keys_of(w->s, 2);
+    uint64_t *keys = cu_keys(w->s, 0), *sorted = cu_keys(w->s, 2);
     for (uint32_t i = threadIdx.x; i < n; i += LENS_CU_THREADS)
         keys[i] = cu_key(w->logits[w->order[i]], w->order[i]);
     __syncthreads();
-    (void)cu_block_topk(keys, n, n, keys_of(w->s, 1), sorted);
+    (void)cu_block_topk(keys, n, n, cu_keys(w->s, 1), sorted);
     for (uint32_t i = threadIdx.x; i < n; i += LENS_CU_THREADS)
         w->order[i] = cu_key_id(sorted[i]);
     __syncthreads();
@@ -83,15 +78,14 @@ static __device__ void sort_parents(const struct cu_work *w, uint32_t n)
  * or sorted where the bound may cut. They are left in `order`. Block. */
 static __device__ uint32_t parents_over_threshold(const struct cu_work *w)
 {
-    uint32_t n = w->row->n, found = 0, total;
+    uint32_t n = w->row->n, found = 0;
     for (uint32_t first = w->row->fresh; first < n; first += LENS_CU_THREADS) {
         uint32_t i = first + threadIdx.x, lens = i < n ? w->list[i] : 0;
         bool parent = i < n && (w->marks[lens] & CU_MARK_SCORED) != 0 && (double)w->logits[lens] > w->job->load_logit &&
                       cu_has_children(w, lens);
-        uint32_t place = found + cu_block_scan(parent ? 1u : 0u, &total);
+        uint32_t place = cu_block_place(parent, &found);
         if (parent)
             w->order[place] = lens;
-        found += total;
     }
     __syncthreads();
     if (most_children(w, found) > room_of(w))
@@ -102,25 +96,23 @@ static __device__ uint32_t parents_over_threshold(const struct cu_work *w)
 /* Of the top_k scored lenses not expanded yet, those that have children, best first. Block. */
 static __device__ uint32_t parents_of_topk(const struct cu_work *w)
 {
-    uint64_t *keys = keys_of(w->s, 0), *top = keys_of(w->s, 2);
-    uint32_t n = w->row->n, candidates = 0, total;
+    uint64_t *keys = cu_keys(w->s, 0), *top = cu_keys(w->s, 2);
+    uint32_t n = w->row->n, candidates = 0;
     for (uint32_t first = 0; first < n; first += LENS_CU_THREADS) {
         uint32_t i = first + threadIdx.x, lens = i < n ? w->list[i] : 0;
         bool open = i < n && (w->marks[lens] & (CU_MARK_SCORED | CU_MARK_EXPANDED)) == CU_MARK_SCORED;
-        uint32_t place = candidates + cu_block_scan(open ? 1u : 0u, &total);
+        uint32_t place = cu_block_place(open, &candidates);
         if (open)
             keys[place] = cu_key(w->logits[lens], lens);
-        candidates += total;
     }
     __syncthreads();
-    uint32_t chosen = cu_block_topk(keys, candidates, w->job->top_k, keys_of(w->s, 1), top), kept = 0;
+    uint32_t chosen = cu_block_topk(keys, candidates, w->job->top_k, cu_keys(w->s, 1), top), kept = 0;
     for (uint32_t first = 0; first < chosen; first += LENS_CU_THREADS) {
         uint32_t i = first + threadIdx.x, lens = i < chosen ? cu_key_id(top[i]) : 0;
         bool parent = i < chosen && cu_has_children(w, lens);
-        uint32_t place = kept + cu_block_scan(parent ? 1u : 0u, &total);
+        uint32_t place = cu_block_place(parent, &kept);
         if (parent)
             w->order[place] = lens;
-        kept += total;
     }
     __syncthreads();
     return kept;
@@ -200,7 +192,7 @@ static __device__ uint32_t won_children(const struct cu_work *w, uint32_t p, uin
 /* Wants all new children of n parents, in order. Block. */
 static __device__ void take_all(const struct cu_work *w, uint32_t n)
 {
-    uint32_t *places = (uint32_t *)keys_of(w->s, 0), total;
+    uint32_t *places = (uint32_t *)cu_keys(w->s, 0), total;
     claim_children(w, n);
     for (uint32_t p = threadIdx.x / 32; p < n; p += LENS_CU_WARPS) {
         uint32_t won = won_children(w, p, LENS_CU_ABSENT);

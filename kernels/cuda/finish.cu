@@ -71,26 +71,20 @@ static __device__ bool suppressed(const struct cu_work *w, uint32_t lens)
 
 /* ---- one row ---------------------------------------------------------------------------------------------------- */
 
-static __device__ uint64_t *keys_of(const struct cu_state *s, uint32_t which)
-{
-    return s->keys + ((size_t)blockIdx.x * 3 + which) * s->info.lenses;
-}
-
 /* Detections of a finished row; returns how many. Block. */
 static __device__ uint32_t report(const struct cu_work *w)
 {
-    uint64_t *keys = keys_of(w->s, 0), *top = keys_of(w->s, 2);
-    uint32_t n = w->row->n, found = 0, total;
+    uint64_t *keys = cu_keys(w->s, 0), *top = cu_keys(w->s, 2);
+    uint32_t n = w->row->n, found = 0;
     for (uint32_t first = 0; first < n; first += LENS_CU_THREADS) {
         uint32_t i = first + threadIdx.x, lens = i < n ? w->list[i] : 0;
         bool in = i < n && is_candidate(w, lens) && !(w->job->suppress_parents != 0 && suppressed(w, lens));
-        uint32_t place = found + cu_block_scan(in ? 1u : 0u, &total);
+        uint32_t place = cu_block_place(in, &found);
         if (in)
             keys[place] = rank_key(w, lens);
-        found += total;
     }
     __syncthreads();
-    uint32_t chosen = cu_block_topk(keys, found, w->job->top_k, keys_of(w->s, 1), top);
+    uint32_t chosen = cu_block_topk(keys, found, w->job->top_k, cu_keys(w->s, 1), top);
     struct lens_detection *out = w->s->results.detections + (size_t)w->live * LENS_MAX_TOP_K;
     for (uint32_t i = threadIdx.x; i < chosen; i += LENS_CU_THREADS) {
         uint32_t lens = ranked_lens(w, top[i]);
@@ -159,19 +153,18 @@ static __device__ bool best_over_rows(const struct cu_work *w)
 /* The retained set, best first; returns how many. Block. */
 static __device__ uint32_t retain(const struct cu_work *w)
 {
-    uint64_t *keys = keys_of(w->s, 0), *top = keys_of(w->s, 2);
+    uint64_t *keys = cu_keys(w->s, 0), *top = cu_keys(w->s, 2);
     uint32_t *out = w->s->results.retained + (size_t)w->job->id * w->s->info.lenses;
-    uint32_t lenses = w->s->info.lenses, found = 0, total;
+    uint32_t lenses = w->s->info.lenses, found = 0;
     for (uint32_t first = 0; first < lenses; first += LENS_CU_THREADS) {
         uint32_t lens = first + threadIdx.x, best = lens < lenses ? w->claim[lens] : 0;
         bool in = best != 0 && (double)cu_from_ordered(best) >= w->job->unload_logit;
-        uint32_t place = found + cu_block_scan(in ? 1u : 0u, &total);
+        uint32_t place = cu_block_place(in, &found);
         if (in)
             keys[place] = (uint64_t)best << 32 | (uint32_t)~lens;
-        found += total;
     }
     __syncthreads();
-    uint32_t chosen = cu_block_topk(keys, found, w->job->keep_top_k, keys_of(w->s, 1), top);
+    uint32_t chosen = cu_block_topk(keys, found, w->job->keep_top_k, cu_keys(w->s, 1), top);
     for (uint32_t i = threadIdx.x; i < chosen; i += LENS_CU_THREADS)
         out[i] = cu_key_id(top[i]);
     return chosen;

@@ -5,6 +5,7 @@
 #include "kernels/cuda/port.cuh"
 #include "kernels/cuda/slot.cuh"
 #include "kernels/cuda/write.h"
+#include "proto/dtype.h"
 
 #define CU_PIECE_BYTES 16u
 #define CU_E4M3_MAX    448.0f
@@ -58,14 +59,6 @@ static __device__ __forceinline__ float cu_stored(const struct cu_writing &w, ui
     return (signs >> (d % 8) & 1) != 0 ? -magnitude : magnitude;
 }
 
-static __device__ __forceinline__ uint32_t cu_bf16_bits(float v)
-{
-    const uint32_t bits = __float_as_uint(v);
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return bits >> 16 | 0x40u;
-    return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-}
-
 /* As lens_int8_encode: half to even by a sum that leaves no room for a fraction, then within +-127 (NaN: 127). */
 static __device__ __forceinline__ uint32_t cu_int8_bits(float quotient)
 {
@@ -103,7 +96,7 @@ static __device__ __forceinline__ uint32_t cu_element(const struct cu_writing &w
     if (w.slab == LENS_F32)
         return __float_as_uint(value);
     if (w.slab == LENS_BF16)
-        return cu_bf16_bits(value);
+        return lens_bf16_from_f32(value);
     const float scale = w.shared->scale[row], divisor = scale > 0 ? scale : 1;
     return w.slab == LENS_I8 ? cu_int8_bits(value / divisor) : cu_e4m3_bits(value / divisor);
 }

@@ -1,4 +1,5 @@
 /* The emulated card itself (tests/gpu/emulator): what it answers, and that it catches what a card would punish. */
+#include "proto/dtype.h"
 #include "tests/gpu/emulator/emulator.h"
 #include "tests/gpu/emulator/test_kernels.h"
 
@@ -256,10 +257,10 @@ static void products_are_those_of_plain_loops(void **state)
 static void small_floats_convert_exactly(void **state)
 {
     (void)state;
-    assert_true(emulator_float_of_half(0x3c00) == 1.0f && emulator_float_of_half(0xc000) == -2.0f);
-    assert_true(emulator_float_of_half(0x0001) == 0x1p-24f && emulator_float_of_half(0x7bff) == 65504.0f);
-    assert_true(isinf(emulator_float_of_half(0x7c00)) && isnan(emulator_float_of_half(0x7e00)));
-    assert_true(emulator_float_of_half(0x83ff) == -1023 * 0x1p-24f);
+    assert_true(lens_f32_from_f16(0x3c00) == 1.0f && lens_f32_from_f16(0xc000) == -2.0f);
+    assert_true(lens_f32_from_f16(0x0001) == 0x1p-24f && lens_f32_from_f16(0x7bff) == 65504.0f);
+    assert_true(isinf(lens_f32_from_f16(0x7c00)) && isnan(lens_f32_from_f16(0x7e00)));
+    assert_true(lens_f32_from_f16(0x83ff) == -1023 * 0x1p-24f);
     assert_int_equal(emulator_fma_bf16(0x3f80, 0x4000, 0x4040), 0x40a0);          /* 1 * 2 + 3 = 5 */
     assert_int_equal(emulator_fma_bf16(0x3f80, 0x3f80, 0x3b80), 0x3f80);          /* 1 + 2^-8: half to even */
     assert_int_equal(emulator_fma_bf16(0x3f81, 0x3f80, 0x3b80), 0x3f82);          /* 1 + 2^-7 + 2^-8: up to even */

@@ -121,12 +121,3 @@ uint32_t emulator_fma_bf16(uint32_t a, uint32_t b, uint32_t c)
     double product = (double)float_of_bits(a << 16) * (double)float_of_bits(b << 16);
     return bf16_of_double(add_to_odd(product, (double)float_of_bits(c << 16)));
 }
-
-float emulator_float_of_half(uint32_t bits)
-{
-    uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, fraction = bits & 1023;
-    if (exponent == 31)
-        return float_of_bits(sign | 0x7f800000u | fraction << 13);
-    float value = exponent == 0 ? ldexpf((float)fraction, -24) : ldexpf((float)(1024 + fraction), (int)exponent - 25);
-    return sign != 0 ? -value : value;
-}

@@ -242,14 +242,6 @@ static inline uint32_t cu_load_volatile(const uint32_t *p)
 {
     return *(const volatile uint32_t *)p;
 }
-static inline uint32_t cu_load_volatile16(const uint16_t *p)
-{
-    return *(const volatile uint16_t *)p;
-}
-static inline float cu_float_of_half(uint32_t bits)
-{
-    return emulator_float_of_half(bits);
-}
 static inline uint32_t cu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
 {
     return emulator_fma_bf16(a & 0xffff, b & 0xffff, c & 0xffff) | emulator_fma_bf16(a >> 16, b >> 16, c >> 16) << 16;

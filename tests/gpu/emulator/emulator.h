@@ -91,7 +91,6 @@ void emulator_mma_bf16(struct emulator_fragments lanes[32]);
 void emulator_mma_s8(struct emulator_fragments lanes[32]);
 
 uint32_t emulator_fma_bf16(uint32_t a, uint32_t b, uint32_t c); /* bf16 bits, rounded once, half to even */
-float emulator_float_of_half(uint32_t bits);                    /* IEEE binary16, exact */
 
 uint64_t emulator_random(void);
 void emulator_random_seed(uint64_t seed);
