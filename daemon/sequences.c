@@ -23,7 +23,9 @@ static void choose_key(struct lensd_sequences *table)
 static uint32_t home_of(const struct lensd_sequences *table, uint64_t name)
 {
     wide product = (wide)(name ^ table->key[0]) * table->key[1];
-    return (uint32_t)((uint64_t)(product >> 64) ^ (uint64_t)product) & (table->index_size - 1);
+    uint64_t mixed = (uint64_t)(product >> 64) ^ (uint64_t)product;
+    mixed = (mixed ^ mixed >> 31) * UINT64_C(0xbf58476d1ce4e5b9); /* one product alone leaves runs of names together */
+    return (uint32_t)(mixed >> 32) & (table->index_size - 1);
 }
 
 size_t lensd_sequences_storage(uint32_t capacity, uint32_t retained_capacity)
