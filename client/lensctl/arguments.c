@@ -53,8 +53,7 @@ static void cut_words(const char *name, const char *words, char *out, size_t siz
     out[n] = '\0';
 }
 
-/* The command whose first words are nearest to those given, or NULL. */
-static const char *nearest_command(const char *words)
+const char *ctl_nearest_command(const char *words)
 {
     size_t count;
     const struct ctl_command *commands = ctl_commands(&count);
@@ -94,7 +93,7 @@ static int unknown_flag(const struct ctl *ctl, const char *flag)
 
 static int unknown_command(const char *words)
 {
-    const char *best = nearest_command(words);
+    const char *best = ctl_nearest_command(words);
     if (best != NULL)
         return ctl_fail(CTL_USAGE, "unknown command '%s'; did you mean '%s'?", words, best);
     return ctl_fail(CTL_USAGE, "unknown command '%s'; `lensctl --help` lists the commands", words);
@@ -129,6 +128,35 @@ static unsigned count_arguments(const struct ctl_command *command, bool required
     return n > 0 && !required_only && command->arguments[n - 1].many ? CTL_MAX_ARGUMENTS : n;
 }
 
+static int find_choice(const char *const *choices, const char *text)
+{
+    for (int i = 0; choices[i] != NULL; i++) {
+        if (strcmp(choices[i], text) == 0)
+            return i;
+    }
+    return -1;
+}
+
+/* "f32, bf16" into out[size]. */
+static void list_choices(const char *const *choices, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (int i = 0; choices[i] != NULL && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i == 0 ? "" : ", ", choices[i]);
+}
+
+static int check_choice(const struct ctl *ctl, unsigned n)
+{
+    const struct ctl_argument *argument = &ctl->command->arguments[n];
+    char all[256];
+    if (argument->name == NULL || argument->choices == NULL || find_choice(argument->choices, ctl->arguments[n]) >= 0)
+        return CTL_OK;
+    list_choices(argument->choices, all, sizeof all);
+    return ctl_fail(CTL_USAGE, "%s expects one of %s as %s; found '%s'", ctl->command->name, all, argument->name,
+                    ctl->arguments[n]);
+}
+
 static int take_argument(struct ctl *ctl, const char *word)
 {
     if (ctl->command == NULL)
@@ -137,7 +165,7 @@ static int take_argument(struct ctl *ctl, const char *word)
         return ctl_fail(CTL_USAGE, "%s takes no further argument, found '%s'; see `lensctl help %s`",
                         ctl->command->name, word, ctl->command->name);
     ctl->arguments[ctl->n_arguments++] = word;
-    return CTL_OK;
+    return check_choice(ctl, ctl->n_arguments - 1);
 }
 
 static int bad_number(const struct ctl_flag *flag, const char *text)
@@ -162,15 +190,11 @@ static int read_number(const struct ctl_flag *flag, const char *text, struct ctl
 
 static int read_choice(const struct ctl_flag *flag, const char *text, struct ctl_value *value)
 {
-    char all[128] = "";
-    for (int i = 0; flag->choices[i] != NULL; i++) {
-        if (strcmp(flag->choices[i], text) == 0) {
-            value->number = i;
-            return CTL_OK;
-        }
-        size_t used = strlen(all);
-        snprintf(all + used, sizeof all - used, "%s%s", i == 0 ? "" : ", ", flag->choices[i]);
-    }
+    char all[256];
+    value->number = find_choice(flag->choices, text);
+    if (value->number >= 0)
+        return CTL_OK;
+    list_choices(flag->choices, all, sizeof all);
     return ctl_fail(CTL_USAGE, "%s expects one of %s; found '%s'", flag->name, all, text);
 }
 
@@ -288,4 +312,10 @@ const struct ctl_value *ctl_value(const struct ctl *ctl, const char *flag)
 const char *ctl_argument(const struct ctl *ctl, unsigned n)
 {
     return n < ctl->n_arguments ? ctl->arguments[n] : NULL;
+}
+
+int ctl_argument_choice(const struct ctl *ctl, unsigned n)
+{
+    const char *text = ctl_argument(ctl, n);
+    return text == NULL ? -1 : find_choice(ctl->command->arguments[n].choices, text);
 }

@@ -33,5 +33,8 @@ int ctl_run_help(struct ctl *ctl)
             continue;
         return CTL_OK;
     }
+    const char *nearest = ctl_nearest_command(words);
+    if (nearest != NULL)
+        return ctl_fail(CTL_USAGE, "there is no command '%s'; did you mean '%s'?", words, nearest);
     return ctl_fail(CTL_USAGE, "there is no command '%s'; `lensctl --help` lists the commands", words);
 }

@@ -19,6 +19,18 @@ enum ctl_exit { CTL_OK = 0, CTL_FAILED = 1, CTL_USAGE = 2, CTL_NO_DAEMON = 3 };
 
 enum ctl_flag_kind { CTL_SWITCH, CTL_TEXT, CTL_INTEGER, CTL_REAL, CTL_CHOICE };
 
+/* What a value names, so that a shell can propose it (complete.c). */
+enum ctl_words {
+    CTL_WORDS_NONE,
+    CTL_WORDS_FILE,
+    CTL_WORDS_DIRECTORY,
+    CTL_WORDS_COMMAND,
+    CTL_WORDS_PACK, /* this and the next ones are asked of the daemon */
+    CTL_WORDS_SESSION,
+    CTL_WORDS_CONCEPT,
+    CTL_WORDS_CONCEPTS /* with commas between */
+};
+
 struct ctl_flag {
     const char *name;  /* "--top-k" or "-o"; NULL ends a list */
     const char *value; /* what help calls the value; NULL for a switch */
@@ -27,12 +39,16 @@ struct ctl_flag {
     const char *const *choices; /* of CTL_CHOICE, NULL-terminated */
     const char *help;
     bool required;
+    const char *fallback; /* what holds when the flag is left out, as help says it; NULL = nothing worth saying */
+    enum ctl_words words;
 };
 
 struct ctl_argument {
     const char *name; /* "FILE"; NULL ends a list */
     bool optional;
-    bool many; /* takes all that follow, at most CTL_MAX_ARGUMENTS */
+    bool many;                  /* takes all that follow, at most CTL_MAX_ARGUMENTS */
+    const char *const *choices; /* NULL-terminated; NULL = anything */
+    enum ctl_words words;
 };
 
 struct ctl;
@@ -70,8 +86,14 @@ struct ctl {
 const struct ctl_command *ctl_commands(size_t *count);
 const struct ctl_flag *ctl_global_flags(void);
 
+/* The index of one of the command's arguments in its choices; -1 when it was left out. */
+int ctl_argument_choice(const struct ctl *ctl, unsigned n);
+
 /* arguments.c: fills `ctl` from argv. CTL_OK, or CTL_USAGE after saying what was wrong. */
 int ctl_parse(struct ctl *ctl, int argc, char **argv);
+
+/* The command whose first words are nearest to `words` (all of it, not only as many words), or NULL. */
+const char *ctl_nearest_command(const char *words);
 
 /* The value of one of the command's flags; never NULL. */
 const struct ctl_value *ctl_value(const struct ctl *ctl, const char *flag);
@@ -83,5 +105,12 @@ const char *ctl_argument(const struct ctl *ctl, unsigned n);
 void ctl_help_all(FILE *file);
 void ctl_help_command(FILE *file, const struct ctl_command *command);
 void ctl_help_prefix(FILE *file, const char *words);
+
+/* "--dtype f32|bf16", "-o FILE", "--json" into out[size]. */
+void ctl_flag_text(const struct ctl_flag *flag, char *out, size_t size);
+/* "(default: 1; 1 to 64)", "(required)" or "": what a flag's help ends with. */
+void ctl_flag_bounds(const struct ctl_flag *flag, char *out, size_t size);
+/* "detect FILE", with required flags. */
+void ctl_usage_text(const struct ctl_command *command, char *out, size_t size);
 
 #endif

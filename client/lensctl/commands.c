@@ -8,8 +8,8 @@ static const char *const pack_dtypes[] = {"f32", "bf16", "int8", "log8", NULL};
 static const char *const pack_normalizes[] = {"layernorm", "none", NULL};
 
 static const struct ctl_flag global_flags[] = {
-    {"--socket", "PATH", CTL_TEXT,
-     .help = "where lensd listens (default $LENSD_SOCKET, then the user's, then the system's)"},
+    {"--socket", "PATH", CTL_TEXT, .help = "where lensd listens", .words = CTL_WORDS_FILE,
+     .fallback = "$LENSD_SOCKET, then the user's, then the system's"},
     {"--json", NULL, CTL_SWITCH, .help = "JSON with a schema_version"},
     {"--help", NULL, CTL_SWITCH, .help = "this text, or a command's"},
     {"-h", NULL, CTL_SWITCH, .help = "the same"},
@@ -18,79 +18,98 @@ static const struct ctl_flag global_flags[] = {
 };
 
 static const struct ctl_flag pack_flags[] = {
-    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack (default: the first)"},
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
     {0},
 };
 
 static const struct ctl_flag detect_flags[] = {
-    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack (default: the first)"},
-    {"--rows", "N", CTL_INTEGER, 1, LENS_MAX_ROWS, .help = "rows of one submission (1)"},
-    {"--top-k", "K", CTL_INTEGER, 1, LENS_MAX_TOP_K, .help = "detections of a row"},
-    {"--base", "LAYERS", CTL_TEXT, .help = "layers scored on every row, like 0,1"},
-    {"--pin", "CONCEPT[,..]", CTL_TEXT, .help = "concepts scored on every row besides"},
-    {"--include", "PATTERN[,..]", CTL_TEXT, .help = "score these alone, and what stands above them"},
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
+    {"--rows", "N", CTL_INTEGER, 1, LENS_MAX_ROWS, .help = "rows of one submission", .fallback = "1"},
+    {"--top-k", "K", CTL_INTEGER, 1, LENS_MAX_TOP_K, .help = "detections of a row", .fallback = "cascade.top_k"},
+    {"--base", "LAYERS", CTL_TEXT, .help = "layers scored on every row, like 0,1", .fallback = "cascade.base_layers"},
+    {"--pin", "CONCEPT[,..]", CTL_TEXT, .help = "concepts scored on every row besides", .words = CTL_WORDS_CONCEPTS},
+    {"--include", "PATTERN[,..]", CTL_TEXT, .help = "score these alone, and what stands above them",
+     .words = CTL_WORDS_CONCEPTS},
     {"--exclude", "PATTERN[,..]", CTL_TEXT,
-     .help = "never score or report these, nor what is reached through them alone"},
-    {"--filter", "PATTERN[,..]", CTL_TEXT, .help = "report these alone; what is scored stays the same"},
-    {"--expand", NULL, CTL_CHOICE, .choices = lens_expand_names, .help = "which concepts' children are scored next"},
-    {"--load-threshold", "X", CTL_REAL, 0, 1, .help = "raw score above which a concept expands"},
-    {"--max-depth", "N", CTL_INTEGER, 0, 64, .help = "expansion steps"},
-    {"--max-scored", "N", CTL_INTEGER, 0, INT32_MAX, .help = "lenses of a row beyond those always scored"},
-    {"--report", NULL, CTL_CHOICE, .choices = lens_report_names, .help = "which scored concepts may be detections"},
-    {"--rank", NULL, CTL_CHOICE, .choices = lens_rank_names, .help = "the score that orders detections"},
+     .help = "never score or report these, nor what is reached through them alone", .words = CTL_WORDS_CONCEPTS},
+    {"--filter", "PATTERN[,..]", CTL_TEXT, .help = "report these alone; what is scored stays the same",
+     .words = CTL_WORDS_CONCEPTS},
+    {"--expand", NULL, CTL_CHOICE, .choices = lens_expand_names, .help = "which concepts' children are scored next",
+     .fallback = "cascade.expand"},
+    {"--load-threshold", "X", CTL_REAL, 0, 1, .help = "raw score above which a concept expands",
+     .fallback = "cascade.load_threshold"},
+    {"--max-depth", "N", CTL_INTEGER, 0, 64, .help = "expansion steps", .fallback = "cascade.max_depth"},
+    {"--max-scored", "N", CTL_INTEGER, 0, INT32_MAX, .help = "lenses of a row beyond those always scored",
+     .fallback = "cascade.max_scored"},
+    {"--report", NULL, CTL_CHOICE, .choices = lens_report_names, .help = "which scored concepts may be detections",
+     .fallback = "cascade.report"},
+    {"--rank", NULL, CTL_CHOICE, .choices = lens_rank_names, .help = "the score that orders detections",
+     .fallback = "cascade.rank"},
     {"--uncalibrated", NULL, CTL_CHOICE, .choices = lens_uncalibrated_names,
-     .help = "calibrated score of a lens without calibration"},
-    {"--suppress-parents", NULL, CTL_SWITCH, .help = "drop a concept when one of its children stands for it"},
-    {"--min-score", "X", CTL_REAL, 0, 1, .help = "print only detections that score at least so much (0)"},
-    {"--suppress-at", "X", CTL_REAL, 0, 1, .help = "score from which a child stands for its parent"},
-    {"--keep-top-k", "N", CTL_INTEGER, -1, INT32_MAX, .help = "lenses kept from submission to submission; -1 all"},
-    {"--unload-threshold", "X", CTL_REAL, 0, 1, .help = "raw score below which a lens is not kept"},
-    {"--miss", NULL, CTL_CHOICE, .choices = lens_miss_names, .help = "what to do about lenses that are not in a slot"},
+     .help = "calibrated score of a lens without calibration", .fallback = "cascade.uncalibrated"},
+    {"--suppress-parents", NULL, CTL_SWITCH, .help = "drop a concept when one of its children stands for it",
+     .fallback = "cascade.suppress_parents"},
+    {"--min-score", "X", CTL_REAL, 0, 1, .help = "print only detections that score at least so much", .fallback = "0"},
+    {"--suppress-at", "X", CTL_REAL, 0, 1, .help = "score from which a child stands for its parent",
+     .fallback = "cascade.suppress_at"},
+    {"--keep-top-k", "N", CTL_INTEGER, -1, INT32_MAX, .help = "lenses kept from submission to submission; -1 all",
+     .fallback = "cascade.keep_top_k"},
+    {"--unload-threshold", "X", CTL_REAL, 0, 1, .help = "raw score below which a lens is not kept",
+     .fallback = "cascade.unload_threshold"},
+    {"--miss", NULL, CTL_CHOICE, .choices = lens_miss_names, .help = "what to do about lenses that are not in a slot",
+     .fallback = "cascade.miss"},
     {"--deadline", "US", CTL_INTEGER, 1, INT32_MAX, .help = "with --miss deadline: microseconds after submission"},
     {0},
 };
 
 static const struct ctl_flag latency_flags[] = {
-    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX,
-     .help = "one session's rows only (its number in `lensctl sessions`)"},
+    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
+     .fallback = "everybody's", .words = CTL_WORDS_SESSION},
     {0},
 };
 
 static const struct ctl_flag import_flags[] = {
-    {"-o", "FILE", CTL_TEXT, .required = true, .help = "the pack to write; an older one is replaced at the end"},
-    {"--dtype", NULL, CTL_CHOICE, .choices = pack_dtypes, .help = "how first-layer weights are stored (f32)"},
+    {"-o", "FILE", CTL_TEXT, .required = true, .help = "the pack to write; an older one is replaced at the end",
+     .words = CTL_WORDS_FILE},
+    {"--dtype", NULL, CTL_CHOICE, .choices = pack_dtypes, .help = "how first-layer weights are stored",
+     .fallback = "f32"},
     {"--normalize", NULL, CTL_CHOICE, .choices = pack_normalizes,
-     .help = "what is done to hidden states before scoring (layernorm)"},
+     .help = "what is done to hidden states before scoring", .fallback = "layernorm"},
     {0},
 };
 
 static const struct ctl_flag quantize_flags[] = {
-    {"-o", "FILE", CTL_TEXT, .help = "the pack to write; an older file of that name is replaced", .required = true},
+    {"-o", "FILE", CTL_TEXT, .help = "the pack to write; an older file of that name is replaced", .required = true,
+     .words = CTL_WORDS_FILE},
     {"--dtype", NULL, CTL_CHOICE, .choices = pack_dtypes, .help = "how the new pack stores W1", .required = true},
     {0},
 };
 
 static const struct ctl_flag trace_flags[] = {
-    {"-o", "FILE", CTL_TEXT, .required = true, .help = "the trace to write; an older one is replaced"},
-    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack (default: the first)"},
-    {"--seconds", "N", CTL_INTEGER, 1, 31536000, .help = "end after so long"},
-    {"--rows", "N", CTL_INTEGER, 1, 1e12, .help = "end after so many rows"},
+    {"-o", "FILE", CTL_TEXT, .required = true, .help = "the trace to write; an older one is replaced",
+     .words = CTL_WORDS_FILE},
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
+    {"--seconds", "N", CTL_INTEGER, 1, 31536000, .help = "end after so long", .fallback = "until ^C"},
+    {"--rows", "N", CTL_INTEGER, 1, 1e12, .help = "end after so many rows", .fallback = "any number"},
     {0},
 };
 
 static const struct ctl_flag cache_sim_flags[] = {
-    {"--slots", "N|P%[,..]", CTL_TEXT, .help = "lenses held beside the base, or percent of the pack (2%,5%,10%)"},
-    {"--policy", NULL, CTL_CHOICE, .choices = lensd_cache_policy_names, .help = "only this policy (all)"},
-    {"--prefetch", "N", CTL_INTEGER, 1, 1 << 20, .help = "with the predictor: so many lenses after a row, at most"},
+    {"--slots", "N|P%[,..]", CTL_TEXT, .help = "lenses held beside the base, or percent of the pack",
+     .fallback = "2%,5%,10%"},
+    {"--policy", NULL, CTL_CHOICE, .choices = lensd_cache_policy_names, .help = "only this policy", .fallback = "all"},
+    {"--prefetch", "N", CTL_INTEGER, 1, 1 << 20, .help = "with the predictor: so many lenses after a row, at most",
+     .fallback = "none"},
     {0},
 };
 
 static const struct ctl_flag load_flags[] = {
-    {"--name", "NAME", CTL_TEXT, .help = "what to call it (default: the file's name without its ending)"},
+    {"--name", "NAME", CTL_TEXT, .help = "what to call it", .fallback = "the file's name without its ending"},
     {0},
 };
 static const struct ctl_flag swap_flags[] = {
-    {"--name", "NAME", CTL_TEXT, .help = "the loaded pack to replace (default: the first)"},
+    {"--name", "NAME", CTL_TEXT, .help = "the loaded pack to replace", .fallback = "the first",
+     .words = CTL_WORDS_PACK},
     {0},
 };
 
@@ -100,7 +119,7 @@ static const struct ctl_command commands[] = {
     {.name = "sessions", .summary = "who is attached (an operator sees everyone)", .run = ctl_run_sessions},
     {.name = "config", .summary = "every setting with its value and where it came from", .run = ctl_run_config},
     {.name = "concepts",
-     .arguments = {{.name = "GLOB", .optional = true}},
+     .arguments = {{.name = "GLOB", .optional = true, .words = CTL_WORDS_CONCEPT}},
      .summary = "the concept hierarchy, or the concepts that match",
      .details =
          "GLOB is matched against \"Name:layer\", with * ? and [..]. Without it the whole hierarchy is printed,\n"
@@ -108,20 +127,21 @@ static const struct ctl_command commands[] = {
      .flags = pack_flags,
      .run = ctl_run_concepts},
     {.name = "explain",
-     .arguments = {{.name = "CONCEPT"}},
+     .arguments = {{.name = "CONCEPT", .words = CTL_WORDS_CONCEPT}},
      .summary = "path, children, calibration, and why a score looks as it does",
      .details = "CONCEPT is \"Name:layer\", \"Name\" when only one layer has it, or an id.",
      .flags = pack_flags,
      .run = ctl_run_explain},
     {.name = "detect",
-     .arguments = {{.name = "FILE"}},
+     .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
      .summary = "score the hidden states in FILE: one line per row",
      .details =
          "FILE is .npy (f32 or f16, [rows,dim] or [dim]) or .safetensors (f32, f16 or bf16: the tensor\n"
          "\"hidden_states\", or the only one of two dimensions; metadata \"tokens\" may hold a JSON list with a text "
          "for\n"
          "each row). All rows are one sequence, and a submission waits for the one before, as when a model generates.\n"
-         "Options that aren't given are those of the daemon's configuration. With --json each row is an object on a\n"
+         "Options that aren't given are the settings of the daemon (`lensctl config`). With --json each row is an "
+         "object on a\n"
          "line of its own. A row that can't be scored is printed as INVALID_INPUT; the exit code stays 0.\n"
          "A PATTERN is matched against the whole \"Name:layer\", with * ? and [..]; one that ends in /* takes "
          "everything\n"
@@ -142,21 +162,21 @@ static const struct ctl_command commands[] = {
      .flags = latency_flags,
      .run = ctl_run_latency},
     {.name = "pack import hatcat",
-     .arguments = {{.name = "DIR"}},
+     .arguments = {{.name = "DIR", .words = CTL_WORDS_DIRECTORY}},
      .summary = "make a lens pack of a HatCat lens pack directory",
      .details = "Pickle files are parsed, never executed. Nothing is written when something is wrong with DIR.",
      .flags = import_flags,
      .run = ctl_run_pack_import},
     {.name = "pack inspect",
-     .arguments = {{.name = "FILE"}},
+     .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
      .summary = "a pack's metadata, tensors and layers",
      .run = ctl_run_pack_inspect},
     {.name = "pack verify",
-     .arguments = {{.name = "FILE"}},
+     .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
      .summary = "check a pack's structure and every checksum",
      .run = ctl_run_pack_verify},
     {.name = "pack quantize",
-     .arguments = {{.name = "FILE"}},
+     .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
      .summary = "make a pack that stores the same lenses in another number format",
      .details =
          "W2 is stored as f32 when W1 is, else as bf16; all else stays as it is. The summary says what the weights of\n"
@@ -174,7 +194,7 @@ static const struct ctl_command commands[] = {
      .flags = trace_flags,
      .run = ctl_run_trace_record},
     {.name = "cache-sim",
-     .arguments = {{.name = "TRACE"}},
+     .arguments = {{.name = "TRACE", .words = CTL_WORDS_FILE}},
      .summary = "what each cache policy would have done with a recorded trace, against Belady's optimum",
      .details =
          "TRACE is a file of `lensctl trace record`. Base lenses are neither counted nor held in the slots. A miss "
@@ -183,29 +203,29 @@ static const struct ctl_command commands[] = {
      .flags = cache_sim_flags,
      .run = ctl_run_cache_sim},
     {.name = "load",
-     .arguments = {{.name = "PACK"}},
+     .arguments = {{.name = "PACK", .words = CTL_WORDS_FILE}},
      .summary = "load a pack file into the daemon (operators)",
      .flags = load_flags,
      .run = ctl_run_load},
     {.name = "swap",
-     .arguments = {{.name = "PACK"}},
+     .arguments = {{.name = "PACK", .words = CTL_WORDS_FILE}},
      .summary = "put a pack file in a loaded pack's place, without stopping anyone (operators)",
      .flags = swap_flags,
      .run = ctl_run_swap},
     {.name = "preload",
-     .arguments = {{.name = "PACK", .optional = true}},
+     .arguments = {{.name = "PACK", .optional = true, .words = CTL_WORDS_PACK}},
      .summary = "fill a pack's empty slots while rows go on (operators)",
      .details =
          "PACK is the name of a loaded pack (default: the first). Lenses come in pack order, broad layers first.\n"
          "Without a bound on the slots (pool.slots) every lens has one. Answers when all are there.",
      .run = ctl_run_preload},
     {.name = "unload",
-     .arguments = {{.name = "NAME"}},
+     .arguments = {{.name = "NAME", .words = CTL_WORDS_PACK}},
      .summary = "take a loaded pack out of the daemon (operators)",
      .run = ctl_run_unload},
     {.name = "shutdown", .summary = "end the daemon after the rows it has (operators)", .run = ctl_run_shutdown},
     {.name = "help",
-     .arguments = {{.name = "COMMAND..", .optional = true, .many = true}},
+     .arguments = {{.name = "COMMAND..", .optional = true, .many = true, .words = CTL_WORDS_COMMAND}},
      .summary = "this text, or more about a command",
      .run = ctl_run_help},
 };

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-/* "--dtype f32|bf16", "-o FILE", "--json". */
 static size_t format_flag(const struct ctl_flag *flag, char *out, size_t size)
 {
     size_t used = (size_t)snprintf(out, size, "%s", flag->name);
@@ -14,8 +13,36 @@ static size_t format_flag(const struct ctl_flag *flag, char *out, size_t size)
     return used;
 }
 
-/* "detect FILE [flags]" into out. */
-static void format_usage(const struct ctl_command *command, char *out, size_t size)
+void ctl_flag_text(const struct ctl_flag *flag, char *out, size_t size)
+{
+    (void)format_flag(flag, out, size);
+}
+
+/* "1 to 64"; a bound that no one reaches isn't worth saying. */
+static void format_range(const struct ctl_flag *flag, char *out, size_t size)
+{
+    bool number = flag->kind == CTL_INTEGER || flag->kind == CTL_REAL;
+    if (!number)
+        out[0] = '\0';
+    else if (flag->max >= INT32_MAX)
+        snprintf(out, size, "at least %.10g", flag->min);
+    else
+        snprintf(out, size, "%.10g to %.10g", flag->min, flag->max);
+}
+
+void ctl_flag_bounds(const struct ctl_flag *flag, char *out, size_t size)
+{
+    char range[64];
+    const char *fallback = flag->required ? "required" : flag->fallback;
+    format_range(flag, range, sizeof range);
+    out[0] = '\0';
+    if (fallback != NULL || range[0] != '\0')
+        snprintf(out, size, "(%s%s%s%s)",
+                 flag->required || fallback == NULL ? "" : "default: ", fallback != NULL ? fallback : "",
+                 fallback != NULL && range[0] != '\0' ? "; " : "", range);
+}
+
+void ctl_usage_text(const struct ctl_command *command, char *out, size_t size)
 {
     size_t used = (size_t)snprintf(out, size, "%s", command->name);
     for (const struct ctl_argument *a = command->arguments; a->name != NULL && used < size; a++)
@@ -31,15 +58,28 @@ static void format_usage(const struct ctl_command *command, char *out, size_t si
 static void print_row(FILE *file, const struct ctl_command *command)
 {
     char usage[96];
-    format_usage(command, usage, sizeof usage);
+    ctl_usage_text(command, usage, sizeof usage);
     fprintf(file, "  %-34s %s\n", usage, command->summary);
 }
 
 static void print_flag(FILE *file, const struct ctl_flag *flag)
 {
-    char left[96];
+    char left[96], bounds[128];
     (void)format_flag(flag, left, sizeof left);
-    fprintf(file, "  %-34s %s\n", left, flag->help);
+    ctl_flag_bounds(flag, bounds, sizeof bounds);
+    fprintf(file, "  %-34s %s%s%s\n", left, flag->help, bounds[0] != '\0' ? " " : "", bounds);
+}
+
+static void print_choices(FILE *file, const struct ctl_command *command)
+{
+    for (const struct ctl_argument *a = command->arguments; a->name != NULL; a++) {
+        if (a->choices == NULL)
+            continue;
+        fprintf(file, "\n%s is one of", a->name);
+        for (int i = 0; a->choices[i] != NULL; i++)
+            fprintf(file, "%s %s", i == 0 ? "" : ",", a->choices[i]);
+        fputc('\n', file);
+    }
 }
 
 static void print_flags(FILE *file, const char *title, const struct ctl_flag *flags)
@@ -74,10 +114,11 @@ void ctl_help_all(FILE *file)
 void ctl_help_command(FILE *file, const struct ctl_command *command)
 {
     char usage[96];
-    format_usage(command, usage, sizeof usage);
+    ctl_usage_text(command, usage, sizeof usage);
     fprintf(file, "usage: lensctl %s%s\n\n%s\n", usage, command->flags != NULL ? " [FLAG..]" : "", command->summary);
     if (command->details != NULL)
         fprintf(file, "\n%s\n", command->details);
+    print_choices(file, command);
     print_flags(file, "flags", command->flags);
     print_flags(file, "flags of every command", ctl_global_flags());
 }
