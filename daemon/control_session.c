@@ -270,6 +270,9 @@ void lensd_control_statistics(struct lensd_service *service, struct lensd_connec
         statistics = session->statistics;
     }
     struct lens_msg *answer = lensd_control_answer(service, LENS_MSG_STATISTICS_ARE);
-    lensd_statistics_export(statistics, &answer->u.statistics_are);
+    struct lens_statistics_answer *out = &answer->u.statistics_are;
+    lensd_statistics_export(statistics, &out->all);
+    if (request->u.statistics.buckets)
+        out->n_buckets = lensd_statistics_buckets(statistics, out->buckets);
     lensd_connection_send(c, answer, NULL, 0);
 }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+_Static_assert(LENS_BUCKETS == LENSD_HISTOGRAM_BUCKETS, "the wire has room for all buckets");
 _Static_assert(sizeof(struct lens_row_timing) == LENS_STAGES * sizeof(uint64_t), "one histogram per stage");
 
 static void add(uint64_t *counter, uint64_t by)
@@ -75,4 +76,18 @@ void lensd_statistics_export(const struct lensd_statistics *s, struct lens_stati
     };
     for (uint32_t i = 0; i < LENS_STAGES; i++)
         export_stage(&s->stages[i], &out->stages[i]);
+    for (uint32_t i = 0; i < LENS_STAGES; i++)
+        out->sums[i] = get(&s->stages[i].sum);
+}
+
+uint32_t lensd_statistics_buckets(const struct lensd_statistics *statistics, struct lens_bucket *out)
+{
+    const struct lensd_histogram *total = &statistics->stages[LENS_STAGES - 1];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < LENSD_HISTOGRAM_BUCKETS; i++) {
+        uint32_t count = __atomic_load_n(&total->buckets[i], __ATOMIC_RELAXED);
+        if (count > 0)
+            out[n++] = (struct lens_bucket){.index = i, .count = count};
+    }
+    return n;
 }

@@ -22,4 +22,7 @@ void lensd_statistics_batch(struct lensd_statistics *statistics, uint32_t rows);
 /* As the wire says it. */
 void lensd_statistics_export(const struct lensd_statistics *statistics, struct lens_statistics *out);
 
+/* The buckets of the stage total that aren't empty, into out[LENS_BUCKETS], indices ascending; how many. */
+uint32_t lensd_statistics_buckets(const struct lensd_statistics *statistics, struct lens_bucket *out);
+
 #endif

@@ -31,7 +31,8 @@ extern "C" {
 #define LENS_MAX_PATTERNS     64u    /* patterns in each of an attach's three lists */
 #define LENS_PATTERN_MAX      255u   /* bytes of one; an empty one is refused */
 #define LENS_PATH_DEPTH       16u
-#define LENS_STAGES           8u /* queue, copy_in, base, load, expand, select, copy_out, total */
+#define LENS_STAGES           8u    /* queue, copy_in, base, load, expand, select, copy_out, total */
+#define LENS_BUCKETS          2368u /* of a histogram (daemon/histogram.h) */
 
 /* UTF-8 without terminator. Decoding gives "" (never NULL) for an absent text. Encoding takes any bytes: those that
  * aren't part of valid UTF-8, and NULs, go out as '?', so that an odd file name or a sentence cut in mid-character
@@ -222,6 +223,7 @@ struct lens_explanation {
 };
 struct lens_statistics_query {
     uint32_t session; /* 0 = the whole daemon */
+    bool buckets;     /* the histogram of the stage total as well */
 };
 struct lens_stage_row { /* nanoseconds */
     uint64_t count, p50, p90, p99, p999, max, mean;
@@ -230,6 +232,15 @@ struct lens_statistics {
     uint64_t rows, dropped_rows, invalid_rows, partial_rows, capped_rows, degraded_rows, lenses_scored, lenses_expanded,
         lenses_loaded, slot_hits, host_hits, cold, batches, batch_rows;
     struct lens_stage_row stages[LENS_STAGES];
+    uint64_t sums[LENS_STAGES]; /* nanoseconds of all rows together */
+};
+struct lens_bucket { /* as daemon/histogram.h numbers them; counts wrap at 2^32 */
+    uint32_t index, count;
+};
+struct lens_statistics_answer {
+    struct lens_statistics all;
+    uint32_t n_buckets; /* that aren't empty, of the stage total since start; 0 unless asked for */
+    struct lens_bucket buckets[LENS_BUCKETS];
 };
 struct lens_session_row {
     uint32_t session, pid, uid, sequences;
@@ -297,7 +308,7 @@ struct lens_msg {
         struct lens_explain explain;
         struct lens_explanation explanation;
         struct lens_statistics_query statistics;
-        struct lens_statistics statistics_are;
+        struct lens_statistics_answer statistics_are;
         struct lens_session_page session_page;
         struct lens_setting_page setting_page;
         struct lens_subscribe subscribe;

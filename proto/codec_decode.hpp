@@ -192,6 +192,7 @@ static void read(Reader &r, const fbs::Explain &t, lens_explain &o)
 static void read(Reader &, const fbs::Statistics &t, lens_statistics_query &o)
 {
     o.session = t.session();
+    o.buckets = t.buckets();
 }
 
 static void read(Reader &r, const fbs::Subscribe &t, lens_subscribe &o)
@@ -428,8 +429,22 @@ static void read(Reader &r, const fbs::Explanation &t, lens_explanation &o)
     o.content = r.text(t.content(), "content");
 }
 
-static void read(Reader &r, const fbs::StatisticsAre &t, lens_statistics &o)
+static void read_buckets(Reader &r, const fbs::StatisticsAre &t, lens_statistics_answer &o)
 {
+    o.n_buckets = r.count(t.buckets(), LENS_BUCKETS, "buckets");
+    if (o.n_buckets > 0) // the verifier doesn't check the alignment of structs in a vector
+        memcpy(o.buckets, t.buckets()->Data(), o.n_buckets * sizeof o.buckets[0]);
+    for (uint32_t i = 0; i < o.n_buckets; i++) {
+        if (o.buckets[i].index >= LENS_BUCKETS || (i > 0 && o.buckets[i].index <= o.buckets[i - 1].index))
+            r.fail("buckets must have ascending indices below 2368");
+    }
+    if (r.code != 0)
+        o.n_buckets = 0;
+}
+
+static void read(Reader &r, const fbs::StatisticsAre &t, lens_statistics_answer &answer)
+{
+    lens_statistics &o = answer.all;
     o.rows = t.rows();
     o.dropped_rows = t.dropped_rows();
     o.invalid_rows = t.invalid_rows();
@@ -451,6 +466,12 @@ static void read(Reader &r, const fbs::StatisticsAre &t, lens_statistics &o)
     }
     // The verifier doesn't check the alignment of structs in a vector.
     memcpy(o.stages, t.stages()->Data(), sizeof o.stages);
+    bool summed = r.count(t.sums(), LENS_STAGES, "sums") == LENS_STAGES;
+    if (!summed)
+        r.fail("sums must have 8 numbers");
+    for (uint32_t i = 0; i < LENS_STAGES; i++)
+        o.sums[i] = summed ? t.sums()->Get(i) : 0;
+    read_buckets(r, t, answer);
 }
 
 #endif

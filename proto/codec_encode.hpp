@@ -229,7 +229,7 @@ static Body write(Writer &w, const lens_explain &m)
 
 static Body write(Writer &w, const lens_statistics_query &m)
 {
-    return table(w, [&] { return fbs::CreateStatistics(w.b, m.session); });
+    return table(w, [&] { return fbs::CreateStatistics(w.b, m.session, m.buckets); });
 }
 
 static Body write(Writer &w, const lens_subscribe &m)
@@ -407,15 +407,23 @@ static Body write(Writer &w, const lens_explanation &m)
     });
 }
 
-static Body write(Writer &w, const lens_statistics &m)
+static Body write(Writer &w, const lens_statistics_answer &answer)
 {
-    if (!w.room(sizeof m.stages))
+    const lens_statistics &m = answer.all;
+    if (answer.n_buckets > LENS_BUCKETS)
+        w.fail(-EINVAL);
+    if (!w.room(sizeof m.stages + sizeof m.sums + answer.n_buckets * sizeof answer.buckets[0]))
         return Body();
     auto stages = w.b.CreateVectorOfStructs(reinterpret_cast<const fbs::StageRow *>(m.stages), LENS_STAGES);
+    auto sums = w.list(m.sums, LENS_STAGES, LENS_STAGES);
+    auto buckets =
+        answer.n_buckets == 0
+            ? flat::Offset<flat::Vector<const fbs::Bucket *>>()
+            : w.b.CreateVectorOfStructs(reinterpret_cast<const fbs::Bucket *>(answer.buckets), answer.n_buckets);
     return table(w, [&] {
         return fbs::CreateStatisticsAre(w.b, m.rows, m.dropped_rows, m.invalid_rows, m.partial_rows, m.capped_rows,
                                         m.lenses_scored, m.lenses_expanded, m.lenses_loaded, m.slot_hits, m.host_hits,
-                                        m.cold, m.batches, m.batch_rows, stages, m.degraded_rows);
+                                        m.cold, m.batches, m.batch_rows, stages, m.degraded_rows, sums, buckets);
     });
 }
 

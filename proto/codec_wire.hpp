@@ -131,6 +131,10 @@ SAME_FIELD(ShmHeader, lens_shm_header, reserved6);
 SAME_FIELD(ShmHeader, lens_shm_header, dropped_results);
 SAME_FIELD(ShmHeader, lens_shm_header, reserved7);
 
+SAME_SIZE(Bucket, lens_bucket);
+SAME_FIELD(Bucket, lens_bucket, index);
+SAME_FIELD(Bucket, lens_bucket, count);
+
 SAME_SIZE(StageRow, lens_stage_row);
 SAME_FIELD(StageRow, lens_stage_row, count);
 SAME_FIELD(StageRow, lens_stage_row, p50);

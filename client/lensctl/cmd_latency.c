@@ -109,7 +109,8 @@ int ctl_run_latency(struct ctl *ctl)
     msg.u.statistics.session = session;
     r = ctl_call(client, &msg, LENS_MSG_STATISTICS_ARE);
     if (r == CTL_OK)
-        r = ctl->json ? print_json(ctl, session, &msg.u.statistics_are) : print_text(ctl, &msg.u.statistics_are);
+        r = ctl->json ? print_json(ctl, session, &msg.u.statistics_are.all)
+                      : print_text(ctl, &msg.u.statistics_are.all);
     lens_client_close(client);
     return r;
 }

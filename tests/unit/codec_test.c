@@ -136,6 +136,39 @@ static void full_pages_of_usual_texts_fit(void **state)
     }
 }
 
+static void a_histogram_with_every_bucket_fits_and_survives(void **state)
+{
+    struct lens_statistics_answer *answer = &given.u.statistics_are;
+    (void)state;
+    memset(&given, 0, sizeof given);
+    given.type = LENS_MSG_STATISTICS_ARE;
+    answer->n_buckets = LENS_BUCKETS;
+    for (uint32_t i = 0; i < LENS_BUCKETS; i++)
+        answer->buckets[i] = (struct lens_bucket){.index = i, .count = UINT32_MAX - i};
+    int n = lens_msg_encode(&given, packet, sizeof packet);
+    assert_true(n > 0);
+    assert_int_equal(decode_exact(packet, (size_t)n, LENS_ANSWER_MAX, &got, NULL), 0);
+    assert_int_equal(got.u.statistics_are.n_buckets, LENS_BUCKETS);
+    assert_memory_equal(got.u.statistics_are.buckets, answer->buckets, sizeof answer->buckets);
+    answer->n_buckets++;
+    assert_int_equal(lens_msg_encode(&given, packet, sizeof packet), -EINVAL);
+}
+
+static void buckets_out_of_order_or_range_are_refused(void **state)
+{
+    static const struct lens_bucket bad[][2] = {{{5, 1}, {5, 1}}, {{6, 1}, {5, 1}}, {{0, 1}, {LENS_BUCKETS, 1}}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        memset(&given, 0, sizeof given);
+        given.type = LENS_MSG_STATISTICS_ARE;
+        given.u.statistics_are.n_buckets = 2;
+        memcpy(given.u.statistics_are.buckets, bad[i], sizeof bad[i]);
+        int n = lens_msg_encode(&given, packet, sizeof packet);
+        assert_true(n > 0);
+        assert_int_equal(decode_exact(packet, (size_t)n, LENS_ANSWER_MAX, &got, NULL), -EBADMSG);
+    }
+}
+
 static void options_that_are_not_set_decode_as_defaults(void **state)
 {
     struct lens_cascade_options defaults;
@@ -580,6 +613,8 @@ int main(void)
         cmocka_unit_test(every_field_changes_the_packet),
         cmocka_unit_test(a_packet_is_the_same_for_the_same_message),
         cmocka_unit_test(full_pages_of_usual_texts_fit),
+        cmocka_unit_test(a_histogram_with_every_bucket_fits_and_survives),
+        cmocka_unit_test(buckets_out_of_order_or_range_are_refused),
         cmocka_unit_test(options_that_are_not_set_decode_as_defaults),
         cmocka_unit_test(each_option_is_overlaid_by_its_own_bit),
         cmocka_unit_test(every_type_and_fault_has_its_name),

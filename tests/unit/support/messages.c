@@ -66,7 +66,8 @@ static const struct field page[] = {FIELD(lens_page, first, U32)};
 static const struct field concepts[] = {FIELD(lens_concepts, pack, TEXT), FIELD(lens_concepts, glob, TEXT),
                                         FIELD(lens_concepts, first, U32)};
 static const struct field explain[] = {FIELD(lens_explain, pack, TEXT), FIELD(lens_explain, concept, TEXT)};
-static const struct field statistics[] = {FIELD(lens_statistics_query, session, U32)};
+static const struct field statistics[] = {FIELD(lens_statistics_query, session, U32),
+                                          FIELD(lens_statistics_query, buckets, BOOL)};
 static const struct field subscribe[] = {FIELD(lens_subscribe, session, U32), FIELD(lens_subscribe, glob, TEXT),
                                          FIELD(lens_subscribe, min_score, UNIT)};
 static const struct field load[] = {FIELD(lens_load, pack, TEXT), FIELD(lens_load, name, TEXT)};
@@ -166,7 +167,9 @@ static const struct field statistics_are[] = {
     FIELD(lens_statistics, cold, U64),
     FIELD(lens_statistics, batches, U64),
     FIELD(lens_statistics, batch_rows, U64),
-    ARRAY(lens_statistics, stages, U64, LENS_STAGES * sizeof(struct lens_stage_row) / sizeof(uint64_t))};
+    ARRAY(lens_statistics, stages, U64, LENS_STAGES * sizeof(struct lens_stage_row) / sizeof(uint64_t)),
+    ARRAY(lens_statistics, sums, U64, LENS_STAGES)}; /* stands first in the answer */
+static const struct field bucket[] = {FIELD(lens_bucket, index, U32), FIELD(lens_bucket, count, U32)};
 
 #define SHAPE(type, fields)                                                                                            \
     {                                                                                                                  \
@@ -203,7 +206,10 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                PAGED(LENS_MSG_PACK_PAGE, two_counts, pack_row, lens_pack_page),
                                PAGED(LENS_MSG_CONCEPT_PAGE, concept_page, concept_row, lens_concept_page),
                                SHAPE(LENS_MSG_EXPLANATION, explanation),
-                               SHAPE(LENS_MSG_STATISTICS_ARE, statistics_are),
+                               {LENS_MSG_STATISTICS_ARE, statistics_are, COUNT_OF(statistics_are), bucket,
+                                COUNT_OF(bucket), sizeof(struct lens_bucket),
+                                offsetof(struct lens_statistics_answer, buckets),
+                                offsetof(struct lens_statistics_answer, n_buckets)},
                                PAGED(LENS_MSG_SESSION_PAGE, two_counts, session_row, lens_session_page),
                                PAGED(LENS_MSG_SETTING_PAGE, two_counts, setting_row, lens_setting_page),
                                SHAPE(LENS_MSG_ERROR, fault),
