@@ -38,8 +38,9 @@ void lensd_control_preload_ends(struct lensd_service *service, const struct lens
 /* What the preload under way has come to, "" when there is none. */
 void lensd_control_preload_text(const struct lensd_service *service, char *out, size_t size);
 /* control_daemon.c */
-lensd_control_fn lensd_control_hello, lensd_control_status, lensd_control_config, lensd_control_shutdown,
-    lensd_control_subscribe;
+lensd_control_fn lensd_control_hello, lensd_control_status, lensd_control_config, lensd_control_shutdown;
+/* control_events.c */
+lensd_control_fn lensd_control_events;
 
 /* ---- helpers ---------------------------------------------------------------------------------------------------- */
 

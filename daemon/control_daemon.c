@@ -1,4 +1,4 @@
-/* Requests about the daemon as a whole: hello, status, config, shutdown, subscribe. */
+/* Requests about the daemon as a whole: hello, status, config, shutdown. */
 #include "daemon/control.h"
 #include "daemon/device_watch.h"
 #include "daemon/heap.h"
@@ -150,12 +150,4 @@ void lensd_control_shutdown(struct lensd_service *service, struct lensd_connecti
     (void)request;
     lensd_control_done(service, c, 0, "lensd drains and stops");
     lensd_service_stop(service, "an operator asked for it");
-}
-
-void lensd_control_subscribe(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
-{
-    (void)service;
-    (void)request;
-    lensd_connection_fault(c, LENS_FAULT_UNSUPPORTED,
-                           "this version offers no detection streams; read results through a session");
 }

@@ -125,6 +125,7 @@ static int make_session(struct lensd_service *service, struct lensd_connection *
         .n_pinned = attach->n_pinned,
         .content = content_of(service, attach),
         .configured_pins = service->settings->content.pin,
+        .events = service->events,
         .memory_limit = memory_left(service),
     };
     int r = lensd_session_create(&request, served, out, err);

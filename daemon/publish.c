@@ -17,6 +17,14 @@ static void count_drop(struct lensd_session *session, struct lensd_statistics *s
         __atomic_store_n(counters[i], *counters[i] + 1, __ATOMIC_RELAXED);
 }
 
+/* For whoever asks later; `detections` are the daemon's own copy, not what lies in the client's memory. */
+static void remember(const struct lensd_session *session, const struct lens_result_header *header,
+                     const struct lens_detection *detections, uint64_t now)
+{
+    if (session->events != NULL)
+        lensd_events_add(session->events, session->id, session->uid, header, detections, now);
+}
+
 /* The client's clock stamp, if it can be true; else the time we saw the submission. */
 static uint64_t submitted_at(const struct lensd_session *session, const struct lens_submit_descriptor *d,
                              uint64_t picked_ns)
@@ -74,6 +82,7 @@ void lensd_publish_refusal(struct lensd_session *session, uint64_t at, enum lens
                            struct lensd_statistics *statistics)
 {
     const struct lens_submit_descriptor *d = &session->pending[at];
+    uint64_t now = lensd_now_ns();
     for (uint32_t row = 0; row < d->rows; row++) {
         struct lens_result slot;
         struct lens_result_header header = header_of(session, d, row);
@@ -81,6 +90,7 @@ void lensd_publish_refusal(struct lensd_session *session, uint64_t at, enum lens
         header.reason = (uint8_t)reason;
         lensd_statistics_add(session->statistics, &header);
         lensd_statistics_add(statistics, &header);
+        remember(session, &header, NULL, now);
         if (row + 1 == header.rows)
             give_back(session, at);
         if (!lens_ring_server_reserve(&session->ring, &slot)) {
@@ -148,6 +158,7 @@ static void publish_row(const struct lensd_flight *flight, uint64_t at, uint32_t
     /* after publishing: the client needn't wait for our bookkeeping */
     lensd_statistics_add(session->statistics, &header);
     lensd_statistics_add(statistics, &header);
+    remember(session, &header, out->detections, now);
 }
 
 /* The sequence goes on with what the job retained. */

@@ -325,6 +325,13 @@ static int open_packs(struct lensd_service *service, struct lens_error *err)
     return r == 0 ? lensd_service_open_packs(service, err) : r;
 }
 
+static int make_events(struct lensd_service *service, struct lens_error *err)
+{
+    uint32_t rows = service->settings->telemetry.events;
+    int r = rows > 0 ? lensd_events_create(rows, &service->events) : 0;
+    return r == 0 ? 0 : lens_error_set(err, r, "no memory to remember %u rows: lower telemetry.events", rows);
+}
+
 int lensd_service_open(struct lensd_service *service, const struct lensd_arguments *arguments,
                        struct lensd_settings *settings, struct lens_error *err)
 {
@@ -342,7 +349,9 @@ int lensd_service_open(struct lensd_service *service, const struct lensd_argumen
         lens_error_set(err, r, "no memory for %u sessions", settings->ipc.max_sessions);
         goto close_listener;
     }
-    r = lensd_service_open_backend(service, err);
+    r = make_events(service, err);
+    if (r == 0)
+        r = lensd_service_open_backend(service, err);
     if (r == 0)
         r = open_packs(service, err);
     if (r != 0)
@@ -368,6 +377,7 @@ close_loop:
 close_packs:
     close_packs(service);
     close_backend(service);
+    lensd_events_destroy(service->events);
     lensd_attachments_free(&service->sessions);
 close_listener:
     lensd_listener_close(&service->listener);
@@ -417,6 +427,7 @@ void lensd_service_close(struct lensd_service *service)
     close_packs(service);
     lensd_ladder_close(service);
     close_backend(service);
+    lensd_events_destroy(service->events);
     lensd_attachments_free(&service->sessions);
     lensd_listener_close(&service->listener);
     lensd_log(&service->log, LENSD_LOG_INFO, "stopped");

@@ -70,6 +70,7 @@ struct lensd_service {
     uint32_t closing_packs;                       /* on a worker */
     struct lensd_ladder ladder;
 
+    struct lensd_events *events;       /* the rows answered lately; NULL when telemetry.events is 0 */
     struct lensd_engine *engine;       /* NULL before start and after drain */
     uint64_t failures_told, failed_ns; /* failed batches the log knows of, and when it last told */
     char failure[600];                 /* what `lensctl status` says of them, "" = nothing */

@@ -223,6 +223,7 @@ static struct lensd_session *new_session(const struct lensd_session_request *req
     session->pid = request->pid;
     session->memfd = session->doorbell = session->notify_fd = -1;
     session->options = request->options;
+    session->events = request->events;
     session->created_ns = lensd_now_ns();
     snprintf(session->label, sizeof session->label, "%s", request->label != NULL ? request->label : "");
     return session;

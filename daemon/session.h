@@ -6,6 +6,7 @@
 #define LENSD_SESSION_H
 
 #include "daemon/content.h"
+#include "daemon/events.h"
 #include "daemon/locked_memory.h"
 #include "daemon/sequences.h"
 #include "daemon/served_pack.h"
@@ -59,7 +60,8 @@ struct lensd_session {
     bool place_to_come;                     /* a submission looked at meanwhile ends its sequence */
     struct lensd_sequences sequences;
     struct lensd_statistics *statistics;
-    unsigned char notice[128]; /* the ResultsReady packet, encoded once */
+    struct lensd_events *events; /* where its answered rows are remembered besides; lent; NULL = nowhere */
+    unsigned char notice[128];   /* the ResultsReady packet, encoded once */
     uint32_t notice_bytes;
     bool wake;          /* engine: results were published in this turn */
     atomic_bool broken; /* engine: the client forged its ring indices; the loop closes the session */
@@ -75,6 +77,7 @@ struct lensd_session_request {
     uint32_t n_pinned;
     struct lensd_content_source content; /* lists of the configuration and of the client */
     const char *configured_pins;         /* keys the daemon pins for everyone, between commas; NULL = none */
+    struct lensd_events *events;         /* lent, must outlive the session; NULL = its rows aren't remembered */
     uint64_t memory_limit; /* bytes one session may have: shared memory, retained sets and bitmaps of lenses */
 };
 

@@ -89,6 +89,9 @@ struct lensd_settings {
         const char *listen;
     } http;
     struct {
+        uint32_t events;
+    } telemetry;
+    struct {
         const char *socket;
         struct lensd_ids allow_uids, allow_gids, admin_uids;
         uint32_t max_sessions, max_connections;

@@ -325,6 +325,15 @@ const struct lensd_setting lensd_settings_table[] = {
      .value_name = "ADDRESS",
      .help = "Where metrics are served. Addresses are not available in this version: see `lensctl latency`."},
 
+    {.key = "telemetry.events",
+     .type = LENSD_SETTING_COUNT,
+     .fallback = "8192",
+     .max = 4194304,
+     AT(telemetry.events),
+     .value_name = "ROWS",
+     .help = "Answered rows that are remembered for `lensctl tail`, `top` and `timeline`, 368 bytes each, with their "
+             "first 16 detections; 0 = none."},
+
     {.key = "ipc.socket",
      .type = LENSD_SETTING_TEXT,
      .fallback = "",

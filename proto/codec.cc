@@ -67,8 +67,8 @@ Body write_body(Writer &w, const lens_msg &m)
         return table(w, [&] { return fbs::CreateSessions(w.b, m.u.page.first); });
     case LENS_MSG_CONFIG:
         return table(w, [&] { return fbs::CreateConfig(w.b, m.u.page.first); });
-    case LENS_MSG_SUBSCRIBE:
-        return write(w, m.u.subscribe);
+    case LENS_MSG_EVENTS:
+        return write(w, m.u.events);
     case LENS_MSG_LOAD:
         return write_load(w, m.u.load, fbs::CreateLoad);
     case LENS_MSG_SWAP:
@@ -103,6 +103,8 @@ Body write_body(Writer &w, const lens_msg &m)
         return write(w, m.u.setting_page);
     case LENS_MSG_ERROR:
         return write(w, m.u.fault);
+    case LENS_MSG_EVENT_PAGE:
+        return write(w, m.u.event_page);
     case LENS_MSG_TRACING:
         return write(w, m.u.tracing);
     case LENS_MSG_RESULTS_READY:
@@ -158,8 +160,8 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_Sessions(), out.u.page);
     case LENS_MSG_CONFIG:
         return read(r, *m.body_as_Config(), out.u.page);
-    case LENS_MSG_SUBSCRIBE:
-        return read(r, *m.body_as_Subscribe(), out.u.subscribe);
+    case LENS_MSG_EVENTS:
+        return read(r, *m.body_as_Events(), out.u.events);
     case LENS_MSG_LOAD:
         return read(r, *m.body_as_Load(), out.u.load);
     case LENS_MSG_SWAP:
@@ -192,6 +194,8 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_SettingPage(), out.u.setting_page);
     case LENS_MSG_ERROR:
         return read(r, *m.body_as_Error(), out.u.fault);
+    case LENS_MSG_EVENT_PAGE:
+        return read(r, *m.body_as_EventPage(), out.u.event_page);
     case LENS_MSG_TRACING:
         return read(r, *m.body_as_Tracing(), out.u.tracing);
     case LENS_MSG_RESULTS_READY:
@@ -256,8 +260,8 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "sessions";
     case LENS_MSG_CONFIG:
         return "config";
-    case LENS_MSG_SUBSCRIBE:
-        return "subscribe";
+    case LENS_MSG_EVENTS:
+        return "events";
     case LENS_MSG_LOAD:
         return "load";
     case LENS_MSG_SWAP:
@@ -292,6 +296,8 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "setting-page";
     case LENS_MSG_ERROR:
         return "error";
+    case LENS_MSG_EVENT_PAGE:
+        return "event-page";
     case LENS_MSG_TRACING:
         return "tracing";
     case LENS_MSG_RESULTS_READY:

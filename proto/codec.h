@@ -30,6 +30,9 @@ extern "C" {
 #define LENS_MAX_PINNED       256u   /* pinned ids in one attach */
 #define LENS_MAX_PATTERNS     64u    /* patterns in each of an attach's three lists */
 #define LENS_PATTERN_MAX      255u   /* bytes of one; an empty one is refused */
+#define LENS_EVENT_DETECTIONS 512u   /* detections in one page of events */
+#define LENS_EVENT_CONCEPTS   192u   /* concepts they are of */
+#define LENS_EVENTS_NOW       UINT64_MAX
 #define LENS_PATH_DEPTH       16u
 #define LENS_STAGES           8u    /* queue, copy_in, base, load, expand, select, copy_out, total */
 #define LENS_BUCKETS          2368u /* of a histogram (daemon/histogram.h) */
@@ -55,7 +58,7 @@ enum lens_msg_type {
     LENS_MSG_STATISTICS = 9,
     LENS_MSG_SESSIONS = 10,
     LENS_MSG_CONFIG = 11,
-    LENS_MSG_SUBSCRIBE = 12,
+    LENS_MSG_EVENTS = 12,
     LENS_MSG_LOAD = 13, /* operators only, like the next five */
     LENS_MSG_SWAP = 14,
     LENS_MSG_UNLOAD = 15,
@@ -73,6 +76,7 @@ enum lens_msg_type {
     LENS_MSG_SESSION_PAGE = 72,
     LENS_MSG_SETTING_PAGE = 73,
     LENS_MSG_ERROR = 74,
+    LENS_MSG_EVENT_PAGE = 75,
     LENS_MSG_TRACING = 76,        /* carries one descriptor: the trace ring's memory */
     LENS_MSG_RESULTS_READY = 128, /* for clients that poll a descriptor; request id 0 */
     LENS_MSG_GOODBYE = 129,       /* the daemon ends or the session was closed; says why */
@@ -259,10 +263,27 @@ struct lens_setting_page {
     uint32_t first, total, count;
     struct lens_setting_row rows[LENS_PAGE_ROWS];
 };
-struct lens_subscribe { /* answered with UNSUPPORTED until the daemon offers streams */
-    uint32_t session;
-    struct lens_text glob;
-    float min_score;
+/* Rows answered lately. The daemon keeps no state of who asks: a client that asks again with `from` = the page's
+ * `next` misses nothing that isn't counted in `lost`, also after it was away. */
+struct lens_events {
+    uint32_t session;      /* 0 = all that the peer may see: an operator everyone's, others those of their user id */
+    struct lens_text glob; /* of "Name:layer" (fnmatch): other detections are left out; "" = none is */
+    float min_score;       /* 0..1: detections that score less are left out */
+    uint64_t from;  /* number of the first event wanted; 0 = the oldest kept, LENS_EVENTS_NOW = what comes next */
+    bool only_hits; /* rows without any detection left are passed over */
+};
+struct lens_event_concept {
+    uint32_t generation, id;
+    struct lens_text key; /* "Name:layer"; "" when the pack of that generation is gone */
+};
+struct lens_event_page {
+    uint64_t next; /* ask for it next */
+    uint64_t end;  /* number of the next row to be answered: = next when this was all for now */
+    uint64_t lost; /* events between `from` and `next` that were overwritten before they were asked for */
+    uint32_t count, n_detections, n_concepts;
+    struct lens_event_row rows[LENS_PAGE_ROWS]; /* oldest first */
+    struct lens_detection detections[LENS_EVENT_DETECTIONS];
+    struct lens_event_concept concepts[LENS_EVENT_CONCEPTS]; /* each that a detection names, once */
 };
 struct lens_load { /* LOAD and SWAP: path of a pack file; UNLOAD: name of a loaded pack */
     struct lens_text pack;
@@ -311,7 +332,8 @@ struct lens_msg {
         struct lens_statistics_answer statistics_are;
         struct lens_session_page session_page;
         struct lens_setting_page setting_page;
-        struct lens_subscribe subscribe;
+        struct lens_events events;
+        struct lens_event_page event_page;
         struct lens_load load;         /* LOAD, SWAP, UNLOAD */
         struct lens_pack_ref pack_ref; /* TRACE, PRELOAD */
         struct lens_tracing tracing;

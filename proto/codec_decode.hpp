@@ -195,11 +195,13 @@ static void read(Reader &, const fbs::Statistics &t, lens_statistics_query &o)
     o.buckets = t.buckets();
 }
 
-static void read(Reader &r, const fbs::Subscribe &t, lens_subscribe &o)
+static void read(Reader &r, const fbs::Events &t, lens_events &o)
 {
     o.session = t.session();
     o.glob = r.text(t.glob(), "glob");
     o.min_score = t.min_score();
+    o.from = t.from();
+    o.only_hits = t.only_hits();
     if (!(o.min_score >= 0.0f && o.min_score <= 1.0f))
         r.fail("min_score must be between 0 and 1");
 }
@@ -472,6 +474,45 @@ static void read(Reader &r, const fbs::StatisticsAre &t, lens_statistics_answer 
     for (uint32_t i = 0; i < LENS_STAGES; i++)
         o.sums[i] = summed ? t.sums()->Get(i) : 0;
     read_buckets(r, t, answer);
+}
+
+// Structs in a vector, copied: the verifier doesn't check their alignment.
+template <typename V, typename C> static uint32_t read_structs(Reader &r, const V *vector, C *out, uint32_t limit)
+{
+    uint32_t n = r.count(vector, limit, "list");
+    if (n > 0)
+        memcpy(out, vector->Data(), n * sizeof *out);
+    return n;
+}
+
+static void check_event_row(Reader &r, const lens_event_row &row, uint32_t n_detections)
+{
+    r.value(static_cast<fbs::RowStatus>(row.status), "status");
+    r.value(static_cast<fbs::RowReason>(row.reason), "reason");
+    if (row.first_detection > n_detections || row.stored_detections > n_detections - row.first_detection)
+        r.fail("an event's detections must be in the page");
+}
+
+static void read(Reader &r, const fbs::EventPage &t, lens_event_page &o)
+{
+    o.next = t.next();
+    o.end = t.end();
+    o.lost = t.lost();
+    o.count = read_structs(r, t.rows(), o.rows, LENS_PAGE_ROWS);
+    o.n_detections = read_structs(r, t.detections(), o.detections, LENS_EVENT_DETECTIONS);
+    for (uint32_t i = 0; i < o.count; i++)
+        check_event_row(r, o.rows[i], o.n_detections);
+    o.n_concepts = r.count(t.ids(), LENS_EVENT_CONCEPTS, "ids");
+    if (r.count(t.generations(), LENS_EVENT_CONCEPTS, "generations") != o.n_concepts ||
+        r.count(t.keys(), LENS_EVENT_CONCEPTS, "keys") != o.n_concepts) {
+        r.fail("as many generations and keys as ids must follow");
+        o.n_concepts = 0;
+    }
+    for (uint32_t i = 0; i < o.n_concepts; i++) {
+        o.concepts[i].generation = t.generations()->Get(i);
+        o.concepts[i].id = t.ids()->Get(i);
+        o.concepts[i].key = r.text(t.keys()->Get(i), "key");
+    }
 }
 
 #endif

@@ -95,10 +95,20 @@ struct Writer {
         return b.CreateVector(items, n);
     }
 
-    List<Text> texts(const lens_text *items, uint32_t n, uint32_t limit)
+    // A list of structs that C has, too.
+    template <typename T, typename C>
+    flat::Offset<flat::Vector<const T *>> structs(const C *items, uint32_t n, uint32_t limit)
     {
-        Text offsets[LENS_PAGE_ROWS];
-        if (!bounded(n, limit) || n == 0)
+        static_assert(sizeof(T) == sizeof(C), "codec_wire.hpp holds them together");
+        if (!bounded(n, limit) || n == 0 || !room(n * sizeof(T)))
+            return 0;
+        return b.CreateVectorOfStructs(reinterpret_cast<const T *>(items), n);
+    }
+
+    template <uint32_t Limit> List<Text> texts(const lens_text *items, uint32_t n)
+    {
+        Text offsets[Limit];
+        if (!bounded(n, Limit) || n == 0)
             return 0;
         for (uint32_t i = 0; i < n && code == 0; i++) {
             offsets[i] = text(items[i]);
@@ -168,7 +178,7 @@ static List<Text> write_patterns(Writer &w, const lens_text *patterns, uint32_t 
         if (patterns[i].length == 0 || patterns[i].length > LENS_PATTERN_MAX)
             w.fail(-EINVAL);
     }
-    return w.texts(patterns, n, LENS_MAX_PATTERNS);
+    return w.texts<LENS_MAX_PATTERNS>(patterns, n);
 }
 
 static Body write(Writer &w, const lens_attach &m)
@@ -232,12 +242,12 @@ static Body write(Writer &w, const lens_statistics_query &m)
     return table(w, [&] { return fbs::CreateStatistics(w.b, m.session, m.buckets); });
 }
 
-static Body write(Writer &w, const lens_subscribe &m)
+static Body write(Writer &w, const lens_events &m)
 {
     if (!(m.min_score >= 0.0f && m.min_score <= 1.0f))
         w.fail(-EINVAL);
     Text glob = w.text(m.glob);
-    return table(w, [&] { return fbs::CreateSubscribe(w.b, m.session, glob, m.min_score); });
+    return table(w, [&] { return fbs::CreateEvents(w.b, m.session, glob, m.min_score, m.from, m.only_hits); });
 }
 
 // Load, Swap, Unload.
@@ -397,9 +407,9 @@ static Body write(Writer &w, const lens_explanation &m)
     fbs::LensRole role = w.value<fbs::LensRole>(m.role);
     List<float> calibration = w.list(m.calibration, n_calibration, n_calibration);
     List<uint32_t> path = w.list(m.path, m.n_path, LENS_PATH_DEPTH);
-    List<Text> path_keys = w.texts(m.path_keys, m.n_path, LENS_PATH_DEPTH);
+    List<Text> path_keys = w.texts<LENS_PATH_DEPTH>(m.path_keys, m.n_path);
     List<uint32_t> children = w.list(m.children, m.count, LENS_PAGE_ROWS);
-    List<Text> child_keys = w.texts(m.child_keys, m.count, LENS_PAGE_ROWS);
+    List<Text> child_keys = w.texts<LENS_PAGE_ROWS>(m.child_keys, m.count);
     Text content = w.text(m.content);
     return table(w, [&] {
         return fbs::CreateExplanation(w.b, m.id, m.generation, key, m.layer, role, m.calibrated != 0, m.resident != 0,
@@ -424,6 +434,42 @@ static Body write(Writer &w, const lens_statistics_answer &answer)
         return fbs::CreateStatisticsAre(w.b, m.rows, m.dropped_rows, m.invalid_rows, m.partial_rows, m.capped_rows,
                                         m.lenses_scored, m.lenses_expanded, m.lenses_loaded, m.slot_hits, m.host_hits,
                                         m.cold, m.batches, m.batch_rows, stages, m.degraded_rows, sums, buckets);
+    });
+}
+
+// Rows may name only detections that the page has.
+static bool event_rows_fit(const lens_event_page &m)
+{
+    for (uint32_t i = 0; i < m.count; i++) {
+        const lens_event_row &row = m.rows[i];
+        if (row.first_detection > m.n_detections || row.stored_detections > m.n_detections - row.first_detection)
+            return false;
+    }
+    return true;
+}
+
+// Not inlined: its lists would enlarge the frame of every request, too.
+__attribute__((noinline)) static Body write(Writer &w, const lens_event_page &m)
+{
+    uint32_t generations[LENS_EVENT_CONCEPTS], ids[LENS_EVENT_CONCEPTS];
+    lens_text keys[LENS_EVENT_CONCEPTS];
+    if (!w.bounded(m.count, LENS_PAGE_ROWS) || !w.bounded(m.n_detections, LENS_EVENT_DETECTIONS) ||
+        !w.bounded(m.n_concepts, LENS_EVENT_CONCEPTS))
+        return Body();
+    if (!event_rows_fit(m))
+        w.fail(-EINVAL);
+    for (uint32_t i = 0; i < m.n_concepts; i++) {
+        generations[i] = m.concepts[i].generation;
+        ids[i] = m.concepts[i].id;
+        keys[i] = m.concepts[i].key;
+    }
+    auto rows = w.structs<fbs::EventRow>(m.rows, m.count, LENS_PAGE_ROWS);
+    auto detections = w.structs<fbs::Detection>(m.detections, m.n_detections, LENS_EVENT_DETECTIONS);
+    auto generation_list = w.list(generations, m.n_concepts, LENS_EVENT_CONCEPTS);
+    auto id_list = w.list(ids, m.n_concepts, LENS_EVENT_CONCEPTS);
+    auto key_list = w.texts<LENS_EVENT_CONCEPTS>(keys, m.n_concepts);
+    return table(w, [&] {
+        return fbs::CreateEventPage(w.b, m.next, m.end, m.lost, rows, detections, generation_list, id_list, key_list);
     });
 }
 

@@ -109,6 +109,26 @@ struct lens_detection {
     float logit;
 };
 
+/* One answered row as the daemon remembers it, for whoever asks later (EVENTS). Not in a session's memory. */
+struct lens_event_row {
+    uint64_t number;  /* counts the daemon's answered rows, from 1 */
+    uint64_t time_ns; /* CLOCK_REALTIME when its result was written */
+    uint64_t sequence, position, tag;
+    uint64_t queue_ns, total_ns; /* as in lens_row_timing */
+    uint32_t session;
+    uint32_t generation; /* of the pack that `detections` are ids of */
+    int32_t token_id;    /* -1 = none was given */
+    uint32_t scored, expanded;
+    uint32_t n_detections;      /* that the row reported; the daemon remembers the first few */
+    uint32_t first_detection;   /* of those in the page, */
+    uint32_t stored_detections; /* and how many: those remembered that the request wants */
+    uint8_t status;             /* enum lens_row_status */
+    uint8_t reason;             /* enum lens_row_reason */
+    uint8_t flags;              /* enum lens_row_flags */
+    uint8_t reserved0;
+    uint32_t reserved;
+};
+
 /* The first page of a session's memory. Geometry is written once by the daemon for the client to read; the daemon
  * keeps its own copy and never reads it back. Hot indices count items ever passed (they wrap at 2^64, i.e. never)
  * and sit 128 bytes apart, out of each other's cache-line pairs. */

@@ -7,7 +7,7 @@ import socket
 import struct
 
 HELLO, ATTACH, DETACH, END_SEQUENCE, STATUS, PACKS, CONCEPTS, EXPLAIN = range(1, 9)
-STATISTICS, SESSIONS, CONFIG, SUBSCRIBE, LOAD, SWAP, UNLOAD, SHUTDOWN = range(9, 17)
+STATISTICS, SESSIONS, CONFIG, EVENTS, LOAD, SWAP, UNLOAD, SHUTDOWN = range(9, 17)
 HELLO_OK, ATTACHED, DONE, ERROR, GOODBYE = 64, 65, 66, 74, 129
 NO_SUCH_SESSION, NOT_ALLOWED = 5, 3
 
@@ -23,7 +23,7 @@ FIELDS = {
     HELLO: ("u32", "str"), DETACH: ("u32",), END_SEQUENCE: ("u32", "u64"), STATUS: (), PACKS: ("u32",),
     ATTACH: ("str", "str", "u32", "u32", "u32", "u32", "u32", "u32", "table", "ids"),
     CONCEPTS: ("str", "str", "u32"), EXPLAIN: ("str", "str"), STATISTICS: ("u32",), SESSIONS: ("u32",),
-    CONFIG: ("u32",), SUBSCRIBE: ("u32", "str", "f32"), LOAD: ("str", "str"), SWAP: ("str", "str"),
+    CONFIG: ("u32",), EVENTS: ("u32", "str", "f32", "u64", "u8"), LOAD: ("str", "str"), SWAP: ("str", "str"),
     UNLOAD: ("str", "str"), SHUTDOWN: (),
 }
 OPTION_FIELDS = ("u64", "u8", "u8", "u8", "u8", "u8", "f32", "f32", "f32", "u8", "u32", "i32", "u32", "u32")

@@ -296,7 +296,7 @@ class Packets(Hostile):
         bodies = {evil.HELLO: (1, b"evil"), evil.ATTACH: (b"", b"label", 1, 2, 2, 4, 2, 2**14 - 1, options, [0, 1, 2]),
                   evil.DETACH: (1,), evil.END_SEQUENCE: (1, 2), evil.PACKS: (0,), evil.CONCEPTS: (b"p", b"*", 0),
                   evil.EXPLAIN: (b"", b"1"), evil.STATISTICS: (0,), evil.SESSIONS: (0,), evil.CONFIG: (0,),
-                  evil.SUBSCRIBE: (1, b"*", 0.5), evil.LOAD: (b"none.lens", b"q"), evil.SWAP: (b"none.lens", b"p"),
+                  evil.EVENTS: (0, b"*", 0.5, 1, 1), evil.LOAD: (b"none.lens", b"q"), evil.SWAP: (b"none.lens", b"p"),
                   evil.UNLOAD: (b"p", b"")}
         return [packet(kind, *bodies.get(kind, ())) for kind in evil.FIELDS]
 

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -169,6 +170,36 @@ static void buckets_out_of_order_or_range_are_refused(void **state)
     }
 }
 
+static void a_page_of_events_names_its_concepts(void **state)
+{
+    char keys[LENS_EVENT_CONCEPTS][48];
+    (void)state;
+    memset(&given, 0, sizeof given);
+    given.type = LENS_MSG_EVENT_PAGE;
+    struct lens_event_page *page = &given.u.event_page;
+    page->count = LENS_PAGE_ROWS;
+    page->n_detections = LENS_EVENT_DETECTIONS;
+    page->n_concepts = LENS_EVENT_CONCEPTS;
+    for (uint32_t i = 0; i < LENS_EVENT_CONCEPTS; i++) {
+        /* 42 bytes each: as much as the daemon puts into one page */
+        snprintf(keys[i], sizeof keys[i], "Concept-of-some-length-number-%06u-\xc3\xa9:%u", i, i % 7);
+        page->concepts[i] = (struct lens_event_concept){i + 1, 7 * i, lens_text_of(i == 5 ? "" : keys[i])};
+    }
+    int n = lens_msg_encode(&given, packet, sizeof packet);
+    assert_true(n > 0);
+    assert_int_equal(decode_exact(packet, (size_t)n, LENS_ANSWER_MAX, &got, NULL), 0);
+    const struct lens_event_page *back = &got.u.event_page;
+    assert_int_equal(back->count, LENS_PAGE_ROWS);
+    assert_int_equal(back->n_detections, LENS_EVENT_DETECTIONS);
+    assert_int_equal(back->n_concepts, LENS_EVENT_CONCEPTS);
+    for (uint32_t i = 0; i < LENS_EVENT_CONCEPTS; i++) {
+        assert_int_equal(back->concepts[i].generation, i + 1);
+        assert_int_equal(back->concepts[i].id, 7 * i);
+        assert_int_equal(back->concepts[i].key.length, page->concepts[i].key.length);
+        assert_memory_equal(back->concepts[i].key.data, page->concepts[i].key.data, back->concepts[i].key.length);
+    }
+}
+
 static void options_that_are_not_set_decode_as_defaults(void **state)
 {
     struct lens_cascade_options defaults;
@@ -303,7 +334,7 @@ static void values_out_of_their_bounds_are_not_sent(void **state)
     memset(&given, 0, sizeof given);
     assert_int_equal(encoded((enum lens_msg_type)0), -EINVAL);
     assert_int_equal(encoded((enum lens_msg_type)19), -EINVAL);
-    assert_int_equal(encoded((enum lens_msg_type)75), -EINVAL);
+    assert_int_equal(encoded((enum lens_msg_type)77), -EINVAL);
     assert_int_equal(encoded((enum lens_msg_type)999), -EINVAL);
     given.u.hello_ok.role = 2;
     assert_int_equal(encoded(LENS_MSG_HELLO_OK), -EINVAL);
@@ -338,8 +369,16 @@ static void values_out_of_their_bounds_are_not_sent(void **state)
     given.u.explanation.n_path = LENS_PATH_DEPTH + 1;
     assert_int_equal(encoded(LENS_MSG_EXPLANATION), -EINVAL);
     memset(&given, 0, sizeof given);
-    given.u.subscribe.min_score = 1.5f;
-    assert_int_equal(encoded(LENS_MSG_SUBSCRIBE), -EINVAL);
+    given.u.events.min_score = 1.5f;
+    assert_int_equal(encoded(LENS_MSG_EVENTS), -EINVAL);
+    memset(&given, 0, sizeof given);
+    given.u.event_page.count = 1;
+    given.u.event_page.n_detections = 3;
+    given.u.event_page.rows[0].first_detection = 2;
+    given.u.event_page.rows[0].stored_detections = 2; /* the page has one from there on */
+    assert_int_equal(encoded(LENS_MSG_EVENT_PAGE), -EINVAL);
+    given.u.event_page.n_detections = LENS_EVENT_DETECTIONS + 1;
+    assert_int_equal(encoded(LENS_MSG_EVENT_PAGE), -EINVAL);
 }
 
 /* ---- what comes in ---------------------------------------------------------------------------------------------- */
@@ -615,6 +654,7 @@ int main(void)
         cmocka_unit_test(full_pages_of_usual_texts_fit),
         cmocka_unit_test(a_histogram_with_every_bucket_fits_and_survives),
         cmocka_unit_test(buckets_out_of_order_or_range_are_refused),
+        cmocka_unit_test(a_page_of_events_names_its_concepts),
         cmocka_unit_test(options_that_are_not_set_decode_as_defaults),
         cmocka_unit_test(each_option_is_overlaid_by_its_own_bit),
         cmocka_unit_test(every_type_and_fault_has_its_name),

@@ -43,6 +43,7 @@ struct world {
     struct lensd_served_pack served;
     struct lensd_engine *engine;
     struct lensd_session *session;
+    struct lensd_events *events;
     struct lens_ring_client ring;
     uint64_t ends[16];
     uint32_t seed;
@@ -62,6 +63,7 @@ static void open_session(struct world *w, enum lens_expand expand)
         .label = "test",
         .layout = {.max_rows = 1, .submit_slots = 16, .result_slots = 16, .expanded_capacity = 64},
         .max_sequences = 4,
+        .events = w->events,
         .memory_limit = 64u << 20,
     };
     lens_options_default(&request.options);
@@ -87,6 +89,7 @@ static struct world *open_world(enum lens_expand expand)
     w->served.generation = 1;
     assert_int_equal(lensd_pool_create(w->backend, w->served.pack, &pool, &w->served.pool, &err), 0);
     assert_int_equal(lensd_batch_create(pool.max_batch_rows, w->served.pack->lenses, &w->served.batch), 0);
+    assert_int_equal(lensd_events_create(64, &w->events), 0);
     assert_int_equal(lensd_engine_start(&engine, &w->engine, &err), 0);
     open_session(w, expand);
     return w;
@@ -97,6 +100,7 @@ static void close_world(struct world *w)
     lensd_engine_detach(w->engine, w->session);
     lensd_engine_stop(w->engine, 1000);
     lensd_session_destroy(w->session);
+    lensd_events_destroy(w->events);
     lensd_batch_destroy(w->served.batch);
     lensd_pool_destroy(w->served.pool);
     lens_pack_close(w->served.pack);

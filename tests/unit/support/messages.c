@@ -68,8 +68,31 @@ static const struct field concepts[] = {FIELD(lens_concepts, pack, TEXT), FIELD(
 static const struct field explain[] = {FIELD(lens_explain, pack, TEXT), FIELD(lens_explain, concept, TEXT)};
 static const struct field statistics[] = {FIELD(lens_statistics_query, session, U32),
                                           FIELD(lens_statistics_query, buckets, BOOL)};
-static const struct field subscribe[] = {FIELD(lens_subscribe, session, U32), FIELD(lens_subscribe, glob, TEXT),
-                                         FIELD(lens_subscribe, min_score, UNIT)};
+static const struct field events[] = {FIELD(lens_events, session, U32), FIELD(lens_events, glob, TEXT),
+                                      FIELD(lens_events, min_score, UNIT), FIELD(lens_events, from, U64),
+                                      FIELD(lens_events, only_hits, BOOL)};
+#define DETECTIONS (LENS_EVENT_DETECTIONS * sizeof(struct lens_detection) / sizeof(uint32_t))
+static const struct field event_page[] = {FIELD(lens_event_page, next, U64), FIELD(lens_event_page, end, U64),
+                                          FIELD(lens_event_page, lost, U64),
+                                          ARRAY(lens_event_page, detections, U32, DETECTIONS)};
+static const struct field event_row[] = {FIELD(lens_event_row, number, U64),
+                                         FIELD(lens_event_row, time_ns, U64),
+                                         FIELD(lens_event_row, sequence, U64),
+                                         FIELD(lens_event_row, position, U64),
+                                         FIELD(lens_event_row, tag, U64),
+                                         FIELD(lens_event_row, queue_ns, U64),
+                                         FIELD(lens_event_row, total_ns, U64),
+                                         FIELD(lens_event_row, session, U32),
+                                         FIELD(lens_event_row, generation, U32),
+                                         FIELD(lens_event_row, token_id, I32),
+                                         FIELD(lens_event_row, scored, U32),
+                                         FIELD(lens_event_row, expanded, U32),
+                                         FIELD(lens_event_row, n_detections, U32),
+                                         FIELD(lens_event_row, first_detection, ONE),
+                                         FIELD(lens_event_row, stored_detections, TWO),
+                                         FIELD(lens_event_row, status, BOOL),
+                                         FIELD(lens_event_row, reason, THREE),
+                                         FIELD(lens_event_row, flags, U8)};
 static const struct field load[] = {FIELD(lens_load, pack, TEXT), FIELD(lens_load, name, TEXT)};
 static const struct field pack_ref[] = {FIELD(lens_pack_ref, pack, TEXT)};
 static const struct field tracing[] = {FIELD(lens_tracing, generation, U32), FIELD(lens_tracing, lenses, U32),
@@ -192,7 +215,7 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                SHAPE(LENS_MSG_STATISTICS, statistics),
                                SHAPE(LENS_MSG_SESSIONS, page),
                                SHAPE(LENS_MSG_CONFIG, page),
-                               SHAPE(LENS_MSG_SUBSCRIBE, subscribe),
+                               SHAPE(LENS_MSG_EVENTS, events),
                                SHAPE(LENS_MSG_LOAD, load),
                                SHAPE(LENS_MSG_SWAP, load),
                                SHAPE(LENS_MSG_UNLOAD, load),
@@ -213,6 +236,7 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                PAGED(LENS_MSG_SESSION_PAGE, two_counts, session_row, lens_session_page),
                                PAGED(LENS_MSG_SETTING_PAGE, two_counts, setting_row, lens_setting_page),
                                SHAPE(LENS_MSG_ERROR, fault),
+                               PAGED(LENS_MSG_EVENT_PAGE, event_page, event_row, lens_event_page),
                                SHAPE(LENS_MSG_TRACING, tracing),
                                SHAPE(LENS_MSG_RESULTS_READY, session_ref),
                                SHAPE(LENS_MSG_GOODBYE, goodbye)};
@@ -332,6 +356,12 @@ void fill_message(struct lens_msg *msg, const struct shape *shape, uint32_t rows
         msg->u.attach.options_set = LENS_OPT_ALL;
         msg->u.attach.n_pinned = LENS_MAX_PINNED;
         msg->u.attach.n_include = msg->u.attach.n_exclude = msg->u.attach.n_filter = N_PATTERNS;
+    }
+    if (shape->type == LENS_MSG_EVENT_PAGE) {
+        msg->u.event_page.n_detections = LENS_EVENT_DETECTIONS;
+        msg->u.event_page.n_concepts = 0; /* codec_test has one for them */
+        for (uint32_t i = 0; i < rows; i++)
+            msg->u.event_page.rows[i].reserved0 = 0, msg->u.event_page.rows[i].reserved = 0;
     }
     if (shape->type == LENS_MSG_EXPLANATION) {
         msg->u.explanation.n_path = LENS_PATH_DEPTH;
