@@ -43,7 +43,7 @@ static int run_child(uint32_t count)
         bench_rows_next(rows, states + (size_t)r * DIM);
     if (lens_cpu_open(&(struct lens_cpu_options){1, "auto"}, &backend, &err) < 0)
         bench_die("%s", err.text);
-    bench_inproc_open(&p, backend, pack, 60000000);
+    bench_inproc_open(&p, backend, pack, 60000000, BENCH_EVENTS);
     uint64_t scored = 0;
     for (uint32_t t = 0; t < WARM; t++)
         bench_inproc_round_trip(&p, states + (size_t)(t % 64) * DIM);

@@ -4,8 +4,10 @@
  *
  * The real engine thread, session and ring; the client is this thread. Two ways: both sides spin, and both sides sleep
  * (the engine on its doorbells, the client on the futex). Beside each runs, in turns, the bare thing of the same kind
- * between two threads: a spinning ping-pong over two cache lines, and an eventfd there with a futex back. The row is
- * short by default, because writing it is the model's work; --dim 2560 writes 10 KiB a trip. */
+ * between two threads: a spinning ping-pong over two cache lines, and an eventfd there with a futex back. Spinning, the
+ * same engine without the memory of rows answered lately (telemetry.events = 0) runs beside, too: the difference is
+ * what `lensctl tail`, `top` and `timeline` cost. The row is short by default, because writing it is the model's work;
+ * --dim 2560 writes 10 KiB a trip. */
 #include "tests/bench/support/bench.h"
 #include "tests/bench/support/inproc.h"
 #include "tests/bench/support/null_backend.h"
@@ -123,28 +125,40 @@ static void show(struct bench_report *report, const char *name, double *ns, uint
     }
 }
 
+static void engine_round(const char *pack, const float *row, uint32_t n, bool sleeps, uint32_t events, double *ns)
+{
+    struct bench_inproc p;
+    bench_inproc_open(&p, bench_null_backend_open(), pack, sleeps ? 0 : 1000000, events);
+    engine_trips(&p, row, n / 10, ns); /* warm */
+    p.sleeps = sleeps;
+    engine_trips(&p, row, n, ns);
+    bench_inproc_close(&p);
+}
+
 /* Rounds of bare and engine in turns; the thread that isn't measured sleeps in read or, spinning, is joined. */
 static void compare(struct bench_report *report, const char *pack, const float *row, uint32_t count, bool sleeps)
 {
     double *bare_ns = bench_alloc(count * sizeof *bare_ns), *ns = bench_alloc(count * sizeof *ns);
+    double *forgetful_ns = bench_alloc(count * sizeof *forgetful_ns);
     uint32_t each = count / ROUNDS;
     for (uint32_t round = 0; round < ROUNDS; round++) {
         struct bare bare = {0};
-        struct bench_inproc p;
+        size_t at = (size_t)round * each;
         bare_open(&bare, sleeps);
-        bare_trips(&bare, 0, each, bare_ns + (size_t)round * each);
+        bare_trips(&bare, 0, each, bare_ns + at);
         bare_close(&bare);
-        bench_inproc_open(&p, bench_null_backend_open(), pack, sleeps ? 0 : 1000000);
-        engine_trips(&p, row, each / 10, ns + (size_t)round * each); /* warm */
-        p.sleeps = sleeps;
-        engine_trips(&p, row, each, ns + (size_t)round * each);
-        bench_inproc_close(&p);
+        engine_round(pack, row, each, sleeps, BENCH_EVENTS, ns + at);
+        if (!sleeps)
+            engine_round(pack, row, each, sleeps, 0, forgetful_ns + at);
     }
     double floor = bench_summarize(bare_ns, (size_t)each * ROUNDS).p50;
     show(report, sleeps ? "bare eventfd there, futex back" : "bare spinning", bare_ns, each * ROUNDS, 0);
     show(report, sleeps ? "engine, both sides sleeping" : "engine, both sides spinning", ns, each * ROUNDS, floor);
+    if (!sleeps)
+        show(report, "the same, no rows remembered", forgetful_ns, each * ROUNDS, floor);
     free(bare_ns);
     free(ns);
+    free(forgetful_ns);
 }
 
 /* What a look at the clock costs: the engine needs some for its stage table. */

@@ -29,6 +29,7 @@ static void open_session(struct bench_inproc *p)
         .label = "bench",
         .layout = {.max_rows = 1, .submit_slots = 16, .result_slots = 16, .expanded_capacity = 64},
         .max_sequences = 4,
+        .events = p->events,
         .memory_limit = 64u << 20};
     lens_options_default(&request.options);
     if (lensd_session_create(&request, p->served, &p->session, &err) < 0)
@@ -41,7 +42,8 @@ static void open_session(struct bench_inproc *p)
         bench_die("%s", err.text);
 }
 
-void bench_inproc_open(struct bench_inproc *p, struct lens_backend *backend, const char *pack, uint32_t spin_us)
+void bench_inproc_open(struct bench_inproc *p, struct lens_backend *backend, const char *pack, uint32_t spin_us,
+                       uint32_t events)
 {
     struct lens_error err = {0};
     struct lensd_pool_config pool = {.max_batch_rows = BATCH_ROWS, .preload = true};
@@ -50,6 +52,8 @@ void bench_inproc_open(struct bench_inproc *p, struct lens_backend *backend, con
     p->backend = backend;
     if (lensd_served_pack_open(pack, "bench", backend, &pool, 1, false, NULL, NULL, &p->served, &err) < 0)
         bench_die("%s", err.text);
+    if (events > 0 && lensd_events_create(events, &p->events) < 0)
+        bench_die("no memory to remember %u rows", events);
     bench_pin(1); /* the engine's thread inherits this */
     if (lensd_engine_start(&config, &p->engine, &err) < 0)
         bench_die("%s", err.text);
@@ -62,6 +66,7 @@ void bench_inproc_close(struct bench_inproc *p)
     lensd_engine_detach(p->engine, p->session);
     lensd_engine_stop(p->engine, 1000);
     lensd_session_destroy(p->session);
+    lensd_events_destroy(p->events);
     lensd_served_pack_close(p->served);
     p->backend->ops->close(p->backend);
     free(p->payload_ends);

@@ -15,12 +15,16 @@ struct bench_inproc {
     struct lensd_session *session;
     struct lens_ring_client ring;
     uint64_t *payload_ends;
+    struct lensd_events *events; /* NULL when no rows are remembered */
     uint32_t serial;
     bool sleeps; /* the client waits on the futex instead of spinning */
 };
 
-/* Owns `backend` from now on. The engine spins for spin_us (0: it sleeps at once). */
-void bench_inproc_open(struct bench_inproc *p, struct lens_backend *backend, const char *pack, uint32_t spin_us);
+#define BENCH_EVENTS 8192u /* telemetry.events' default */
+
+/* Owns `backend` from now on. The engine spins for spin_us (0: it sleeps at once), and remembers `events` rows. */
+void bench_inproc_open(struct bench_inproc *p, struct lens_backend *backend, const char *pack, uint32_t spin_us,
+                       uint32_t events);
 void bench_inproc_close(struct bench_inproc *p);
 
 /* One row [dim] f32 there and its answer back; the answer is copied out of the ring. */
