@@ -63,7 +63,8 @@ CACHE_OBJ   := $(call obj,$(wildcard daemon/cache/*.c))
 DAEMON_OBJ  := $(call obj,$(filter-out daemon/main.c,$(wildcard daemon/*.c)))
 LIBLENS_OBJ := $(call obj,$(wildcard client/liblens/*.c) proto/ring.c proto/lens_error.c proto/options.c proto/dtype.c) \
                $(BUILD)/obj/proto/codec.o
-CTL_OBJ     := $(call obj,$(wildcard client/lensctl/*.c))
+# Histograms stand on their own, as the cache does.
+CTL_OBJ     := $(call obj,$(wildcard client/lensctl/*.c) daemon/histogram.c)
 CUDA_SRC    := $(wildcard kernels/cuda/*.c kernels/cuda/*.cu)
 CUDA_OBJ    := $(patsubst %,$(BUILD)/obj/%.o,$(basename $(filter %.c,$(CUDA_SRC))) $(filter %.cu,$(CUDA_SRC)))
 EMULATOR_OBJ := $(patsubst %.c,$(BUILD)/emulated/obj/%.o,$(wildcard tests/gpu/emulator/*.c))

@@ -3,23 +3,20 @@
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
 #include "client/lensctl/progress.h"
+#include "client/lensctl/waiting.h"
 #include "daemon/cache/trace.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PAUSE_MS      2 /* the ring holds thousands of rows */
 #define ROWS_PER_TURN 4096u
 #define ALIVE_TURNS   50 /* empty turns between two looks at the connection */
-#define SECOND_NS     UINT64_C(1000000000)
 
 enum ending { RUNNING, ALL_ROWS, ALL_SECONDS, INTERRUPTED, DAEMON_ENDED };
 
@@ -36,26 +33,7 @@ struct recorder {
     struct ctl_progress progress;
 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
-}
-
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
-
-/* From here on ^C ends the recording, and not lensctl. */
-static int watch_signals(struct recorder *recorder)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) == 0)
-        recorder->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return recorder->signals >= 0 ? CTL_OK : ctl_fail(CTL_FAILED, "can't watch for ^C: %s", strerror(errno));
-}
 
 static int map_ring(struct recorder *recorder, int fd, uint64_t bytes)
 {
@@ -87,7 +65,7 @@ static int start(const struct ctl *ctl, struct recorder *recorder)
     if (fd >= 0)
         close(fd);
     if (r == CTL_OK)
-        r = watch_signals(recorder);
+        r = ctl_watch_signals(&recorder->signals);
     if (r == CTL_OK &&
         lensd_trace_create(ctl_value(ctl, "-o")->text, &recorder->ring.tables, &recorder->writer, &err) != 0)
         r = ctl_fail(CTL_FAILED, "%s", err.text);
@@ -135,7 +113,7 @@ static void show_progress(struct recorder *recorder, uint64_t elapsed_ns)
 static enum ending look_around(struct recorder *recorder, unsigned turn, bool wait)
 {
     struct pollfd signals = {.fd = recorder->signals, .events = POLLIN};
-    uint64_t elapsed = now_ns() - recorder->began_ns;
+    uint64_t elapsed = ctl_now_ns() - recorder->began_ns;
     show_progress(recorder, elapsed);
     if (recorder->max_rows > 0 && recorder->rows >= recorder->max_rows)
         return ALL_ROWS;
@@ -151,7 +129,7 @@ static enum ending look_around(struct recorder *recorder, unsigned turn, bool wa
 static int record(struct recorder *recorder)
 {
     int n = 0;
-    recorder->began_ns = now_ns();
+    recorder->began_ns = ctl_now_ns();
     for (unsigned turn = 1; recorder->ending == RUNNING; turn++) {
         n = write_rows(recorder);
         if (n < 0)
@@ -208,7 +186,7 @@ int ctl_run_trace_record(struct ctl *ctl)
     struct recorder recorder = {.signals = -1};
     struct lens_error err = {0};
     recorder.max_rows = (uint64_t)ctl_value(ctl, "--rows")->number;
-    recorder.max_ns = (uint64_t)ctl_value(ctl, "--seconds")->number * SECOND_NS;
+    recorder.max_ns = (uint64_t)ctl_value(ctl, "--seconds")->number * CTL_SECOND_NS;
     int r = ctl_connect(ctl, &recorder.client);
     if (r != CTL_OK)
         return r;

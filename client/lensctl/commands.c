@@ -68,6 +68,14 @@ static const struct ctl_flag latency_flags[] = {
     {0},
 };
 
+static const struct ctl_flag dmon_flags[] = {
+    {"-d", "SEC", CTL_REAL, 0.1, 86400, .help = "seconds between two lines (1)"},
+    {"-c", "N", CTL_INTEGER, 1, INT64_C(1) << 53, .help = "end after so many lines (goes on until ^C)"},
+    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX,
+     .help = "one session's rows only (its number in `lensctl sessions`)"},
+    {0},
+};
+
 static const struct ctl_flag import_flags[] = {
     {"-o", "FILE", CTL_TEXT, .required = true, .help = "the pack to write; an older one is replaced at the end",
      .words = CTL_WORDS_FILE},
@@ -161,6 +169,17 @@ static const struct ctl_command commands[] = {
          "share is of the mean total. In JSON: stages_ns and hatcat_stages_ns.",
      .flags = latency_flags,
      .run = ctl_run_latency},
+    {.name = "dmon",
+     .summary = "one line of figures per interval: CSV, or JSON lines",
+     .details =
+         "The first line names the columns, each other one is about the interval before it. p50_us and p99_us are of "
+         "the\nrows answered in it (within 1%), from submission to result; queue_us is their mean wait for a batch, "
+         "batch_rows\nthe mean batch, hit_rate (0..1) how much of what they wanted was in a slot. load_mb_per_s is in "
+         "10^6 bytes.\nEmpty: there was nothing to measure. sessions, slots, bytes and degraded (empty = full "
+         "service) are as they\nare at its end. With --session the columns about rows are the session's, loads and "
+         "evictions still everyone's.\n^C ends it with exit code 0; when the daemon goes away the code is 3.",
+     .flags = dmon_flags,
+     .run = ctl_run_dmon},
     {.name = "pack import hatcat",
      .arguments = {{.name = "DIR", .words = CTL_WORDS_DIRECTORY}},
      .summary = "make a lens pack of a HatCat lens pack directory",

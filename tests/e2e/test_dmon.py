@@ -1,0 +1,143 @@
+"""lensctl dmon: figures per interval against a daemon whose rows are known."""
+import csv
+import io
+import json
+import signal
+import subprocess
+import threading
+import unittest
+
+from tests.e2e.harness import BUILD, Daemon, clean_env, lensctl, small_pack, temp_dir
+from tests.e2e.liblens import Client, LensError
+
+COLUMNS = ["time", "rows_per_s", "p50_us", "p99_us", "batch_rows", "queue_us", "dropped_per_s", "invalid_per_s",
+           "scored_per_row", "hit_rate", "loads_per_s", "load_mb_per_s", "evictions_per_s", "sessions",
+           "slots_resident", "slots", "heap_bytes", "device_bytes", "degraded"]
+
+
+class Sender:
+    """A client that asks row after row until it is stopped; counts them."""
+
+    def __init__(self, daemon, **params):
+        self.client = Client(daemon.socket, **params)
+        self.id = self.client.info().id
+        self.row = [((7 * i) % 23 - 11) / 3 for i in range(self.client.info().dim)]
+        self.rows, self.over = 0, False
+        self.thread = threading.Thread(target=self.send, daemon=True)
+        self.thread.start()
+
+    def send(self):
+        while not self.over:
+            try:
+                self.client.ask(self.row)
+            except LensError:
+                return
+            self.rows += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.over = True
+        self.thread.join(30)
+        self.client.close()
+
+
+def start(daemon, *args):
+    return subprocess.Popen([BUILD / "lensctl", "--socket", daemon.socket, "dmon", *args], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, env=clean_env())
+
+
+class Dmon(unittest.TestCase):
+    def test_csv_has_a_header_once_and_as_many_lines_as_asked_for(self):
+        with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as sender:
+            before = sender.rows
+            text = daemon.lensctl("dmon", "-d", "0.5", "-c", "3").check().stdout
+            sent = sender.rows - before
+        lines = list(csv.reader(io.StringIO(text)))
+        self.assertEqual(lines[0], COLUMNS)
+        self.assertEqual([len(line) for line in lines], [len(COLUMNS)] * 4)
+        rows = [dict(zip(COLUMNS, line)) for line in lines[1:]]
+        for row in rows:
+            self.assertRegex(row["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+            self.assertGreater(float(row["rows_per_s"]), 0)
+            self.assertGreater(float(row["p50_us"]), 0)
+            self.assertGreaterEqual(float(row["p99_us"]), float(row["p50_us"]))
+            self.assertGreaterEqual(float(row["batch_rows"]), 1)
+            self.assertGreater(float(row["scored_per_row"]), 1)
+            self.assertEqual(float(row["hit_rate"]), 1)
+            self.assertEqual(row["sessions"], "1")
+            self.assertEqual(row["degraded"], "")
+        self.assertEqual(sorted(row["time"] for row in rows), [row["time"] for row in rows])
+        # Three intervals of half a second or more saw no more rows than were sent meanwhile.
+        self.assertLessEqual(0.5 * sum(float(row["rows_per_s"]) for row in rows), sent + 2)
+
+    def test_json_is_an_object_a_line_with_null_where_nothing_was(self):
+        with Daemon(packs=[small_pack()]) as daemon:
+            lines = daemon.lensctl("--json", "dmon", "-d", "0.1", "-c", "2").check().json_lines()
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            self.assertEqual(list(line), ["schema_version", "time", "seconds", *COLUMNS[1:]])
+            self.assertEqual(line["schema_version"], 1)
+            self.assertGreater(line["seconds"], 0)
+            self.assertEqual(line["rows_per_s"], 0)
+            for name in ("p50_us", "p99_us", "batch_rows", "queue_us", "scored_per_row", "hit_rate"):
+                self.assertIsNone(line[name], name)
+            self.assertGreater(line["device_bytes"], 0)
+
+    def test_one_session_is_told_from_another(self):
+        with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as busy, Client(daemon.socket) as idle:
+            of = lambda session: daemon.lensctl("--json", "dmon", "-d", "0.3", "-c", "1", "--session", session)
+            self.assertGreater(of(busy.id).check().json()["rows_per_s"], 0)
+            self.assertEqual(of(idle.info().id).check().json()["rows_per_s"], 0)
+            missing = of(999)
+        self.assertEqual(missing.code, 1)
+        self.assertIn("no session 999", missing.stderr)
+
+    def test_lines_come_at_once_and_control_c_ends_it_with_exit_0(self):
+        with Daemon(packs=[small_pack()]) as daemon:
+            process = start(daemon, "-d", "0.1")
+            self.assertEqual(process.stdout.readline().strip(), ",".join(COLUMNS))
+            self.assertTrue(process.stdout.readline())  # while it goes on
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, errors), (0, ""))
+
+    def test_without_a_daemon_the_exit_code_is_3(self):
+        missing = lensctl("dmon", socket=temp_dir() / "none")
+        self.assertEqual(missing.code, 3)
+        self.assertEqual(missing.stdout, "")
+        with Daemon(packs=[small_pack()]) as daemon:
+            process = start(daemon, "-d", "0.1", "--json")
+            json.loads(process.stdout.readline())
+            daemon.stop()
+            _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 3)
+        self.assertIn("lensctl: ", errors)
+        self.assertEqual(len(errors.splitlines()), 1)
+
+    def test_a_restart_between_two_lines_is_said_and_counted_from_the_start(self):
+        daemon = Daemon(packs=[small_pack()])
+        process = start(daemon, "-d", "0.2", "-c", "1")
+        self.assertEqual(process.stdout.readline().strip(), ",".join(COLUMNS))  # it has had its first look
+        process.send_signal(signal.SIGSTOP)
+        with Client(daemon.socket) as client:
+            for _ in range(50):
+                client.ask([0.5] * client.info().dim)
+        daemon.stop()
+        with Daemon(packs=[small_pack()], socket_path=daemon.socket) as again:
+            with Client(again.socket) as client:
+                client.ask([0.5] * client.info().dim)
+            process.send_signal(signal.SIGCONT)
+            out, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertIn("restarted", errors)
+        self.assertGreater(float(dict(zip(COLUMNS, out.strip().split(",")))["rows_per_s"]), 0)
+
+    def test_wrong_flags_exit_2(self):
+        for args in (["-d", "0.01"], ["-d", "x"], ["-c", "0"], ["-c", "1.5"], ["more"]):
+            self.assertEqual(lensctl("dmon", *args).code, 2, args)
+
+
+if __name__ == "__main__":
+    unittest.main()
