@@ -17,6 +17,8 @@ PYTHON  ?= python3
 PACKAGES := gcc g++ libc6-dev pkg-config libuv1-dev libjemalloc-dev flatbuffers-compiler libflatbuffers-dev libzip-dev \
             libjansson-dev libinih-dev libxxhash-dev libcmocka-dev libsystemd-dev python3
 CHECK_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-venv strace
+# Shells that the tests of completion ask.
+CHECK_PACKAGES += bash-completion zsh fish
 
 PKGS    := libuv libzip jansson inih libxxhash libsystemd
 OPT     ?= -O2 -g
@@ -101,7 +103,7 @@ $(BUILD)/bench/bench_cold_read:           BENCH_LIBS := $(URING)
 
 .DEFAULT_GOAL := all
 .SECONDARY: # keep objects of tests and benchmarks
-.PHONY: all cuda emulated deps check-deps bench-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses soak tests benches
+.PHONY: completions all cuda emulated deps check-deps bench-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses soak tests benches
 
 all: $(BUILD)/lensd $(BUILD)/lensctl $(BUILD)/liblens.so $(BUILD)/liblens.a cuda ## lensd, lensctl, liblens and, with nvcc, lens_cuda.so in build/
 
@@ -174,6 +176,13 @@ $(BUILD)/lensd: $(BUILD)/obj/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libcach
 $(BUILD)/lensctl: $(CTL_OBJ) $(BUILD)/liblens.a $(BUILD)/libcache.a $(BUILD)/libimport.a $(BUILD)/libproto.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CTL_LIBS)
+
+# lensctl writes its own completion scripts.
+COMPLETIONS := $(addprefix $(BUILD)/completion/lensctl.,bash zsh fish)
+completions: $(COMPLETIONS)
+$(BUILD)/completion/lensctl.%: $(BUILD)/lensctl
+	@mkdir -p $(@D)
+	$(Q)$(BUILD)/lensctl completion $* >$@.new && mv $@.new $@
 
 $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 	$(call say,LINK,$@)
@@ -275,7 +284,7 @@ soak: deps ## millions of rows of clients that come, go and die (ROWS=10000000):
 real-lenses: ## train the demo's lenses anew (Python, PyTorch; not part of check)
 	tests/real/make-lenses.sh
 
-install: all ## install below DESTDIR/PREFIX (default /usr/local)
+install: all completions ## install below DESTDIR/PREFIX (default /usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
 		$(DESTDIR)$(PREFIX)/share/lensd $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 755 $(BUILD)/lensd $(BUILD)/lensctl $(DESTDIR)$(PREFIX)/bin/
@@ -290,10 +299,15 @@ install: all ## install below DESTDIR/PREFIX (default /usr/local)
 	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' client/liblens/liblens.pc.in \
 		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/liblens.pc
 	sed -e 's|@PREFIX@|$(PREFIX)|g' systemd/lensd.service.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/lensd.service
+	install -D -m 644 $(BUILD)/completion/lensctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/lensctl
+	install -D -m 644 $(BUILD)/completion/lensctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lensctl
+	install -D -m 644 $(BUILD)/completion/lensctl.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/lensctl.fish
 
 uninstall: ## remove what install put there
 	cd $(DESTDIR)$(PREFIX) && rm -f bin/lensd bin/lensctl lib/liblens.a lib/liblens.so lib/liblens.so.0 \
 		lib/liblens.so.$(VERSION) include/lens.h lib/pkgconfig/liblens.pc lib/systemd/system/lensd.service
+	cd $(DESTDIR)$(PREFIX) && rm -f share/bash-completion/completions/lensctl share/zsh/site-functions/_lensctl \
+		share/fish/vendor_completions.d/lensctl.fish
 	rm -rf $(DESTDIR)$(PREFIX)/share/lensd $(DESTDIR)$(PREFIX)/lib/lensd
 
 help: ## this list

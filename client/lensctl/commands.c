@@ -243,6 +243,12 @@ static const struct ctl_command commands[] = {
      .summary = "take a loaded pack out of the daemon (operators)",
      .run = ctl_run_unload},
     {.name = "shutdown", .summary = "end the daemon after the rows it has (operators)", .run = ctl_run_shutdown},
+    {.name = "completion",
+     .arguments = {{.name = "SHELL", .choices = ctl_shell_names}},
+     .summary = "the script that completes lensctl's words in a shell",
+     .details = "`make install` puts the scripts where the shells look. By hand, in bash:\n"
+                "    eval \"$(lensctl completion bash)\"",
+     .run = ctl_run_completion},
     {.name = "help",
      .arguments = {{.name = "COMMAND..", .optional = true, .many = true, .words = CTL_WORDS_COMMAND}},
      .summary = "this text, or more about a command",

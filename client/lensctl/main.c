@@ -1,5 +1,5 @@
 /* lensctl: reads the command line, runs one command, makes sure that its output arrived. */
-#include "client/lensctl/command.h"
+#include "client/lensctl/complete.h"
 
 #include <string.h>
 
@@ -17,6 +17,8 @@ static int print_version(struct ctl *ctl)
 
 static int run(struct ctl *ctl, int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "__complete") == 0) /* any words may follow */
+        return ctl_complete(&ctl->out, (unsigned)argc - 2, argv + 2);
     int r = ctl_parse(ctl, argc, argv);
     if (r != CTL_OK)
         return r;
