@@ -1,5 +1,6 @@
 /* A new file that takes another's name in one step: written under a temporary name beside it, renamed when it is whole
- * and on disk. Until then a file of the final name stays as it was. Private to proto/. One thread per replacement. */
+ * and on disk. Until then a file of the final name stays as it was. For proto/ and lensctl. One thread per
+ * replacement. */
 #ifndef LENS_PACK_REPLACE_H
 #define LENS_PACK_REPLACE_H
 

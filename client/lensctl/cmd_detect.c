@@ -1,146 +1,163 @@
-/* lensctl detect FILE: hidden states through the running daemon, one submission at a time as a model that generates
- * would send them. */
+/* lensctl detect: the rows, an object each or a line each for reading. */
 #include "client/lensctl/commands.h"
 #include "client/lensctl/detect.h"
+#include "client/lensctl/row_words.h"
+#include "proto/wire.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define ANSWER_TIMEOUT_US 60000000u
+#define PATH_MAX_LENGTH 64u
+#define TOKEN_COLUMNS   12u
+#define STRONG          0.5f
 
-/* enum lens_type has the same values for the types that rows may have. */
-_Static_assert((int)LENS_TYPE_F32 == (int)LENS_F32 && (int)LENS_TYPE_F16 == (int)LENS_F16 &&
-                   (int)LENS_TYPE_BF16 == (int)LENS_BF16,
-               "row types of liblens and of the wire");
+/* ---- JSON ------------------------------------------------------------------------------------------------------- */
 
-static uint64_t now_ns(void)
+static json_t *key_json(const struct detect *d, uint32_t id)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    return ctl_json_text(lens_text_of(concept_tree_key(&d->tree, id)));
 }
 
-static int link_failed(int code, uint64_t row, const char *doing)
+static json_t *expanded_json(const struct detect *d, const struct lens_answer *answer)
 {
-    if (code == -ENOTCONN)
-        return ctl_fail(CTL_NO_DAEMON, "the daemon went away at row %llu, while %s", (unsigned long long)row, doing);
-    if (code == -ETIMEDOUT)
-        return ctl_fail(CTL_FAILED, "no answer to row %llu within a minute; `lensctl status` says how lensd is",
-                        (unsigned long long)row);
-    return ctl_fail(CTL_FAILED, "%s failed at row %llu: %s", doing, (unsigned long long)row, strerror(-code));
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < answer->n_expanded_stored; i++)
+        json_array_append_new(list, key_json(d, answer->expanded[i]));
+    return list;
 }
 
-/* Sends rows [first, first + n) as one submission. */
-static int submit(const struct detect *d, uint64_t first, uint32_t n)
+static json_t *path_json(const struct detect *d, uint32_t id)
 {
-    struct lens_slot slot;
-    struct lens_error err = {0};
-    int r = lens_session_acquire(d->session, n, (enum lens_type)d->states.dtype, 0, &slot);
-    if (r != 0)
-        return link_failed(r, first, "asking for room in the ring");
-    if (hidden_states_read(&d->states, first, n, slot.rows, &err) != 0)
-        return ctl_fail(CTL_FAILED, "%s: %s", ctl_argument(d->ctl, 0), err.text);
-    slot.first_position = first;
-    slot.deadline_ns = d->deadline_ns != 0 ? now_ns() + d->deadline_ns : 0;
-    slot.flags = first + n == d->states.rows ? LENS_SLOT_LAST : 0;
-    r = lens_session_submit(d->session, &slot);
-    return r == 0 ? CTL_OK : link_failed(r, first, "sending");
+    uint32_t path[PATH_MAX_LENGTH];
+    unsigned n = concept_tree_path(&d->tree, id, path, PATH_MAX_LENGTH);
+    json_t *list = json_array();
+    for (unsigned i = 0; i < n; i++)
+        json_array_append_new(list, key_json(d, path[i]));
+    return list;
 }
 
-/* Another pack under the same name has other ids: fetch its concepts before printing any. */
-static int follow_swap(struct detect *d, const struct lens_answer *answer)
+static json_t *hits_json(const struct detect *d, const struct lens_answer *answer)
 {
-    if (answer->generation == d->tree.generation || answer->n_hits + answer->n_expanded_stored == 0)
-        return CTL_OK;
-    struct lens_session_info info;
-    lens_session_get_info(d->session, &info);
-    concept_tree_free(&d->tree);
-    return concept_tree_fetch(d->client, info.pack, &d->tree);
-}
-
-/* Waits for the answers to rows [first, first + n) and prints them. */
-static int collect(struct detect *d, uint64_t first, uint32_t n)
-{
-    int r = CTL_OK;
-    for (uint32_t i = 0; i < n && r == CTL_OK; i++) {
-        struct lens_answer answer;
-        int code = lens_session_wait(d->session, ANSWER_TIMEOUT_US, &answer);
-        if (code != 0)
-            return link_failed(code, first + i, "waiting");
-        r = follow_swap(d, &answer);
-        if (r == CTL_OK)
-            r = detect_print(d, first + answer.row, &answer);
-        lens_session_release(d->session);
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < answer->n_hits; i++) {
+        struct lens_hit hit = answer->hits[i];
+        if (hit.score < d->min_score)
+            continue;
+        json_t *object = json_object();
+        json_object_set_new(object, "concept", key_json(d, hit.id));
+        ctl_json_set_count(object, "id", hit.id);
+        json_object_set_new(object, "score", ctl_json_number((double)hit.score));
+        json_object_set_new(object, "raw", ctl_json_number((double)hit.raw));
+        json_object_set_new(object, "logit", ctl_json_number((double)hit.logit));
+        json_object_set_new(object, "path", path_json(d, hit.id));
+        json_array_append_new(list, object);
     }
-    return r;
+    return list;
 }
 
-static int send_all(struct detect *d)
+static json_t *timing_json(const struct lens_answer *answer)
 {
-    int r = CTL_OK;
-    for (uint64_t first = 0; first < d->states.rows && r == CTL_OK; first += d->rows) {
-        uint64_t left = d->states.rows - first;
-        uint32_t n = left < d->rows ? (uint32_t)left : d->rows;
-        r = submit(d, first, n);
-        if (r == CTL_OK)
-            r = collect(d, first, n);
+    json_t *object = json_object();
+    ctl_json_set_count(object, "queue", answer->ns.queue);
+    ctl_json_set_count(object, "copy_in", answer->ns.copy_in);
+    ctl_json_set_count(object, "base", answer->ns.base);
+    ctl_json_set_count(object, "load", answer->ns.load);
+    ctl_json_set_count(object, "expand", answer->ns.expand);
+    ctl_json_set_count(object, "select", answer->ns.select);
+    ctl_json_set_count(object, "copy_out", answer->ns.copy_out);
+    ctl_json_set_count(object, "total", answer->ns.total);
+    return object;
+}
+
+static json_t *counts_json(const struct lens_answer *answer)
+{
+    json_t *object = json_object();
+    ctl_json_set_count(object, "scored", answer->counts.scored);
+    ctl_json_set_count(object, "expanded", answer->counts.expanded);
+    ctl_json_set_count(object, "loaded", answer->counts.loaded);
+    ctl_json_set_count(object, "slot_hits", answer->counts.slot_hits);
+    ctl_json_set_count(object, "host_hits", answer->counts.host_hits);
+    ctl_json_set_count(object, "cold", answer->counts.cold);
+    ctl_json_set_count(object, "missing", answer->counts.missing);
+    return object;
+}
+
+static int print_json(const struct detect *d, uint64_t row, const struct lens_answer *answer)
+{
+    const char *token = hidden_states_token(&d->states, row);
+    json_t *object = ctl_json_new();
+    ctl_json_set_count(object, "row", row);
+    if (token != NULL)
+        ctl_json_set_text(object, "token", lens_text_of(token));
+    json_object_set_new(object, "status", json_string(ctl_row_status(answer->status)));
+    if (answer->status == LENS_ROW_INVALID_INPUT)
+        json_object_set_new(object, "reason", json_string(lens_reason_text(answer->reason)));
+    json_object_set_new(object, "flags", ctl_row_flags_json(answer->flags));
+    ctl_json_set_count(object, "generation", answer->generation);
+    ctl_json_set_count(object, "scored", answer->counts.scored);
+    json_object_set_new(object, "expanded", expanded_json(d, answer));
+    if (answer->counts.expanded > answer->n_expanded_stored)
+        ctl_json_set_count(object, "expanded_total", answer->counts.expanded);
+    json_object_set_new(object, "detections", hits_json(d, answer));
+    json_object_set_new(object, "timing_ns", timing_json(answer));
+    json_object_set_new(object, "counts", counts_json(answer));
+    return ctl_json_print(&d->ctl->out, object, true);
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+static void print_token(const struct ctl_output *out, const char *token)
+{
+    char text[128];
+    if (token == NULL)
+        return;
+    ctl_printable(token, strlen(token), text, sizeof text);
+    size_t columns = ctl_columns(text);
+    int pad = columns < TOKEN_COLUMNS ? (int)(TOKEN_COLUMNS - columns) : 0;
+    fprintf(out->file, "  %s%s%s%*s", ctl_style(out, CTL_CYAN), text, ctl_style(out, CTL_PLAIN), pad, "");
+}
+
+static void print_status(const struct ctl_output *out, const struct lens_answer *answer)
+{
+    if (answer->status == LENS_ROW_COMPLETE && answer->flags == 0)
+        return;
+    bool invalid = answer->status == LENS_ROW_INVALID_INPUT;
+    fprintf(out->file, "  %s%s", ctl_style(out, invalid ? CTL_RED : CTL_YELLOW), ctl_row_status(answer->status));
+    for (unsigned i = 0; ctl_row_flag(i) != NULL; i++) {
+        if ((answer->flags >> i & 1) != 0)
+            fprintf(out->file, " %s", ctl_row_flag(i));
     }
-    return r;
+    if (invalid)
+        fprintf(out->file, ": %s", lens_reason_text(answer->reason));
+    if (answer->counts.missing > 0)
+        fprintf(out->file, " (%u lenses missing)", answer->counts.missing);
+    fputs(ctl_style(out, CTL_PLAIN), out->file);
 }
 
-static int check_dim(const struct detect *d, uint32_t dim)
+static int print_text(const struct detect *d, uint64_t row, const struct lens_answer *answer)
 {
-    if (d->states.dim == dim)
-        return CTL_OK;
-    return ctl_fail(CTL_FAILED,
-                    "%s holds hidden states of %u values, but pack %s takes %u: were they read from another model, or "
-                    "is another --pack meant?",
-                    ctl_argument(d->ctl, 0), d->states.dim, d->tree.pack, dim);
+    const struct ctl_output *out = &d->ctl->out;
+    fprintf(out->file, "%5llu", (unsigned long long)row);
+    print_token(out, hidden_states_token(&d->states, row));
+    print_status(out, answer);
+    for (uint32_t i = 0; i < answer->n_hits; i++) {
+        char key[256];
+        struct lens_hit hit = answer->hits[i];
+        if (hit.score < d->min_score)
+            continue;
+        const char *text = concept_tree_key(&d->tree, hit.id);
+        fprintf(out->file, "  %s%s %.2f%s", ctl_style(out, hit.score >= STRONG ? CTL_BOLD : CTL_DIM),
+                ctl_printable(text, strlen(text), key, sizeof key), (double)hit.score, ctl_style(out, CTL_PLAIN));
+    }
+    fputc('\n', out->file);
+    return CTL_OK;
 }
 
-static int attach(struct detect *d)
+static int print_row(struct detect *d, uint64_t row, const struct lens_answer *answer)
 {
-    struct lens_session_params params;
-    struct lens_client_error err = {0};
-    struct lens_session_info info;
-    int r = detect_options(d, &params);
-    if (r != CTL_OK)
-        return r;
-    int code = lens_session_open(d->client, &params, &d->session, &err);
-    if (code != 0)
-        return ctl_link_failed(code, err.text);
-    lens_session_get_info(d->session, &info);
-    return check_dim(d, info.dim);
-}
-
-static int run_connected(struct detect *d)
-{
-    int r = concept_tree_fetch(d->client, ctl_value(d->ctl, "--pack")->text, &d->tree);
-    if (r == CTL_OK)
-        r = check_dim(d, d->tree.dim);
-    if (r == CTL_OK)
-        r = attach(d);
-    if (r == CTL_OK)
-        r = send_all(d);
-    lens_session_close(d->session);
-    concept_tree_free(&d->tree);
-    free(d->patterns);
-    return r;
+    return d->ctl->json ? print_json(d, row, answer) : print_text(d, row, answer);
 }
 
 int ctl_run_detect(struct ctl *ctl)
 {
-    struct detect d = {.ctl = ctl};
-    struct lens_error err = {0};
-    if (hidden_states_open(ctl_argument(ctl, 0), &d.states, &err) != 0)
-        return ctl_fail(CTL_FAILED, "%s", err.text);
-    int r = ctl_connect(ctl, &d.client);
-    if (r == CTL_OK) {
-        r = run_connected(&d);
-        lens_client_close(d.client);
-    }
-    hidden_states_close(&d.states);
-    return r;
+    return detect_run(ctl, false, print_row, NULL);
 }

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CTL_MAX_FLAGS     24
+#define CTL_MAX_FLAGS     32
 #define CTL_MAX_ARGUMENTS 3
 
 /* Exit codes, documented in `lensctl --help`. */

@@ -1,5 +1,6 @@
 /* The command table: everything lensctl can do, in the order of --help. */
 #include "client/lensctl/commands.h"
+#include "client/lensctl/timeline.h"
 
 #include "daemon/cache/policy.h"
 #include "proto/wire.h"
@@ -59,6 +60,43 @@ static const struct ctl_flag detect_flags[] = {
     {"--miss", NULL, CTL_CHOICE, .choices = lens_miss_names, .help = "what to do about lenses that are not in a slot",
      .fallback = "cascade.miss"},
     {"--deadline", "US", CTL_INTEGER, 1, INT32_MAX, .help = "with --miss deadline: microseconds after submission"},
+    {0},
+};
+
+/* Of detect's flags those that change what is scored. */
+static const struct ctl_flag timeline_flags[] = {
+    {"--html", "FILE", CTL_TEXT, .help = "write a page for the browser, complete in itself; an older one is replaced",
+     .words = CTL_WORDS_FILE},
+    {"--concepts", "N", CTL_INTEGER, 1, TIMELINE_MAX_CONCEPTS, .help = "show the N concepts with the best scores",
+     .fallback = "20 in the terminal, else 200"},
+    {"--concept", "GLOB", CTL_TEXT, .help = "of those that match only, as in 'Deception:*'", .fallback = "all",
+     .words = CTL_WORDS_CONCEPT},
+    {"--min", "S", CTL_REAL, 0, 1, .help = "leave out concepts that never score so much", .fallback = "0.3"},
+    {"--sort", NULL, CTL_CHOICE, .choices = timeline_sort_names,
+     .help = "order of the concepts: by first appearance (a score of --min), best score, or parents before children",
+     .fallback = "first"},
+    {"--narrow", NULL, CTL_SWITCH, .help = "in the terminal: one column a token, without texts and numbers"},
+    {"--report", NULL, CTL_CHOICE, .choices = lens_report_names,
+     .help = "which scored concepts have a score in the map", .fallback = "all"},
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
+    {"--rows", "N", CTL_INTEGER, 1, LENS_MAX_ROWS, .help = "rows of one submission", .fallback = "1"},
+    {"--base", "LAYERS", CTL_TEXT, .help = "layers scored on every row, like 0,1", .fallback = "cascade.base_layers"},
+    {"--pin", "CONCEPT[,..]", CTL_TEXT, .help = "concepts scored on every row besides", .words = CTL_WORDS_CONCEPTS},
+    {"--include", "PATTERN[,..]", CTL_TEXT, .help = "score these alone, and what stands above them",
+     .words = CTL_WORDS_CONCEPTS},
+    {"--exclude", "PATTERN[,..]", CTL_TEXT,
+     .help = "never score or report these, nor what is reached through them alone", .words = CTL_WORDS_CONCEPTS},
+    {"--filter", "PATTERN[,..]", CTL_TEXT, .help = "report these alone; what is scored stays the same",
+     .words = CTL_WORDS_CONCEPTS},
+    {"--expand", NULL, CTL_CHOICE, .choices = lens_expand_names, .help = "which concepts' children are scored next",
+     .fallback = "cascade.expand"},
+    {"--load-threshold", "X", CTL_REAL, 0, 1, .help = "raw score above which a concept expands",
+     .fallback = "cascade.load_threshold"},
+    {"--max-depth", "N", CTL_INTEGER, 0, 64, .help = "expansion steps", .fallback = "cascade.max_depth"},
+    {"--rank", NULL, CTL_CHOICE, .choices = lens_rank_names, .help = "the score that orders detections",
+     .fallback = "cascade.rank"},
+    {"--keep-top-k", "N", CTL_INTEGER, -1, INT32_MAX, .help = "lenses kept from submission to submission; -1 all",
+     .fallback = "cascade.keep_top_k"},
     {0},
 };
 
@@ -125,16 +163,7 @@ static const struct ctl_command commands[] = {
     {.name = "status", .summary = "daemon, device, packs, latency, degradation: one screen", .run = ctl_run_status},
     {.name = "packs", .summary = "the loaded packs", .run = ctl_run_packs},
     {.name = "sessions", .summary = "who is attached (an operator sees everyone)", .run = ctl_run_sessions},
-    {.name = "config",
-     .arguments = {{.name = "GLOB", .optional = true}},
-     .summary = "every setting with its value and where it came from",
-     .details =
-         "GLOB is matched against \"section.setting\", with * ? and [..], as in 'cache.*'. \"from\" names the line of\n"
-         "the file, the variable or the flag. \"reload\" says what a reload (SIGHUP) changes the setting for: all at\n"
-         "once, or only connections, sessions or packs that are new then; restart = nothing before the next start.\n"
-         "\"waits\" shows a value that waits for that, or how many loaded packs were made before the last change:\n"
-         "lensctl swap makes a pack anew.",
-     .run = ctl_run_config},
+    {.name = "config", .summary = "every setting with its value and where it came from", .run = ctl_run_config},
     {.name = "concepts",
      .arguments = {{.name = "GLOB", .optional = true, .words = CTL_WORDS_CONCEPT}},
      .summary = "the concept hierarchy, or the concepts that match",
@@ -165,6 +194,18 @@ static const struct ctl_command commands[] = {
          "below as well, as in 'Deception:1/*'. It must match something. The daemon's own lists hold besides.",
      .flags = detect_flags,
      .run = ctl_run_detect},
+    {.name = "timeline",
+     .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
+     .summary = "which concept scored what on which token: a heat map here, or a page for the browser",
+     .details = "FILE is scored as by `lensctl detect`, which says what it may be; here everything that is scored gets "
+                "into the\n"
+                "map. A cell without a score is a concept that wasn't scored for that token (its parents scored too "
+                "low), or not\n"
+                "among the token's 256 best. Piped, the map is a table with tabs, a column for each token; with --json "
+                "it comes\n"
+                "with raw scores, logits and paths.",
+     .flags = timeline_flags,
+     .run = ctl_run_timeline},
     {.name = "latency",
      .summary = "where the time of a row goes: stages with percentiles, cache hits",
      .details =

@@ -114,13 +114,14 @@ int detect_options(struct detect *d, struct lens_session_params *params)
     d->rows = (uint32_t)integer_or(ctl, "--rows", 1);
     d->deadline_ns = (uint64_t)deadline->number * 1000u;
     params->pack = d->tree.pack;
-    params->label = "lensctl detect";
+    snprintf(d->label, sizeof d->label, "lensctl %s", ctl->command->name);
+    params->label = d->label;
     params->max_rows = d->rows;
     params->queue_depth = 2; /* one submission is in flight at a time */
     params->max_sequences = 1;
     /* Room for every concept, so that none that expanded is cut off. */
     params->max_expanded = d->tree.lenses < LENS_MAX_EXPANDED ? d->tree.lenses : LENS_MAX_EXPANDED;
-    params->top_k = integer_or(ctl, "--top-k", params->top_k);
+    params->top_k = integer_or(ctl, "--top-k", d->everything ? (int32_t)LENS_MAX_TOP_K : params->top_k);
     params->keep_top_k = integer_or(ctl, "--keep-top-k", params->keep_top_k);
     params->max_depth = integer_or(ctl, "--max-depth", params->max_depth);
     params->max_scored = integer_or(ctl, "--max-scored", params->max_scored);
@@ -129,7 +130,7 @@ int detect_options(struct detect *d, struct lens_session_params *params)
     params->unload_threshold = real_or(ctl, "--unload-threshold", params->unload_threshold);
     params->suppress_at = real_or(ctl, "--suppress-at", params->suppress_at);
     params->expand = (int8_t)integer_or(ctl, "--expand", params->expand);
-    params->report = (int8_t)integer_or(ctl, "--report", params->report);
+    params->report = (int8_t)integer_or(ctl, "--report", d->everything ? LENS_REPORT_ALL : params->report);
     params->rank = (int8_t)integer_or(ctl, "--rank", params->rank);
     params->uncalibrated = (int8_t)integer_or(ctl, "--uncalibrated", params->uncalibrated);
     params->miss = (int8_t)integer_or(ctl, "--miss", params->miss);

@@ -59,6 +59,16 @@ static bool is_control(const unsigned char *p, size_t left)
     return p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && left > 1 && p[1] < 0xa0);
 }
 
+/* Line separators, and what turns the direction of text around: U+200E, 200F, 2028..202E, 2066..2069. Three bytes of
+ * UTF-8, or none of these. */
+static bool is_turn(const unsigned char *p, size_t left)
+{
+    if (left < 3 || p[0] != 0xe2)
+        return false;
+    return (p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae))) ||
+           (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);
+}
+
 static size_t sequence_length(unsigned char lead)
 {
     return lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
@@ -71,12 +81,14 @@ char *ctl_printable(const char *data, size_t length, char *out, size_t size)
     if (size == 0)
         return out;
     for (size_t i = 0; i < length;) {
-        char piece[4];
+        char piece[8];
         size_t taken = sequence_length(p[i]);
         taken = taken < length - i ? taken : length - i;
         size_t n = taken;
         if (is_control(p + i, length - i))
             n = escape(p[i] == 0xc2 ? p[i + 1] : p[i], piece);
+        else if (is_turn(p + i, length - i))
+            n = (size_t)snprintf(piece, sizeof piece, "\\u20%02x", (p[i + 1] & 1u) << 6 | (p[i + 2] & 0x3fu));
         else
             memcpy(piece, p + i, taken);
         if (used + n >= size)

@@ -29,7 +29,8 @@ int ctl_fail(int code, const char *format, ...) __attribute__((format(printf, 2,
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
 
-/* Copies UTF-8 to `out`, cut to `size`, with control characters written as \n, \t or \xNN. Returns out. */
+/* Copies UTF-8 to `out`, cut to `size`, with control characters written as \n, \t or \xNN, and those that turn the
+ * direction of text or break lines as \u20NN. Returns out. */
 char *ctl_printable(const char *data, size_t length, char *out, size_t size);
 
 /* Columns that printable UTF-8 takes, counting each code point as one. */

@@ -1,0 +1,27 @@
+/* See row_words.h. */
+#include "client/lensctl/row_words.h"
+
+#include <stddef.h>
+
+static const char *const status_names[] = {"COMPLETE", "PARTIAL", "INVALID_INPUT"};
+static const char *const flag_names[] = {"CAPPED", "DEGRADED", "STALE"};
+
+const char *ctl_row_status(uint8_t status)
+{
+    return status < sizeof status_names / sizeof status_names[0] ? status_names[status] : "?";
+}
+
+const char *ctl_row_flag(unsigned bit)
+{
+    return bit < sizeof flag_names / sizeof flag_names[0] ? flag_names[bit] : NULL;
+}
+
+json_t *ctl_row_flags_json(uint8_t flags)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; ctl_row_flag(i) != NULL; i++) {
+        if ((flags >> i & 1) != 0)
+            json_array_append_new(list, json_string(ctl_row_flag(i)));
+    }
+    return list;
+}

@@ -1,0 +1,17 @@
+/* A row's status and flags in words, as all commands that show rows say them. */
+#ifndef LENSCTL_ROW_WORDS_H
+#define LENSCTL_ROW_WORDS_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+/* "COMPLETE", "PARTIAL", "INVALID_INPUT"; "?" for another. */
+const char *ctl_row_status(uint8_t status);
+
+/* The name of flag bit `bit`: "CAPPED", ..; NULL after the last. */
+const char *ctl_row_flag(unsigned bit);
+
+/* The names of all flags that are set, as a list. */
+json_t *ctl_row_flags_json(uint8_t flags);
+
+#endif

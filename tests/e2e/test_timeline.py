@@ -1,0 +1,163 @@
+"""lensctl timeline: one map of tokens and concepts, of a file of hidden states; in the terminal, as a table, as JSON
+and as a page of HTML that needs nothing else. What the page does in a browser is tests/e2e/timeline_page.mjs's."""
+import html.parser
+import json
+import pathlib
+import re
+import unittest
+
+from tests.e2e.harness import FIXTURES, ROOT, Daemon, lensctl, small_pack, temp_dir
+from tests.e2e.test_lensctl import DIM, on_a_terminal, some_rows, write_safetensors
+
+DATA = ROOT / "tests" / "real" / "data"
+PACK = DATA / "wordnet-minilm.lens"
+DOGS = DATA / "sentences" / "01-dogs.safetensors"
+TOKENS = "The old dog barked at the puppy and chased a rabbit across the yard .".split()
+HOSTILE = ["</script><script>alert(1)</script>", "\"'`&<!--", "\x1b[31mred\x07", "\u202etxt.exe\u2066", "a\tb\nc",
+           "\u05d0\u05d1", "\u2028\u2029", "", " ", "\U0001f415"]
+
+
+def rows_of(text):
+    """{concept: [cells]} of a table with tabs, and its head."""
+    lines = [line.split("\t") for line in text.rstrip("\n").split("\n")]
+    return {line[0]: line[1:] for line in lines[1:]}, lines[0]
+
+
+def data_of(page):
+    """The JSON inside a page, found as a browser finds it."""
+    class Finder(html.parser.HTMLParser):
+        inside, texts = False, []
+
+        def handle_starttag(self, tag, attributes):
+            self.inside = tag == "script" and ("id", "data") in attributes
+
+        def handle_data(self, data):
+            if self.inside:
+                self.texts.append(data)
+                self.inside = False
+    finder = Finder()
+    finder.texts = []
+    finder.feed(page)
+    return json.loads("".join(finder.texts))
+
+
+class RealSentence(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(packs=[PACK])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.stop()
+
+    def timeline(self, *args):
+        return self.daemon.lensctl("timeline", DOGS, *args).check()
+
+    def test_the_table_has_a_column_for_each_token_and_what_detect_scored(self):
+        table, head = rows_of(self.timeline("--min", "0.5").stdout)
+        self.assertEqual(head, ["concept"] + [f"{i} {token}" for i, token in enumerate(TOKENS)])
+        detected = self.daemon.lensctl("detect", DOGS, "--report", "all", "--top-k", "256", "--json").check().json_lines()
+        for row, answer in enumerate(detected):
+            scores = {d["concept"]: f"{d['score']:.4f}" for d in answer["detections"]}
+            for concept, cells in table.items():
+                self.assertEqual(cells[row], scores.get(concept, ""), (row, concept))
+
+    def test_concepts_come_by_first_appearance_by_score_or_parents_first(self):
+        def order(*args):
+            return list(rows_of(self.timeline("--min", "0.5", *args).stdout)[0])
+        self.assertEqual(order()[0], "Organism:0")
+        self.assertEqual(order()[-2:], ["Region:1", "Location:0"])  # on "yard", the last but one
+        best = [c["best"] for c in self.timeline("--sort", "score", "--json").json()["concepts"]]
+        self.assertEqual(best, sorted(best, reverse=True))
+        self.assertEqual(order("--sort", "hierarchy"),
+                         ["Location:0", "Region:1", "Organism:0", "Animal:1", "Mammal:2", "Carnivore:3", "Canine:4", "Dog:5"])
+
+    def test_the_strongest_are_taken_and_the_rest_is_counted(self):
+        result = self.timeline("--concepts", "3")
+        self.assertEqual(len(rows_of(result.stdout)[0]), 3)
+        self.assertRegex(result.stderr, r"the 3 strongest of \d+ concepts that score 0.3 or more; --concepts N shows others")
+        self.assertEqual(list(rows_of(self.timeline("--concept", "*:5", "--min", "0.5").stdout)[0]), ["Dog:5"])
+        none = self.timeline("--concept", "No such*")
+        self.assertEqual(none.stdout.count("\n"), 1)
+        self.assertIn("none that matches reaches 0.3; --min 0", none.stderr)
+
+    def test_json_has_tokens_paths_and_the_matrix(self):
+        answer = self.timeline("--json", "--min", "0.5").json()
+        self.assertEqual((answer["schema_version"], answer["pack"], answer["scores_are"]), (1, "wordnet-minilm", "raw"))
+        self.assertEqual([t["token"] for t in answer["tokens"]], TOKENS)
+        self.assertEqual({t["status"] for t in answer["tokens"]}, {"COMPLETE"})
+        dog = next(c for c in answer["concepts"] if c["concept"] == "Dog:5")
+        self.assertEqual(dog["path"], ["Organism:0", "Animal:1", "Mammal:2", "Carnivore:3", "Canine:4", "Dog:5"])
+        self.assertEqual((dog["first_row"], dog["best_row"]), (2, 6))
+        self.assertEqual((len(dog["scores"]), len(dog["logits"])), (len(TOKENS), len(TOKENS)))
+        self.assertEqual(dog["best"], dog["scores"][6])
+        self.assertIsNone(dog["scores"][0])  # its parents were quiet: never scored, which is not 0
+        self.assertNotIn("raw", dog)         # the scores are raw
+
+    def test_the_terminal_wraps_the_map_in_blocks(self):
+        plain = on_a_terminal("--socket", self.daemon.socket, "timeline", DOGS, NO_COLOR="1", LC_ALL="C.UTF-8")
+        self.assertRegex(plain, r"(?m)^ +The old dog barked at  the puppy")
+        self.assertRegex(plain, r"(?m)^Dog:5 +███ +█████ *$")
+        self.assertRegex(plain, r"(?m)^scale +0\.1 ░░░")
+        self.assertNotIn("\x1b", plain)
+        ascii_only = on_a_terminal("--socket", self.daemon.socket, "timeline", DOGS, "--narrow", NO_COLOR="1", LC_ALL="C")
+        self.assertTrue(ascii_only.isascii())
+        self.assertRegex(ascii_only, r"(?m)^Dog:5 +@   @ *$")
+        colour = on_a_terminal("--socket", self.daemon.socket, "timeline", DOGS, LC_ALL="C.UTF-8")
+        self.assertRegex(colour, r"Dog:5.*\x1b\[48;5;\d+;38;5;\d+m *\.90 *\x1b\[0m")
+
+    def test_the_page_holds_the_same_data_and_asks_nothing_of_the_network(self):
+        path = temp_dir() / "dogs.html"
+        said = self.timeline("--html", path, "--min", "0.5")
+        self.assertRegex(said.stdout, r"^15 tokens, 8 concepts; [\d.]+ KiB in ")
+        page = path.read_text(encoding="ascii")
+        found, expected = data_of(page), self.timeline("--json", "--min", "0.5").json()
+        self.assertEqual([c["concept"] for c in found["concepts"]], [c["concept"] for c in expected["concepts"]])
+        for a, b in zip(found["concepts"], expected["concepts"]):
+            for x, y in zip(a["scores"], b["scores"]):
+                self.assertTrue(x is y is None or abs(x - y) < 1e-3 * max(abs(y), 1e-3), (a["concept"], x, y))
+        self.assertNotRegex(page, r"""https?:|//[a-z0-9-]+\.[a-z]|\bsrc=|<link|@import|url\(""")
+        self.assertIn("default-src 'none'", page)
+        self.assertEqual(list(path.parent.glob("*.tmp")), [])
+
+    def test_an_older_page_is_replaced_and_stays_when_writing_fails(self):
+        path = temp_dir() / "page.html"
+        path.write_text("old", encoding="ascii")
+        self.timeline("--html", path)
+        self.assertIn("@media print", path.read_text(encoding="ascii"))
+        refused = self.daemon.lensctl("timeline", DOGS, "--html", path.parent / "missing" / "page.html")
+        self.assertEqual(refused.code, 1)
+        self.assertIn("can't create", refused.stderr)
+
+
+class SmallPack(unittest.TestCase):
+    def test_hostile_tokens_stay_text(self):
+        file = write_safetensors(temp_dir() / "rows.safetensors", some_rows(len(HOSTILE)), [len(HOSTILE), DIM], HOSTILE)
+        page = temp_dir() / "page.html"
+        with Daemon(packs=[small_pack()]) as daemon:
+            daemon.lensctl("timeline", file, "--min", "0", "--html", page).check()
+            table = daemon.lensctl("timeline", file, "--min", "0").check().stdout
+            shown = on_a_terminal("--socket", daemon.socket, "timeline", file, "--min", "0", NO_COLOR="1", LC_ALL="C.UTF-8")
+        text = page.read_text(encoding="ascii")
+        self.assertEqual([t["token"] for t in data_of(text)["tokens"]], HOSTILE)
+        self.assertEqual(text.count("</script>"), 2)  # the data's and the program's
+        for output in (table, shown):
+            self.assertNotRegex(output, "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+        self.assertIn("\\u202etxt.exe\\u2066", table)
+        self.assertEqual({line.count("\t") for line in table.rstrip("\n").split("\n")}, {len(HOSTILE)})
+
+    def test_an_invalid_row_is_a_token_without_scores(self):
+        values = some_rows(3)
+        values[DIM] = float("nan")
+        file = write_safetensors(temp_dir() / "rows.safetensors", values, [3, DIM])
+        with Daemon(packs=[small_pack()]) as daemon:
+            answer = daemon.lensctl("timeline", file, "--min", "0", "--json", "--rank", "calibrated").check().json()
+        self.assertEqual([t["status"] for t in answer["tokens"]], ["COMPLETE", "INVALID_INPUT", "COMPLETE"])
+        self.assertEqual(answer["scores_are"], "calibrated")
+        for concept in answer["concepts"]:
+            self.assertIsNone(concept["scores"][1])
+            self.assertEqual(len(concept["raw"]), 3)
+
+
+if __name__ == "__main__":
+    unittest.main()
