@@ -19,6 +19,8 @@ PACKAGES := gcc g++ libc6-dev pkg-config libuv1-dev libjemalloc-dev flatbuffers-
 CHECK_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-venv strace
 # Shells that the tests of completion ask.
 CHECK_PACKAGES += bash-completion zsh fish
+# What checks the man pages.
+CHECK_PACKAGES += mandoc man-db
 
 PKGS    := libuv libzip jansson inih libxxhash libsystemd
 OPT     ?= -O2 -g
@@ -192,6 +194,19 @@ $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 		-o $@ $(LIBLENS_OBJ)
 	@ln -sf liblens.so $(BUILD)/liblens.so.0
 
+# Man pages stand beside their programs as NAME.SECTION.in. A line @table@ is replaced by what `lensd --print-man table`
+# prints: what is in tables of the program is written once.
+MAN_PAGES  := lensd.8 lensd.conf.5
+MAN_TABLES := settings
+.PHONY: man
+man: $(addprefix $(BUILD)/man/,$(MAN_PAGES)) ## the man pages, in build/man/
+
+$(BUILD)/man/%: daemon/%.in $(BUILD)/lensd
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)
+	$(Q)for table in $(MAN_TABLES); do $(BUILD)/lensd --print-man $$table >$(@D)/$$table || exit 1; done
+	$(Q)sed -e 's|@VERSION@|$(VERSION)|g' $(foreach t,$(MAN_TABLES),-e '/^@$(t)@$$/{r $(@D)/$(t)' -e 'd}') $< >$@
+
 # A library that stands on its own: what it needs of kernels and proto is inside, only lens_cuda_open is seen.
 # Not libproto.a: machines with a card often lack what its other parts are built with.
 CUDA_ARCHIVES := $(BUILD)/libkernels.a $(call obj,proto/lens_error.c proto/options.c proto/dtype.c proto/quantize.c)
@@ -286,6 +301,7 @@ soak: deps ## millions of rows of clients that come, go and die (ROWS=10000000):
 real-lenses: ## train the demo's lenses anew (Python, PyTorch; not part of check)
 	tests/real/make-lenses.sh
 
+install: man
 install: all completions ## install below DESTDIR/PREFIX (default /usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
 		$(DESTDIR)$(PREFIX)/share/lensd $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -296,6 +312,8 @@ install: all completions ## install below DESTDIR/PREFIX (default /usr/local)
 	ln -sf liblens.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/liblens.so.0
 	ln -sf liblens.so.0 $(DESTDIR)$(PREFIX)/lib/liblens.so
 	install -m 644 client/liblens/lens.h $(DESTDIR)$(PREFIX)/include/
+	for page in $(MAN_PAGES); do \
+		install -D -m 644 $(BUILD)/man/$$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$page || exit 1; done
 	install -m 644 proto/lens.fbs config/lensd.conf config/realtime.conf config/offline.conf \
 		$(DESTDIR)$(PREFIX)/share/lensd/
 	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' client/liblens/liblens.pc.in \
@@ -310,6 +328,7 @@ uninstall: ## remove what install put there
 		lib/liblens.so.$(VERSION) include/lens.h lib/pkgconfig/liblens.pc lib/systemd/system/lensd.service
 	cd $(DESTDIR)$(PREFIX) && rm -f share/bash-completion/completions/lensctl share/zsh/site-functions/_lensctl \
 		share/fish/vendor_completions.d/lensctl.fish
+	for page in $(MAN_PAGES); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$page; done
 	rm -rf $(DESTDIR)$(PREFIX)/share/lensd $(DESTDIR)$(PREFIX)/lib/lensd
 
 help: ## this list

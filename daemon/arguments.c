@@ -99,6 +99,8 @@ static int parse_flag(struct lensd_arguments *out, struct cursor *c, struct lens
         return set_backend(out, c, err);
     if (is(c, "check-config"))
         return parse_switch(c, &out->check_config, err);
+    if (is(c, "print-man"))
+        return take_value(c, &out->print_man, err);
     if (is(c, "version"))
         return parse_switch(c, &out->version, err);
     if (is(c, "help"))

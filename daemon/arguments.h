@@ -15,6 +15,7 @@ struct lensd_arguments {
     uint32_t n_packs;
     enum lensd_backend_choice backend;
     bool check_config, version, help;
+    const char *print_man; /* for the build: which table of the man pages to print, or NULL */
     struct {
         uint32_t row;
         const char *text;

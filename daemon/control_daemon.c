@@ -105,13 +105,17 @@ static void fill_work(const struct lensd_service *service, const struct lensd_co
 /* What exists nowhere else stands one behind the other in the space for keys. */
 static void fill_texts(struct lensd_service *service, struct lens_status *out)
 {
-    char *loading = service->keys, *memory = loading + LENSD_PROGRESS_TEXT, *degraded = memory + LENSD_DEVICE_TEXT;
-    static_assert(LENSD_PROGRESS_TEXT + LENSD_DEVICE_TEXT + LENSD_LADDER_TEXT <= LENSD_KEYS_MAX, "three texts");
+    char *loading = service->keys, *memory = loading + LENSD_PROGRESS_TEXT, *degraded = memory + LENSD_DEVICE_TEXT,
+         *config = degraded + LENSD_LADDER_TEXT;
+    static_assert(LENSD_PROGRESS_TEXT + LENSD_DEVICE_TEXT + LENSD_LADDER_TEXT + LENSD_RELOAD_TEXT <= LENSD_KEYS_MAX,
+                  "four texts");
     lensd_pack_job_text(service, loading, LENSD_PROGRESS_TEXT);
     if (loading[0] == '\0')
         lensd_control_preload_text(service, loading, LENSD_PROGRESS_TEXT);
     lensd_device_text(service, memory, LENSD_DEVICE_TEXT);
     lensd_ladder_text(service, degraded, LENSD_LADDER_TEXT);
+    lensd_reload_text(service, config, LENSD_RELOAD_TEXT);
+    out->config = lens_text_of(config);
     out->loading = lens_text_of(loading);
     out->memory = lens_text_of(memory);
     out->degraded = lens_text_of(degraded);
@@ -138,10 +142,23 @@ void lensd_control_status(struct lensd_service *service, struct lensd_connection
     lensd_connection_send(c, answer, NULL, 0);
 }
 
+/* Loaded packs of at most that generation. */
+static uint32_t count_older(const struct lensd_service *service, uint32_t generation)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < service->n_packs; i++)
+        n += service->packs[i]->generation <= generation;
+    return n;
+}
+
 void lensd_control_config(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
     struct lens_msg *answer = lensd_control_answer(service, LENS_MSG_SETTING_PAGE);
-    lensd_settings_page(service->settings, request->u.page.first, &answer->u.setting_page);
+    struct lens_setting_page *page = &answer->u.setting_page;
+    static_assert(LENSD_SETTING_SPACE <= LENSD_KEYS_MAX, "the page's own texts");
+    lensd_settings_page(service->settings, request->u.page.first, service->keys, page);
+    for (uint32_t i = 0; i < page->count; i++)
+        page->rows[i].older_packs = count_older(service, page->rows[i].older_packs);
     lensd_connection_send(c, answer, NULL, 0);
 }
 

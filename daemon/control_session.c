@@ -155,9 +155,9 @@ void lensd_control_attach(struct lensd_service *service, struct lensd_connection
                                (int)attach->pack.length, attach->pack.data);
         return;
     }
-    if (service->sessions.n == service->sessions.capacity) {
+    if (service->sessions.n >= service->settings->ipc.max_sessions) {
         lensd_connection_fault(c, LENS_FAULT_NO_SPACE, "all %u sessions are taken: see ipc.max_sessions",
-                               service->sessions.capacity);
+                               service->settings->ipc.max_sessions);
         return;
     }
     if (!lensd_connection_takes_descriptors(c)) {

@@ -285,8 +285,9 @@ struct idling {
     uint64_t turns, since_ns;
 };
 
-static bool spun_long_enough(struct idling *idle, uint64_t spin_ns)
+static bool spun_long_enough(const struct lensd_engine *engine, struct idling *idle)
 {
+    uint64_t spin_ns = atomic_load_explicit(&engine->spin_ns, memory_order_relaxed);
     if (idle->turns++ == 0)
         idle->since_ns = lensd_now_ns();
     return spin_ns == 0 || (idle->turns % CLOCK_TURNS == 0 && lensd_now_ns() - idle->since_ns >= spin_ns);
@@ -295,7 +296,6 @@ static bool spun_long_enough(struct idling *idle, uint64_t spin_ns)
 static void *engine_main(void *arg)
 {
     struct lensd_engine *engine = arg;
-    uint64_t spin_ns = (uint64_t)engine->config.spin_us * 1000;
     struct idling idle = {0};
     for (;;) {
         bool worked = turn(engine);
@@ -303,7 +303,7 @@ static void *engine_main(void *arg)
             break;
         if (worked) {
             idle.turns = 0;
-        } else if (spun_long_enough(&idle, spin_ns)) {
+        } else if (spun_long_enough(engine, &idle)) {
             sleep_until_work(engine);
             idle.turns = 0;
         } else {
@@ -349,6 +349,7 @@ int lensd_engine_start(const struct lensd_engine_config *config, struct lensd_en
         return lens_error_set(err, -ENOMEM, "no memory for the engine");
     engine->config = *config;
     atomic_store(&engine->degrade, config->degrade);
+    lensd_engine_set_spin(engine, config->spin_us);
     engine->epoll = engine->kick = -1;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->called, NULL);

@@ -15,7 +15,7 @@
 struct lensd_engine;
 
 struct lensd_engine_config {
-    uint32_t spin_us;
+    uint32_t spin_us; /* lensd_engine_set_spin changes it */
     uint32_t max_sessions;
     bool degrade; /* engine.degrade: lensd_engine_set_degrade changes it */
     /* Called on the engine thread, once for a session, when its ring was found forged; must only signal (uv_async). */
@@ -54,6 +54,11 @@ void lensd_engine_lose(struct lensd_engine *engine, struct lensd_served_pack *se
 
 /* Whether breakers may open; false closes them. */
 void lensd_engine_set_degrade(struct lensd_engine *engine, bool degrade);
+/* How long it looks for more work before it sleeps, from its next idle turn on. */
+void lensd_engine_set_spin(struct lensd_engine *engine, uint32_t spin_us);
+/* Foresight of a pack that is served (cache.prefetch), between two runs. -ENOMEM: as it was. */
+int lensd_engine_set_prefetch(struct lensd_engine *engine, struct lensd_served_pack *served, bool prefetch,
+                              struct lens_error *err);
 
 /* Has the pack's empty slots filled while rows go on (lensd_pool_fill); *lenses says how many that will be. */
 int lensd_engine_fill(struct lensd_engine *engine, struct lensd_served_pack *served, uint32_t *lenses,

@@ -2,6 +2,7 @@
  * two runs of the backend, while the loop thread waits: at once, or when the rows of the session or pack that it
  * changes have been answered. Rows of others don't wait for it. See engine.h. */
 #include "daemon/batch.h"
+#include "daemon/cache/predict.h"
 #include "daemon/engine_private.h"
 #include "daemon/tracing.h"
 
@@ -302,6 +303,38 @@ void lensd_engine_lose(struct lensd_engine *engine, struct lensd_served_pack *se
 void lensd_engine_set_degrade(struct lensd_engine *engine, bool degrade)
 {
     atomic_store_explicit(&engine->degrade, degrade, memory_order_relaxed);
+}
+
+void lensd_engine_set_spin(struct lensd_engine *engine, uint32_t spin_us)
+{
+    atomic_store_explicit(&engine->spin_ns, (uint64_t)spin_us * 1000, memory_order_relaxed);
+}
+
+struct foresight {
+    struct lensd_served_pack *served;
+    struct lensd_predictor *predictor; /* the new one, then the old one */
+};
+
+static int foresee_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    (void)engine;
+    (void)err;
+    struct foresight *foresight = arg;
+    foresight->predictor = lensd_pool_exchange_predictor(foresight->served->pool, foresight->predictor);
+    return 0;
+}
+
+int lensd_engine_set_prefetch(struct lensd_engine *engine, struct lensd_served_pack *served, bool prefetch,
+                              struct lens_error *err)
+{
+    struct foresight foresight = {served, NULL};
+    if (lensd_pool_foresees(served->pool) == prefetch)
+        return 0;
+    int r = prefetch ? lensd_pool_make_predictor(served->pool, &foresight.predictor, err) : 0;
+    if (r == 0)
+        r = call_engine(engine, foresee_here, &foresight, err);
+    lensd_predictor_destroy(foresight.predictor);
+    return r;
 }
 
 struct filling {

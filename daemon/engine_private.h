@@ -33,6 +33,7 @@ struct lensd_engine {
     atomic_bool has_call;
     atomic_bool stopping;
     atomic_bool degrade;
+    _Atomic uint64_t spin_ns;
     _Atomic uint64_t stop_at_ns;
     _Atomic uint64_t heartbeat;
     struct lensd_session **sessions; /* the engine thread's */

@@ -39,6 +39,7 @@ struct reader {
 
 struct lensd_loader {
     struct lensd_loader_config config;
+    atomic_bool verify;
     uint32_t run_length;
     struct reader *readers; /* [threads + 1] */
     uint32_t started;
@@ -60,6 +61,11 @@ uint32_t lensd_loader_run_length(const struct lens_pack *pack)
 {
     uint64_t n = RUN_BYTES / (pack->w1_lens_bytes + pack->w1_sign_bytes);
     return n < 1 ? 1 : n > LENSD_LOAD_RUN ? LENSD_LOAD_RUN : (uint32_t)n;
+}
+
+void lensd_loader_set_verify(struct lensd_loader *loader, bool verify)
+{
+    atomic_store_explicit(&loader->verify, verify, memory_order_relaxed);
 }
 
 /* ---- queues (under the lock) ------------------------------------------------------------------------------------ */
@@ -145,7 +151,8 @@ static int read_some(const struct reader *reader, uint32_t first, uint32_t n, vo
     const struct lens_pack *pack = reader->loader->config.pack;
     int r = reader->may_wait ? lens_pack_read_w1(pack, first, n, w1, sign, err)
                              : lens_pack_read_w1_cached(pack, first, n, w1, sign);
-    for (uint32_t i = 0; r == 0 && reader->loader->config.verify && i < n; i++) {
+    bool verify = atomic_load_explicit(&reader->loader->verify, memory_order_relaxed);
+    for (uint32_t i = 0; r == 0 && verify && i < n; i++) {
         const char *at = (const char *)w1 + i * pack->w1_lens_bytes;
         const char *signs = pack->w1_sign_bytes > 0 ? (const char *)sign + i * pack->w1_sign_bytes : NULL;
         if (!lens_pack_lens_intact(pack, first + i, at, signs))
@@ -449,6 +456,7 @@ int lensd_loader_create(const struct lensd_loader_config *config, struct lensd_l
     if (loader == NULL)
         return lens_error_set(err, -ENOMEM, "no memory for a loader");
     loader->config = *config;
+    lensd_loader_set_verify(loader, config->verify);
     loader->run_length = lensd_loader_run_length(config->pack);
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->work, NULL);

@@ -35,7 +35,7 @@ struct lensd_loader;
 struct lensd_loader_config {
     uint32_t threads;  /* besides the engine's own; at least 1 */
     uint32_t capacity; /* loads under way at most */
-    bool verify;       /* checksum of each lens read from the file */
+    bool verify;       /* checksum of each lens read from the file; lensd_loader_set_verify changes it */
     const struct lens_pack *pack;
     struct lens_slab *slab; /* made for threads + 1 loaders; the engine's own is 0 */
 };
@@ -46,6 +46,9 @@ uint32_t lensd_loader_run_length(const struct lens_pack *pack);
 int lensd_loader_create(const struct lensd_loader_config *config, struct lensd_loader **out, struct lens_error *err);
 /* Finishes what threads are at, drops the rest. NULL is fine. */
 void lensd_loader_destroy(struct lensd_loader *loader);
+
+/* From the next read on. Any thread. */
+void lensd_loader_set_verify(struct lensd_loader *loader, bool verify);
 
 /* Submits n loads of one kind: neighbours ascending, n <= lensd_loader_run_length, all with host memory to decode from,
  * or none. Wakes a thread when `wake`. */

@@ -50,6 +50,16 @@ static int print_help(void)
     return EXIT_SUCCESS;
 }
 
+/* The parts of man pages that come from tables; not in --help, since only the build asks for them. */
+static int print_man(const char *table)
+{
+    if (strcmp(table, "settings") == 0)
+        lensd_settings_print_man(print_line, stdout);
+    else
+        return EXIT_USAGE;
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 static int fail(const struct lens_error *err, int code)
 {
     fprintf(stderr, "lensd: %s\n", err->text);
@@ -111,6 +121,8 @@ int main(int argc, char *argv[])
     }
     if (arguments.help)
         return print_help();
+    if (arguments.print_man != NULL)
+        return print_man(arguments.print_man);
     if (arguments.version) {
         printf("lensd %s\n", LENSD_VERSION);
         return EXIT_SUCCESS;

@@ -138,7 +138,7 @@ static int rebind(struct lensd_service *service, struct lensd_session **sessions
 static int move_sessions(struct lensd_service *service, const struct lensd_served_pack *old,
                          struct lensd_served_pack *served, struct lens_error *err)
 {
-    uint32_t capacity = service->sessions.capacity;
+    uint32_t capacity = service->sessions.n + 1; /* never none */
     struct lensd_session **sessions = lensd_calloc(capacity, sizeof(struct lensd_session *));
     struct lensd_binding *bindings = lensd_calloc(capacity, sizeof *bindings);
     int r = -ENOMEM;
@@ -207,8 +207,10 @@ static void finish(struct lensd_pack_job *job)
         lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s not %s: %s", job->asked,
                   job->replace != NULL ? "swapped in" : "loaded", job->err.text);
     answer(service, job);
-    if (job->result == 0)
+    if (job->result == 0) {
+        lensd_reload_tune(service, job->served);
         lensd_control_check_content(service, job->served);
+    }
     if (job->result != 0 && job->served != NULL)
         lensd_pack_job_close(service, job->served);
     free_job(job);

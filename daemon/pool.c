@@ -37,14 +37,31 @@ static int create_policy(struct lensd_pool *pool, const struct lensd_pool_config
     return lensd_cache_policy_create(&cache, &pool->policy, err);
 }
 
-static int create_predictor(struct lensd_pool *pool, struct lens_error *err)
+int lensd_pool_make_predictor(const struct lensd_pool *pool, struct lensd_predictor **out, struct lens_error *err)
 {
     struct lensd_predictor_config config;
     lensd_predictor_default(&config);
     config.lenses = pool->pack->lenses;
     config.child_offsets = pool->pack->child_offsets;
     config.child_ids = pool->pack->child_ids;
-    return lensd_predictor_create(&config, &pool->predictor, err);
+    return lensd_predictor_create(&config, out, err);
+}
+
+struct lensd_predictor *lensd_pool_exchange_predictor(struct lensd_pool *pool, struct lensd_predictor *predictor)
+{
+    struct lensd_predictor *old = pool->predictor;
+    pool->predictor = predictor;
+    return old;
+}
+
+bool lensd_pool_foresees(const struct lensd_pool *pool)
+{
+    return pool->predictor != NULL;
+}
+
+void lensd_pool_set_verify_loads(struct lensd_pool *pool, bool verify)
+{
+    lensd_loader_set_verify(pool->loader, verify);
 }
 
 static int create_parts(struct lensd_pool *pool, const struct lensd_pool_config *config, struct lens_error *err)
@@ -61,7 +78,7 @@ static int create_parts(struct lensd_pool *pool, const struct lensd_pool_config 
     if (r == 0)
         r = lensd_host_tier_create(pool->pack, pool->backend, config->host_memory, &pool->host, err);
     if (r == 0 && config->prefetch)
-        r = create_predictor(pool, err);
+        r = lensd_pool_make_predictor(pool, &pool->predictor, err);
     if (r != 0)
         return r;
     struct lensd_loader_config loader = {.threads = config->load_threads > 0 ? config->load_threads : 1,

@@ -19,6 +19,7 @@
 #define LENSD_DEVICE_RESERVE (UINT64_C(512) << 20) /* of a card's memory: left to others when slots are counted */
 
 struct lensd_pool;
+struct lensd_predictor;
 
 struct lensd_pool_config {
     uint32_t slots;         /* 0 = one for every lens; on a device with memory of its own as many as fit */
@@ -78,6 +79,14 @@ int lensd_pool_run(struct lensd_pool *pool, struct lens_batch *batch, struct len
  * cache.prefetch learns from it and loads ahead. Right after the run that answered it. `load_threshold` is raw. */
 void lensd_pool_note_row(struct lensd_pool *pool, uint64_t sequence, const struct lens_row_out *row,
                          float load_threshold, bool ends);
+
+/* Foresight while the pool serves. A predictor for it, that nobody uses yet (any thread); the one it uses from now on
+ * (NULL = none), whose predecessor is the caller's (engine thread); whether it has one (whoever exchanges them). */
+int lensd_pool_make_predictor(const struct lensd_pool *pool, struct lensd_predictor **out, struct lens_error *err);
+struct lensd_predictor *lensd_pool_exchange_predictor(struct lensd_pool *pool, struct lensd_predictor *predictor);
+bool lensd_pool_foresees(const struct lensd_pool *pool);
+/* Whether checksums are checked at each load from the file, from the next load on. Any thread. */
+void lensd_pool_set_verify_loads(struct lensd_pool *pool, bool verify);
 
 /* Something that a run would take in has been loaded. Cheap. */
 bool lensd_pool_ready(const struct lensd_pool *pool);

@@ -6,6 +6,7 @@
 #include "daemon/device_watch.h"
 #include "daemon/pack_job.h"
 #include "daemon/pack_progress.h"
+#include "daemon/reload.h"
 #include "daemon/service_setup.h"
 #include "daemon/sys.h"
 
@@ -114,39 +115,12 @@ static void on_stop_signal(uv_signal_t *handle, int number)
     lensd_service_stop(handle->data, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
-extern char **environ;
-
-/* A failed reload keeps the old configuration. */
-static void reload(struct lensd_service *service)
-{
-    struct lensd_settings *next = lensd_calloc(1, sizeof *next);
-    struct lens_error err = {0};
-    int r = next == NULL ? lens_error_set(&err, -ENOMEM, "no memory")
-                         : lensd_arguments_settings(service->arguments, environ, next, &err);
-    if (r == 0) {
-        r = lensd_settings_take_live(service->settings, next);
-        lensd_settings_free(next);
-    }
-    lensd_free(next);
-    if (r < 0) {
-        lensd_log(&service->log, LENSD_LOG_ERROR, "configuration not reloaded, the old one stays: %s", err.text);
-        return;
-    }
-    service->log.level = log_level(service->settings);
-    lensd_engine_set_degrade(service->engine, service->settings->engine.degrade);
-    lensd_listener_set_wide(&service->listener, lensd_peer_lists_are_wide(service->settings));
-    lensd_log(&service->log, LENSD_LOG_INFO, "configuration reloaded%s",
-              r > 0 ? "; some settings that changed need a restart" : "");
-    for (uint32_t i = 0; i < service->n_packs; i++)
-        lensd_control_check_content(service, service->packs[i]);
-}
-
 static void on_hangup(uv_signal_t *handle, int number)
 {
     struct lensd_service *service = handle->data;
     (void)number;
     lensd_supervisor_reloading();
-    reload(service);
+    lensd_reload(service);
     lensd_supervisor_ready();
 }
 
@@ -213,7 +187,8 @@ static void on_tick(uv_timer_t *timer)
     if (loading[0] != '\0')
         snprintf(status, sizeof status, "Opening %s", loading);
     else
-        snprintf(status, sizeof status, "Serving %u packs to %u sessions", service->n_packs, service->sessions.n);
+        snprintf(status, sizeof status, "Serving %u packs to %u sessions%s", service->n_packs, service->sessions.n,
+                 service->reload.why.code != 0 ? "; the last reload failed" : "");
     lensd_supervisor_status(&service->supervisor, status);
     lensd_connections_sweep(service, lensd_now_ns());
     report_failures(service);
@@ -239,7 +214,7 @@ static int start_engine(struct lensd_service *service, struct lens_error *err)
     const struct lensd_settings *settings = service->settings;
     const struct lensd_engine_config config = {
         .spin_us = settings->engine.spin_us,
-        .max_sessions = settings->ipc.max_sessions,
+        .max_sessions = LENSD_SESSIONS_MAX, /* ipc.max_sessions may change: whoever attaches is held to it */
         .degrade = settings->engine.degrade,
         .on_broken = signal_broken,
         .on_change = lensd_ladder_signal,
@@ -344,9 +319,9 @@ int lensd_service_open(struct lensd_service *service, const struct lensd_argumen
     int r = lensd_listener_open(&service->listener, settings->ipc.socket, lensd_peer_lists_are_wide(settings), err);
     if (r != 0)
         return r;
-    r = lensd_attachments_init(&service->sessions, settings->ipc.max_sessions);
+    r = lensd_attachments_init(&service->sessions, LENSD_SESSIONS_MAX);
     if (r != 0) {
-        lens_error_set(err, r, "no memory for %u sessions", settings->ipc.max_sessions);
+        lens_error_set(err, r, "no memory for %u sessions", LENSD_SESSIONS_MAX);
         goto close_listener;
     }
     r = make_events(service, err);

@@ -11,6 +11,7 @@
 #include "daemon/ladder.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
+#include "daemon/reload.h"
 #include "daemon/served_pack.h"
 #include "daemon/settings.h"
 #include "daemon/supervisor.h"
@@ -54,6 +55,7 @@ struct lensd_filling {
 struct lensd_service {
     const struct lensd_arguments *arguments; /* lent: what a reload reads again */
     struct lensd_settings *settings;         /* lent; a reload changes the live ones */
+    struct lensd_reload reload;
     struct lensd_log log;
     struct lensd_supervisor supervisor;
     struct lensd_listener listener;

@@ -1,8 +1,8 @@
-/* Settings as a whole: defaults, file, environment, precedence, names, --help and the page for `lensctl config`.
- * Values and their bounds are settings_values.c's, the rows settings_table.c's. */
+/* Settings as a whole: defaults, environment, precedence, names, reload, and the page for `lensctl config`. Values and
+ * their bounds are settings_values.c's, the rows settings_table.c's, the file settings_file.c's, what holds between
+ * settings settings_check.c's, --help and the man page settings_print.c's. */
 #include "daemon/settings.h"
 
-#include "daemon/cache/policy.h"
 #include "daemon/sys.h"
 
 #include <ctype.h>
@@ -12,8 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define KEY_MAX    64u
-#define HELP_WIDTH 100u
+#define KEY_MAX 64u
 
 const char *lensd_origin_name(enum lensd_origin origin)
 {
@@ -112,6 +111,7 @@ static void store(struct lensd_settings *settings, uint32_t row, const union any
     lensd_free(settings->text[row]);
     settings->text[row] = text;
     settings->origin[row] = origin;
+    settings->line[row] = 0;
 }
 
 static bool same_value(const struct lensd_setting *setting, const char *text, const union any_value *value)
@@ -162,47 +162,9 @@ void lensd_settings_free(struct lensd_settings *settings)
 {
     for (uint32_t row = 0; row < LENSD_SETTINGS_MAX; row++) {
         lensd_free(settings->text[row]);
-        settings->text[row] = NULL;
+        lensd_free(settings->pending[row]);
+        settings->text[row] = settings->pending[row] = NULL;
     }
-}
-
-int lensd_settings_check(const struct lensd_settings *settings, struct lens_error *err)
-{
-    if (settings->cascade.unload_threshold > settings->cascade.load_threshold)
-        return lens_error_set(err, -EINVAL,
-                              "cascade.unload_threshold (%g) must not be above cascade.load_threshold (%g): a lens "
-                              "that was just loaded would leave at once",
-                              (double)settings->cascade.unload_threshold, (double)settings->cascade.load_threshold);
-    if (settings->ipc.session_memory > settings->ipc.total_memory)
-        return lens_error_set(err, -EINVAL, "ipc.session_memory (%s) must not be above ipc.total_memory (%s)",
-                              settings->text[lensd_setting_find("ipc.session_memory", 18)],
-                              settings->text[lensd_setting_find("ipc.total_memory", 16)]);
-    struct lensd_cache_quotas quotas;
-    int r = lensd_cache_quotas_parse(settings->cache.quotas, &quotas, err);
-    if (r != 0)
-        return lens_error_prefix(err, "cache.quotas");
-    return lens_options_check(&settings->cascade, err);
-}
-
-int lensd_settings_take_live(struct lensd_settings *settings, const struct lensd_settings *from)
-{
-    int others = 0;
-    for (uint32_t row = 0; row < lensd_settings_count; row++) {
-        const struct lensd_setting *setting = &lensd_settings_table[row];
-        if (strcmp(settings->text[row], from->text[row]) == 0 && settings->origin[row] == from->origin[row])
-            continue;
-        if (!setting->live) {
-            others += strcmp(settings->text[row], from->text[row]) != 0;
-            continue;
-        }
-        union any_value value = {0};
-        char *copy = copy_text(from->text[row]);
-        if (copy == NULL)
-            return -ENOMEM;
-        memcpy(&value, (const char *)from + setting->offset, lensd_setting_size(setting->type));
-        store(settings, row, &value, copy, from->origin[row]);
-    }
-    return others;
 }
 
 /* ---- environment ------------------------------------------------------------------------------------------------ */
@@ -251,70 +213,73 @@ int lensd_settings_read_environment(struct lensd_settings *settings, char *const
     return 0;
 }
 
-/* ---- for people ------------------------------------------------------------------------------------------------- */
+/* ---- the page ---------------------------------------------------------------------------------------------------- */
 
-static void print_bounds(const struct lensd_setting *row, char *out, size_t size)
+#define PAGE_BYTES 28000u /* of LENS_ANSWER_MAX: texts and what the encoding adds */
+#define ROW_BYTES  160u   /* that a row takes beside its texts */
+
+/* Where a value came from, in `space`: "/etc/lensd/lensd.conf:12", "LENSD_POOL_SLOTS", "--pool-slots"; "" = default.
+ * Returns the bytes it takes there. */
+static size_t write_place(const struct lensd_settings *settings, uint32_t row, char *space, size_t size)
 {
-    size_t used = 0;
-    out[0] = '\0';
-    if (row->type == LENSD_SETTING_COUNT || row->type == LENSD_SETTING_INTEGER || row->type == LENSD_SETTING_NUMBER) {
-        snprintf(out, size, ", %.10g..%.10g", row->min, row->max);
-        return;
+    char name[KEY_MAX];
+    int n = 0;
+    lensd_setting_flag(&lensd_settings_table[row], name, sizeof name);
+    space[0] = '\0';
+    switch (settings->origin[row]) {
+    case LENSD_ORIGIN_DEFAULT:
+        break;
+    case LENSD_ORIGIN_FILE:
+        if (settings->line[row] != 0)
+            n = snprintf(space, size, "%s:%u", settings->file, settings->line[row]);
+        break;
+    case LENSD_ORIGIN_ENVIRONMENT:
+        n = snprintf(space, size, "LENSD_%s", name);
+        for (char *c = space; *c != '\0'; c++)
+            *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+        break;
+    case LENSD_ORIGIN_FLAG:
+        n = snprintf(space, size, "--%s", name);
+        break;
     }
-    for (int i = 0; row->type == LENSD_SETTING_CHOICE && row->choices[i] != NULL && used < size; i++) {
-        int n = snprintf(out + used, size - used, "%s%s", i > 0 ? "|" : ", ", row->choices[i]);
-        used += n > 0 ? (size_t)n : 0;
-    }
+    return n > 0 ? (size_t)n + 1 : 1;
 }
 
-/* Words of `text` on lines of HELP_WIDTH, each indented by six. */
-static void print_wrapped(const char *text, void (*print)(void *arg, const char *line), void *arg)
+static size_t row_bytes(const struct lens_setting_row *row)
 {
-    while (*text != '\0') {
-        char line[HELP_WIDTH + 16];
-        size_t length = strlen(text);
-        if (length > HELP_WIDTH) {
-            length = HELP_WIDTH;
-            while (length > 1 && text[length] != ' ')
-                length--;
-        }
-        snprintf(line, sizeof line, "      %.*s\n", (int)length, text);
-        print(arg, line);
-        text += length;
-        text += *text == ' ';
-    }
+    return (size_t)row->name.length + row->value.length + row->origin.length + row->help.length + row->place.length +
+           row->fallback.length + row->applies.length + row->pending.length + ROW_BYTES;
 }
 
-void lensd_settings_print_help(void (*print)(void *arg, const char *line), void *arg)
+void lensd_settings_page(const struct lensd_settings *settings, uint32_t first, char *space,
+                         struct lens_setting_page *out)
 {
-    for (uint32_t i = 0; i < lensd_settings_count; i++) {
-        const struct lensd_setting *row = &lensd_settings_table[i];
-        char flag[KEY_MAX], bounds[256], line[1024];
-        size_t length = strlen(row->key);
-        for (size_t c = 0; c <= length; c++)
-            flag[c] = folded(row->key[c]) == '_' ? '-' : row->key[c]; /* the terminator, too */
-        print_bounds(row, bounds, sizeof bounds);
-        snprintf(line, sizeof line, "  --%s %s\n", flag, row->value_name);
-        print(arg, line);
-        snprintf(line, sizeof line, "%s (default %s%s%s)", row->help,
-                 row->fallback[0] != '\0' ? row->fallback : "empty", bounds, row->live ? "; a reload changes it" : "");
-        print_wrapped(line, print, arg);
-    }
-}
-
-void lensd_settings_page(const struct lensd_settings *settings, uint32_t first, struct lens_setting_page *out)
-{
+    size_t used = 0, bytes = 0;
     out->first = first;
     out->total = lensd_settings_count;
     out->count = 0;
     for (uint32_t i = first; i < lensd_settings_count && out->count < LENS_PAGE_ROWS; i++) {
         const struct lensd_setting *row = &lensd_settings_table[i];
-        out->rows[out->count++] = (struct lens_setting_row){
+        char *place = space + used;
+        used += write_place(settings, i, place, LENSD_SETTING_SPACE - used);
+        if (used > LENSD_SETTING_SPACE)
+            return;
+        const struct lens_setting_row shown = {
             .name = lens_text_of(row->key),
             .value = lens_text_of(settings->text[i]),
             .origin = lens_text_of(lensd_origin_name(settings->origin[i])),
             .help = lens_text_of(row->help),
-            .live = row->live,
+            .live = row->applies != LENSD_APPLIES_RESTART,
+            .place = lens_text_of(place),
+            .fallback = lens_text_of(row->fallback),
+            .applies = lens_text_of(lensd_setting_applies_name(row->applies)),
+            .pending = lens_text_of(settings->pending[i] != NULL ? settings->pending[i] : ""),
+            .waits = settings->pending[i] != NULL,
+            .older_packs = settings->older[i],
         };
+        bytes += row_bytes(&shown);
+        if (bytes > PAGE_BYTES && out->count > 0)
+            return;
+        out->rows[out->count++] = shown;
     }
 }

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define LENSD_SETTINGS_MAX 64u        /* rows; a static assertion holds the table to it */
+#define LENSD_SESSIONS_MAX 4096u      /* the most that ipc.max_sessions may be */
 #define LENSD_IDS_MAX      64u        /* user or group ids in one list */
 #define LENSD_FILE_MAX     (1u << 20) /* bytes of a configuration file */
 
@@ -29,6 +30,15 @@ enum lensd_setting_type {
     LENSD_SETTING_IDS,     /* struct lensd_ids: "0,self,1000" or "*" */
     LENSD_SETTING_TEXT,    /* const char *, owned by the settings */
     LENSD_SETTING_LIST,    /* const char *, likewise: items between commas; further lines of a file go behind it */
+};
+
+/* What a reload (SIGHUP) changes a setting for. */
+enum lensd_setting_applies {
+    LENSD_APPLIES_RESTART,     /* nothing: the value waits for the next start */
+    LENSD_APPLIES_NOW,         /* everything */
+    LENSD_APPLIES_CONNECTIONS, /* clients that connect from then on */
+    LENSD_APPLIES_SESSIONS,    /* sessions attached from then on */
+    LENSD_APPLIES_PACKS,       /* packs loaded or swapped from then on */
 };
 
 enum lensd_origin { LENSD_ORIGIN_DEFAULT, LENSD_ORIGIN_FILE, LENSD_ORIGIN_ENVIRONMENT, LENSD_ORIGIN_FLAG };
@@ -48,8 +58,8 @@ struct lensd_setting {
     double min, max;      /* COUNT, INTEGER, NUMBER, SIZE; IDS: max = 0 forbids "*"; TEXT, LIST: max bytes */
     const char *const *choices;
     size_t offset; /* in struct lensd_settings */
-    bool live;     /* a reload (SIGHUP) changes it */
-    bool only;     /* the fallback is the only value this version offers; others are refused with that sentence */
+    enum lensd_setting_applies applies;
+    bool only; /* the fallback is the only value this version offers; others are refused with that sentence */
     const char *value_name; /* for --help: "N", "BYTES", .. */
     const char *help;
 };
@@ -104,9 +114,15 @@ struct lensd_settings {
     struct {
         int level;
     } log;
-    /* Beside the typed value: its text as given (owned) and its origin. */
+    /* Beside the typed value: its text as given (owned), its origin, and the line of the file it came from. */
     char *text[LENSD_SETTINGS_MAX];
     enum lensd_origin origin[LENSD_SETTINGS_MAX];
+    uint32_t line[LENSD_SETTINGS_MAX];
+    const char *file; /* lent: the path of the file that was read, or NULL */
+    /* What reloads left: a value that waits for a restart (owned, NULL = none); for settings of packs, the youngest
+     * generation that still has another value than the one here, 0 = none. */
+    char *pending[LENSD_SETTINGS_MAX];
+    uint32_t older[LENSD_SETTINGS_MAX];
 };
 
 /* Everything at its default. -ENOMEM. On error nothing is left; otherwise lensd_settings_free is owed. */
@@ -126,8 +142,12 @@ int lensd_settings_set(struct lensd_settings *settings, uint32_t row, const char
 /* What only holds between settings. -EINVAL. Call after everything is read. */
 int lensd_settings_check(const struct lensd_settings *settings, struct lens_error *err);
 
-/* Takes the live rows' values from `from`; returns how many other rows differ (they need a restart). -ENOMEM. */
-int lensd_settings_take_live(struct lensd_settings *settings, const struct lensd_settings *from);
+/* Takes from `from` all that a reload can change; what needs a restart stays, and the new value is kept as pending.
+ * `generation`: of the pack loaded last. Takes the texts out of `from`, which is only good for lensd_settings_free
+ * then. Writes what changed into `out`, "" when nothing did: "cascade.top_k 12 -> 14 (new sessions); needs a restart:
+ * engine.threads 0 -> 4". What doesn't fit is counted. Returns how many settings need a restart. */
+uint32_t lensd_settings_take_live(struct lensd_settings *settings, struct lensd_settings *from, uint32_t generation,
+                                  char *out, size_t size);
 
 /* Row of "pool.slots", or of the flag name "pool-slots" (no dashes in front; - and _ are the same); -1 if none. */
 int lensd_setting_find(const char *name, size_t length);
@@ -135,12 +155,23 @@ int lensd_setting_find(const char *name, size_t length);
 const char *lensd_setting_nearest(const char *name, size_t length);
 
 const char *lensd_origin_name(enum lensd_origin origin);
+/* "restart", "at once", "new connections", "new sessions", "new packs". */
+const char *lensd_setting_applies_name(enum lensd_setting_applies applies);
 
-/* Prints one paragraph per row to `out`, as --help shows them. */
+/* The rows from `first` on, as many as an answer has room for; texts are lent by the settings, the table and `space`
+ * (LENSD_SETTING_SPACE bytes). */
+#define LENSD_SETTING_SPACE 20480u
+void lensd_settings_page(const struct lensd_settings *settings, uint32_t first, char *space,
+                         struct lens_setting_page *out);
+
+/* ---- for people (settings_print.c) ------------------------------------------------------------------------------ */
+
+/* "pool-slots" for the row pool.slots. */
+void lensd_setting_flag(const struct lensd_setting *row, char *out, size_t size);
+
+/* One paragraph per row, as --help shows them; mdoc(7) lists per section, for lensd.conf(5). */
 void lensd_settings_print_help(void (*print)(void *arg, const char *line), void *arg);
-
-/* The rows from `first` on, at most LENS_PAGE_ROWS; texts are lent by the settings and the table. */
-void lensd_settings_page(const struct lensd_settings *settings, uint32_t first, struct lens_setting_page *out);
+void lensd_settings_print_man(void (*print)(void *arg, const char *line), void *arg);
 
 /* ---- values (settings_values.c) --------------------------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* What goes on while a file is read: the rest of its text, the line inih is at, and the first error. */
@@ -124,6 +125,8 @@ static int append(struct reading *r, uint32_t row, const char *value)
     snprintf(joined, size, "%s%s%s", before, comma ? "," : "", value);
     int result = lensd_settings_set(r->settings, row, joined, LENSD_ORIGIN_FILE, r->err);
     lensd_free(joined);
+    if (result == 0 && settings->origin[row] == LENSD_ORIGIN_FILE)
+        r->settings->line[row] = (uint32_t)r->line_of[row];
     return result;
 }
 
@@ -154,6 +157,8 @@ static int on_setting(void *user, const char *section, const char *name, const c
     }
     r->line_of[row] = r->line;
     int result = lensd_settings_set(r->settings, (uint32_t)row, value, LENSD_ORIGIN_FILE, r->err);
+    if (result == 0 && r->settings->origin[row] == LENSD_ORIGIN_FILE)
+        r->settings->line[row] = (uint32_t)r->line;
     return result == 0 ? 1 : fail_at(r, result);
 }
 
@@ -163,6 +168,7 @@ int lensd_settings_read_text(struct lensd_settings *settings, const char *path, 
     struct lens_error local = {0};
     struct reading r = {
         .settings = settings, .path = path, .rest = text, .end = text + length, .err = err != NULL ? err : &local};
+    settings->file = path;
     int line = ini_parse_stream(next_line, &r, on_setting, &r);
     if (line > 0 && (r.failed == 0 || line < r.line))
         return lens_error_set(err, -EINVAL, "%s line %d: expected [section] or setting = value", path, line);
@@ -185,26 +191,63 @@ static int read_whole(int fd, char *out, size_t size, size_t *length)
     return -EFBIG;
 }
 
+/* What a path may be instead of a file; a FIFO or a device could be waited for without end, by a daemon that serves. */
+static const char *kind_of(mode_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFDIR:
+        return "a directory";
+    case S_IFIFO:
+        return "a pipe";
+    case S_IFCHR:
+    case S_IFBLK:
+        return "a device";
+    case S_IFSOCK:
+        return "a socket";
+    default:
+        return "something else";
+    }
+}
+
+static bool same_state(const struct stat *a, const struct stat *b)
+{
+    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* The file's whole text. Half of a file that is being written would be a configuration that nobody meant. */
+static int read_steadily(int fd, const char *path, char *text, size_t *length, struct lens_error *err)
+{
+    struct stat before, after;
+    if (fstat(fd, &before) != 0)
+        return lens_error_set(err, -errno, "can't look at the configuration %s: %s", path, strerror(errno));
+    if (!S_ISREG(before.st_mode))
+        return lens_error_set(err, S_ISDIR(before.st_mode) ? -EISDIR : -EINVAL,
+                              "the configuration %s must be a file, found %s", path, kind_of(before.st_mode));
+    int r = read_whole(fd, text, LENSD_FILE_MAX, length);
+    if (r == -EFBIG)
+        return lens_error_set(err, r, "%s is larger than %u bytes: is it a configuration file?", path, LENSD_FILE_MAX);
+    if (r == 0 && fstat(fd, &after) != 0)
+        r = -errno;
+    if (r != 0)
+        return lens_error_set(err, r, "can't read the configuration %s: %s", path, strerror(-r));
+    if (!same_state(&before, &after))
+        return lens_error_set(err, -EAGAIN, "%s changed while it was read: try again", path);
+    return 0;
+}
+
 int lensd_settings_read_file(struct lensd_settings *settings, const char *path, struct lens_error *err)
 {
     size_t length;
-    int r, fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return lens_error_set(err, -errno, "can't open the configuration %s: %s", path, strerror(errno));
     char *text = lensd_calloc(1, LENSD_FILE_MAX);
-    if (text == NULL) {
-        r = lens_error_set(err, -ENOMEM, "no memory to read %s", path);
-        goto close_file;
-    }
-    r = read_whole(fd, text, LENSD_FILE_MAX, &length);
-    if (r == -EFBIG)
-        lens_error_set(err, r, "%s is larger than %u bytes: is it a configuration file?", path, LENSD_FILE_MAX);
-    else if (r != 0)
-        lens_error_set(err, r, "can't read the configuration %s: %s", path, strerror(-r));
-    else
+    int r = text != NULL ? read_steadily(fd, path, text, &length, err)
+                         : lens_error_set(err, -ENOMEM, "no memory to read %s", path);
+    if (r == 0)
         r = lensd_settings_read_text(settings, path, text, length, err);
     lensd_free(text);
-close_file:
     close(fd);
     return r;
 }

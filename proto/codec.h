@@ -174,6 +174,7 @@ struct lens_status {
     uint64_t loads_waited;    /* that rows waited for */
     uint64_t degraded_rows;   /* flagged DEGRADED */
     struct lens_text memory;  /* "" = every pack has the slots it was to have; else how many, and why */
+    struct lens_text config;  /* "" = the last reload was taken, or there was none; else why it wasn't */
 };
 struct lens_page {  /* PACKS, SESSIONS, CONFIG: request for one page */
     uint32_t first; /* row to start at */
@@ -258,6 +259,11 @@ struct lens_session_page {
 struct lens_setting_row {
     struct lens_text name, value, origin, help; /* origin: default, file, environment, flag */
     uint8_t live;                               /* can change without restart */
+    /* Where in file, environment or flags; the default; what a reload changes it for; the value that waits for a
+     * restart, when `waits`; loaded packs that were made before the setting changed last. */
+    struct lens_text place, fallback, applies, pending;
+    uint8_t waits;
+    uint32_t older_packs;
 };
 struct lens_setting_page {
     uint32_t first, total, count;

@@ -290,6 +290,7 @@ static void read(Reader &r, const fbs::StatusIs &t, lens_status &o)
     o.loads_waited = t.loads_waited();
     o.degraded_rows = t.degraded_rows();
     o.memory = r.text(t.memory(), "memory");
+    o.config = r.text(t.config(), "config");
 }
 
 static void read(Reader &r, const fbs::PackRow &t, lens_pack_row &o)
@@ -353,6 +354,12 @@ static void read(Reader &r, const fbs::SettingRow &t, lens_setting_row &o)
     o.origin = r.text(t.origin(), "origin");
     o.help = r.text(t.help(), "help");
     o.live = t.live();
+    o.place = r.text(t.place(), "place");
+    o.fallback = r.text(t.fallback(), "fallback");
+    o.applies = r.text(t.applies(), "applies");
+    o.pending = r.text(t.pending(), "pending");
+    o.waits = t.waits();
+    o.older_packs = t.older_packs();
 }
 
 template <typename V, typename Row> static uint32_t read_rows(Reader &r, const V *vector, Row *rows)

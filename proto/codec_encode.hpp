@@ -303,6 +303,7 @@ static Body write(Writer &w, const lens_status &m)
     Text policy = w.text(m.policy);
     Text loading = w.text(m.loading);
     Text memory = w.text(m.memory);
+    Text config = w.text(m.config);
     return table(w, [&] {
         return fbs::CreateStatusIs(w.b, version, backend, device, variant, reason, m.pid, m.uptime_ns, m.start_time_ns,
                                    m.threads, m.packs, m.sessions, m.rows, m.dropped_rows, m.invalid_rows,
@@ -310,7 +311,7 @@ static Body write(Writer &w, const lens_status &m)
                                    m.slot_hits, m.slot_misses, m.load_bytes, degraded, m.p50_ns, m.p99_ns, m.evictions,
                                    m.prefetch_issued, m.prefetch_used, m.prefetch_wasted, m.prefetch_late, m.loads,
                                    m.loads_behind, m.host_hits, m.cold, m.host_bytes, policy, loading, m.loads_waited,
-                                   m.degraded_rows, memory);
+                                   m.degraded_rows, memory, config);
     });
 }
 
@@ -358,9 +359,14 @@ static flat::Offset<fbs::SettingRow> write_row(Writer &w, const lens_setting_row
     Text value = w.text(m.value);
     Text origin = w.text(m.origin);
     Text help = w.text(m.help);
+    Text place = w.text(m.place);
+    Text fallback = w.text(m.fallback);
+    Text applies = w.text(m.applies);
+    Text pending = w.text(m.pending);
     if (!w.room(0))
         return 0;
-    return fbs::CreateSettingRow(w.b, name, value, origin, help, m.live != 0);
+    return fbs::CreateSettingRow(w.b, name, value, origin, help, m.live != 0, place, fallback, applies, pending,
+                                 m.waits != 0, m.older_packs);
 }
 
 template <typename Table, typename Row>

@@ -51,6 +51,16 @@ tidy_is_clean() {
             clang-tidy -quiet "$f" -- -std=c11 -D_GNU_SOURCE -DLENSD_VERSION=\"0\" -I. $arch 2>/dev/null || { echo "$f"; bad=1; }
         done; exit $bad' sh
 }
+# No warning of mandoc, and none of groff as man calls it.
+man_pages_are_clean() {
+    make -s BUILD=build CUDA= man && bad=0
+    for page in build/man/*.[1-8]; do
+        mandoc -Tlint -Wwarning "$page" || bad=1
+        said=$(LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null) || bad=1
+        [ -z "$said" ] || { echo "$page: $said"; bad=1; }
+    done
+    return $bad
+}
 nvcc=${NVCC:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)}
 # What needs the CUDA toolkit (no card): waived, and said to be, where there is none.
 toolkit_step() {
@@ -67,6 +77,7 @@ step "layers and headers" tests/check-layers.sh
 toolkit_step "the emulated card's headers are CUDA's" tests/check-cuda-headers.sh "$(dirname "$nvcc")/../include"
 toolkit_step "nvcc, warnings as errors" make -j"$jobs" BUILD=build WERROR=1 cuda
 step "gcc, warnings as errors" make -j"$jobs" BUILD=build WERROR=1 all tests benches
+step "man pages" man_pages_are_clean
 step "clang, warnings as errors" make -j"$jobs" BUILD=build/clang CC=clang CXX=clang++ CUDA= WERROR=1 OPT=-O1 all tests
 step "liblens links and exports nothing foreign" tests/check-liblens.sh build
 step "cppcheck" cppcheck_is_clean

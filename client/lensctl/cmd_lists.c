@@ -1,4 +1,4 @@
-/* lensctl packs | sessions | config: lists that the daemon gives page by page. */
+/* lensctl packs | sessions: lists that the daemon gives page by page. */
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
 
@@ -184,44 +184,5 @@ int ctl_run_sessions(struct ctl *ctl)
         {"rows", true},    {"dropped", true}, {"p50", true}, {"p99", true}, {"memory", true}, {"age", true}};
     static const struct list list = {LENS_MSG_SESSIONS, LENS_MSG_SESSION_PAGE, "sessions",   columns, 12,
                                      sessions_extent,   sessions_text,         sessions_json};
-    return run_list(ctl, &list);
-}
-
-/* ---- config ----------------------------------------------------------------------------------------------------- */
-
-static void config_extent(const struct lens_msg *msg, uint32_t *count, uint32_t *total)
-{
-    *count = msg->u.setting_page.count;
-    *total = msg->u.setting_page.total;
-}
-
-static void config_text(struct ctl_table *table, const struct lens_msg *msg, uint32_t i)
-{
-    const struct lens_setting_row *row = &msg->u.setting_page.rows[i];
-    ctl_table_text(table, row->name);
-    ctl_table_text(table, row->value);
-    ctl_table_text(table, row->origin);
-    ctl_table_add(table, "%s", row->live ? "reload" : "restart");
-    ctl_table_text(table, row->help);
-}
-
-static json_t *config_json(const struct lens_msg *msg, uint32_t i)
-{
-    const struct lens_setting_row *row = &msg->u.setting_page.rows[i];
-    json_t *object = json_object();
-    ctl_json_set_text(object, "name", row->name);
-    ctl_json_set_text(object, "value", row->value);
-    ctl_json_set_text(object, "origin", row->origin);
-    json_object_set_new(object, "live", json_boolean(row->live));
-    ctl_json_set_text(object, "help", row->help);
-    return object;
-}
-
-int ctl_run_config(struct ctl *ctl)
-{
-    static const struct ctl_column columns[] = {
-        {"setting", false}, {"value", false}, {"from", false}, {"changes by", false}, {"what it is", false}};
-    static const struct list list = {LENS_MSG_CONFIG, LENS_MSG_SETTING_PAGE, "settings", columns, 5,
-                                     config_extent,   config_text,           config_json};
     return run_list(ctl, &list);
 }

@@ -61,6 +61,7 @@ static int print_json(const struct ctl *ctl, const struct lens_status *s)
     ctl_json_set_count(object, "slot_misses", s->slot_misses);
     ctl_json_set_count(object, "load_bytes", s->load_bytes);
     ctl_json_set_text(object, "degraded", s->degraded);
+    ctl_json_set_text(object, "config", s->config);
     ctl_json_set_count(object, "p50_ns", s->p50_ns);
     ctl_json_set_count(object, "p99_ns", s->p99_ns);
     set_cache(object, s);
@@ -130,6 +131,17 @@ static void add_service(const struct ctl *ctl, const struct lens_status *s)
             ctl_style(&ctl->out, CTL_PLAIN));
 }
 
+/* The configuration, when a reload failed: nobody sees that otherwise until a restart does. */
+static void add_config(const struct ctl *ctl, const struct lens_status *s)
+{
+    char text[1024];
+    if (s->config.length == 0)
+        return;
+    ctl_printable(s->config.data, s->config.length, text, sizeof text);
+    fprintf(ctl->out.file, "%s%s%s%s\n", ctl->out.terminal ? "config    " : "config\t", ctl_style(&ctl->out, CTL_RED),
+            text, ctl_style(&ctl->out, CTL_PLAIN));
+}
+
 static bool on_a_card(const struct lens_status *s)
 {
     return s->backend.length == 4 && memcmp(s->backend.data, "cuda", 4) == 0;
@@ -158,6 +170,7 @@ static int print_text(const struct ctl *ctl, const struct lens_status *s)
     add_work(&table, s);
     int r = ctl_table_print(&table, &ctl->out);
     add_service(ctl, s);
+    add_config(ctl, s);
     return r == 0 ? CTL_OK : ctl_fail(CTL_FAILED, "out of memory");
 }
 

@@ -163,7 +163,16 @@ static const struct ctl_command commands[] = {
     {.name = "status", .summary = "daemon, device, packs, latency, degradation: one screen", .run = ctl_run_status},
     {.name = "packs", .summary = "the loaded packs", .run = ctl_run_packs},
     {.name = "sessions", .summary = "who is attached (an operator sees everyone)", .run = ctl_run_sessions},
-    {.name = "config", .summary = "every setting with its value and where it came from", .run = ctl_run_config},
+    {.name = "config",
+     .arguments = {{.name = "GLOB", .optional = true}},
+     .summary = "every setting with its value and where it came from",
+     .details =
+         "GLOB is matched against \"section.setting\", with * ? and [..], as in 'cache.*'. \"from\" names the line of\n"
+         "the file, the variable or the flag. \"reload\" says what a reload (SIGHUP) changes the setting for: all at\n"
+         "once, or only connections, sessions or packs that are new then; restart = nothing before the next start.\n"
+         "\"waits\" shows a value that waits for that, or how many loaded packs were made before the last change:\n"
+         "lensctl swap makes a pack anew.",
+     .run = ctl_run_config},
     {.name = "concepts",
      .arguments = {{.name = "GLOB", .optional = true, .words = CTL_WORDS_CONCEPT}},
      .summary = "the concept hierarchy, or the concepts that match",

@@ -216,9 +216,9 @@ class Configuration(unittest.TestCase):
     def test_reload_changes_live_settings_and_a_bad_one_changes_nothing(self):
         config = config_file("[cascade]\ntop_k = 12\n")
         with Daemon(args=["--config", config]) as daemon:
-            config.write_text("[cascade]\ntop_k = 14\n[pool]\nslots = 9\n")
+            config.write_text("[cascade]\ntop_k = 14\n[engine]\nthreads = 9\n")
             daemon.send_signal(signal.SIGHUP)
-            self.assertIn("need a restart", daemon.wait_log("configuration reloaded"))
+            self.assertIn("needs a restart: engine.threads 0 -> 9", daemon.wait_log("configuration reloaded"))
             self.assertRegex(daemon.lensctl("config").check().stdout, r"cascade\.top_k\s+14\s+file")
             config.write_text("[cascade]\ntop_k = 0\n")
             daemon.send_signal(signal.SIGHUP)

@@ -4,16 +4,20 @@
 #include "daemon/sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 static struct lensd_settings settings;
 static struct lens_error err;
+static char changes[800];
 
 static int fresh(void **state)
 {
@@ -260,7 +264,7 @@ static void a_list_on_a_reload_is_the_new_file_s_alone(void **state)
     assert_int_equal(read_text("[cascade]\nfilter = A:*\n  B:*\n"), 0);
     assert_int_equal(lensd_settings_init(&again, &err), 0);
     assert_int_equal(lensd_settings_read_text(&again, "lensd.conf", file, strlen(file), &err), 0);
-    assert_int_equal(lensd_settings_take_live(&settings, &again), 0);
+    assert_int_equal(lensd_settings_take_live(&settings, &again, 1, changes, sizeof changes), 0);
     lensd_settings_free(&again);
     assert_string_equal(settings.content.filter, "C:*");
     assert_ptr_equal(settings.content.filter, settings.text[row_of("cascade.filter")]);
@@ -316,7 +320,27 @@ static void a_missing_file_says_why(void **state)
     assert_int_equal(lensd_settings_read_file(&settings, "/nowhere/lensd.conf", &err), -ENOENT);
     assert_says("/nowhere/lensd.conf");
     assert_int_equal(lensd_settings_read_file(&settings, "/", &err), -EISDIR);
-    assert_int_equal(lensd_settings_read_file(&settings, "/dev/zero", &err), -EFBIG);
+}
+
+static void what_is_no_file_is_refused_without_waiting_for_it(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/settings-test-XXXXXX", path[64];
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/fifo", directory);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(lensd_settings_read_file(&settings, path, &err), -EINVAL);
+    assert_says("found a pipe");
+    assert_int_equal(lensd_settings_read_file(&settings, "/dev/zero", &err), -EINVAL);
+    assert_says("found a device");
+    unlink(path);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, (off_t)LENSD_FILE_MAX + 1), 0);
+    close(fd);
+    assert_int_equal(lensd_settings_read_file(&settings, path, &err), -EFBIG);
+    unlink(path);
+    rmdir(directory);
 }
 
 static void the_sample_configuration_is_accepted(void **state)
@@ -338,35 +362,142 @@ static void settings_that_contradict_each_other_are_refused(void **state)
     assert_says("100M");
 }
 
-static void a_reload_takes_live_settings_and_counts_the_others(void **state)
+/* As a reload does it: `text` is the file now. */
+static uint32_t reload_text(const char *text)
+{
+    struct lensd_settings next;
+    assert_int_equal(lensd_settings_init(&next, &err), 0);
+    assert_int_equal(lensd_settings_read_text(&next, "lensd.conf", text, strlen(text), &err), 0);
+    uint32_t waiting = lensd_settings_take_live(&settings, &next, 3, changes, sizeof changes);
+    lensd_settings_free(&next);
+    return waiting;
+}
+
+static void a_reload_takes_what_can_change_and_names_what_cannot(void **state)
+{
+    (void)state;
+    uint32_t threads = row_of("engine.threads"), slots = row_of("pool.slots"), top_k = row_of("cascade.top_k");
+    assert_int_equal(reload_text("[cascade]\ntop_k = 7\n[packs]\ndirectories = /a:/b\n"
+                                 "[engine]\nthreads = 4\nspin_us = 9\n[pool]\nslots = 5\n"),
+                     1);
+    assert_int_equal(settings.cascade.top_k, 7);
+    assert_int_equal(settings.pool.slots, 5);
+    assert_int_equal(settings.engine.spin_us, 9);
+    assert_string_equal(settings.packs.directories, "/a:/b");
+    assert_int_equal(settings.origin[top_k], LENSD_ORIGIN_FILE);
+    assert_int_equal(settings.line[top_k], 2);
+    assert_int_equal(settings.older[slots], 3);
+    assert_int_equal(settings.engine.threads, 0);
+    assert_string_equal(settings.text[threads], "0");
+    assert_string_equal(settings.pending[threads], "4");
+    assert_string_equal(changes, "pool.slots 0 -> 5 (new packs), cascade.top_k 10 -> 7 (new sessions), "
+                                 "engine.spin_us 50 -> 9, packs.directories empty -> /a:/b; "
+                                 "needs a restart: engine.threads 0 -> 4");
+}
+
+static void what_waits_for_a_restart_waits_until_the_file_says_the_old_value_again(void **state)
+{
+    (void)state;
+    uint32_t threads = row_of("engine.threads");
+    assert_int_equal(reload_text("[engine]\nthreads = 4\n"), 1);
+    assert_int_equal(reload_text("[engine]\nthreads = 5\n"), 1);
+    assert_string_equal(settings.pending[threads], "5");
+    assert_int_equal(reload_text(""), 0);
+    assert_null(settings.pending[threads]);
+    assert_string_equal(changes, "");
+}
+
+static void changes_that_the_sentence_has_no_room_for_are_counted(void **state)
 {
     (void)state;
     struct lensd_settings next;
+    char small[90];
     assert_int_equal(lensd_settings_init(&next, &err), 0);
-    assert_int_equal(lensd_settings_set(&next, row_of("cascade.top_k"), "7", LENSD_ORIGIN_FILE, &err), 0);
-    assert_int_equal(lensd_settings_set(&next, row_of("packs.directories"), "/a:/b", LENSD_ORIGIN_FILE, &err), 0);
-    assert_int_equal(lensd_settings_set(&next, row_of("pool.slots"), "5", LENSD_ORIGIN_FILE, &err), 0);
-    assert_int_equal(lensd_settings_take_live(&settings, &next), 1);
+    assert_int_equal(lensd_settings_set(&next, row_of("engine.spin_us"), "7", LENSD_ORIGIN_FILE, &err), 0);
+    assert_int_equal(lensd_settings_set(&next, row_of("engine.drain_ms"), "7", LENSD_ORIGIN_FILE, &err), 0);
+    assert_int_equal(lensd_settings_set(&next, row_of("ipc.socket"), "/a", LENSD_ORIGIN_FILE, &err), 0);
+    assert_int_equal(lensd_settings_set(&next, row_of("engine.threads"), "7", LENSD_ORIGIN_FILE, &err), 0);
+    assert_int_equal(lensd_settings_take_live(&settings, &next, 0, small, sizeof small), 2);
     lensd_settings_free(&next);
-    assert_int_equal(settings.cascade.top_k, 7);
-    assert_string_equal(settings.packs.directories, "/a:/b");
-    assert_int_equal(settings.pool.slots, 0);
-    assert_int_equal(settings.origin[row_of("cascade.top_k")], LENSD_ORIGIN_FILE);
+    assert_string_equal(small, "engine.spin_us 50 -> 7, engine.drain_ms 2000 -> 7; and 2 more");
 }
 
-static void the_page_shows_every_setting_once(void **state)
+static const struct lens_setting_row *shown(struct lens_setting_page *page, const char *space, const char *key)
+{
+    lensd_settings_page(&settings, row_of(key), (char *)space, page);
+    assert_true(page->count > 0);
+    return &page->rows[0];
+}
+
+static void assert_text(struct lens_text text, const char *wanted)
+{
+    char found[4200];
+    assert_true(text.length < sizeof found);
+    memcpy(found, text.data, text.length);
+    found[text.length] = '\0';
+    assert_string_equal(found, wanted);
+}
+
+static void the_page_shows_every_setting_and_where_it_came_from(void **state)
 {
     (void)state;
     struct lens_setting_page *page = calloc(1, sizeof *page);
+    char *space = calloc(1, LENSD_SETTING_SPACE);
+    char *environment[] = {"LENSD_CASCADE_TOP_K=9", NULL};
     assert_non_null(page);
-    lensd_settings_page(&settings, 0, page);
+    assert_non_null(space);
+    assert_int_equal(set("engine.spin_us", "3"), 0);
+    assert_int_equal(lensd_settings_read_environment(&settings, environment, &err), 0);
+    assert_int_equal(read_text("[pool]\n\nslots = 7\n"), 0);
+    lensd_settings_page(&settings, 0, space, page);
     assert_int_equal(page->total, lensd_settings_count);
     assert_int_equal(page->count, lensd_settings_count);
-    assert_memory_equal(page->rows[0].name.data, "pool.slots", page->rows[0].name.length);
-    assert_memory_equal(page->rows[0].origin.data, "default", page->rows[0].origin.length);
-    lensd_settings_page(&settings, lensd_settings_count + 5, page);
+    assert_text(page->rows[0].name, "pool.slots");
+    assert_text(page->rows[0].origin, "file");
+    assert_text(page->rows[0].place, "lensd.conf:3");
+    assert_text(page->rows[0].fallback, "0");
+    assert_text(page->rows[0].applies, "new packs");
+    assert_text(shown(page, space, "cascade.top_k")->place, "LENSD_CASCADE_TOP_K");
+    assert_text(shown(page, space, "engine.spin_us")->place, "--engine-spin-us");
+    assert_text(shown(page, space, "pool.dtype")->place, "");
+    assert_int_equal(reload_text("[engine]\nthreads = 4\n"), 1);
+    assert_true(shown(page, space, "engine.threads")->waits);
+    assert_text(shown(page, space, "engine.threads")->pending, "4");
+    lensd_settings_page(&settings, lensd_settings_count + 5, space, page);
     assert_int_equal(page->count, 0);
+    free(space);
     free(page);
+}
+
+/* The longest lists there may be are more than one answer has room for: their rows come on further pages. */
+static void pages_fit_an_answer_however_long_the_values_are(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {"cascade.pin", "cascade.include", "cascade.exclude", "cascade.filter"};
+    static unsigned char packet[LENS_ANSWER_MAX];
+    struct lens_msg *msg = calloc(1, sizeof *msg);
+    char *space = calloc(1, LENSD_SETTING_SPACE), *value = calloc(1, 16385);
+    assert_true(msg != NULL && space != NULL && value != NULL);
+    memset(value, 'x', 16384);
+    assert_int_equal(set("packs.directories", value), 0);
+    value[8192] = '\0';
+    for (size_t i = 0; i < 4; i++) {
+        for (size_t at = 200; at < 8192; at += 200)
+            value[at] = ',';
+        assert_int_equal(set(lists[i], value), 0);
+    }
+    uint32_t seen = 0;
+    while (seen < lensd_settings_count) {
+        lensd_settings_page(&settings, seen, space, &msg->u.setting_page);
+        msg->type = LENS_MSG_SETTING_PAGE;
+        assert_true(msg->u.setting_page.count > 0);
+        assert_true(lens_msg_encode(msg, packet, sizeof packet) > 0);
+        seen += msg->u.setting_page.count;
+    }
+    assert_int_equal(seen, lensd_settings_count);
+    free(value);
+    free(space);
+    free(msg);
 }
 
 static void count_line(void *arg, const char *line)
@@ -425,10 +556,14 @@ int main(void)
         T(comments_blank_lines_and_carriage_returns_are_fine),
         T(unknown_variables_of_a_known_section_are_errors),
         T(a_missing_file_says_why),
+        T(what_is_no_file_is_refused_without_waiting_for_it),
         T(the_sample_configuration_is_accepted),
         T(settings_that_contradict_each_other_are_refused),
-        T(a_reload_takes_live_settings_and_counts_the_others),
-        T(the_page_shows_every_setting_once),
+        T(a_reload_takes_what_can_change_and_names_what_cannot),
+        T(what_waits_for_a_restart_waits_until_the_file_says_the_old_value_again),
+        T(changes_that_the_sentence_has_no_room_for_are_counted),
+        T(the_page_shows_every_setting_and_where_it_came_from),
+        T(pages_fit_an_answer_however_long_the_values_are),
         T(help_has_every_flag),
         T(running_out_of_memory_leaves_nothing),
     };

@@ -120,7 +120,7 @@ static const struct field status[] = {FIELD(lens_status, version, TEXT),      FI
                                       FIELD(lens_status, cold, U64),          FIELD(lens_status, host_bytes, U64),
                                       FIELD(lens_status, policy, TEXT),       FIELD(lens_status, loading, TEXT),
                                       FIELD(lens_status, loads_waited, U64),  FIELD(lens_status, degraded_rows, U64),
-                                      FIELD(lens_status, memory, TEXT)};
+                                      FIELD(lens_status, memory, TEXT),       FIELD(lens_status, config, TEXT)};
 static const struct field two_counts[] = {FIELD(lens_pack_page, first, U32), FIELD(lens_pack_page, total, U32)};
 static const struct field pack_row[] = {FIELD(lens_pack_row, name, TEXT),
                                         FIELD(lens_pack_row, path, TEXT),
@@ -158,9 +158,13 @@ static const struct field session_row[] = {
     FIELD(lens_session_row, rows, U64),         FIELD(lens_session_row, dropped, U64),
     FIELD(lens_session_row, memory_bytes, U64), FIELD(lens_session_row, p50_ns, U64),
     FIELD(lens_session_row, p99_ns, U64),       FIELD(lens_session_row, age_ns, U64)};
-static const struct field setting_row[] = {FIELD(lens_setting_row, name, TEXT), FIELD(lens_setting_row, value, TEXT),
-                                           FIELD(lens_setting_row, origin, TEXT), FIELD(lens_setting_row, help, TEXT),
-                                           FIELD(lens_setting_row, live, BOOL)};
+static const struct field setting_row[] = {
+    FIELD(lens_setting_row, name, TEXT),      FIELD(lens_setting_row, value, TEXT),
+    FIELD(lens_setting_row, origin, TEXT),    FIELD(lens_setting_row, help, TEXT),
+    FIELD(lens_setting_row, live, BOOL),      FIELD(lens_setting_row, place, TEXT),
+    FIELD(lens_setting_row, fallback, TEXT),  FIELD(lens_setting_row, applies, TEXT),
+    FIELD(lens_setting_row, pending, TEXT),   FIELD(lens_setting_row, waits, BOOL),
+    FIELD(lens_setting_row, older_packs, U32)};
 static const struct field explanation[] = {FIELD(lens_explanation, id, U32),
                                            FIELD(lens_explanation, generation, U32),
                                            FIELD(lens_explanation, key, TEXT),

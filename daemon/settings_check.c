@@ -1,0 +1,24 @@
+/* What only holds between settings. See settings.h. */
+#include "daemon/settings.h"
+
+#include "daemon/cache/policy.h"
+
+#include <errno.h>
+
+int lensd_settings_check(const struct lensd_settings *settings, struct lens_error *err)
+{
+    if (settings->cascade.unload_threshold > settings->cascade.load_threshold)
+        return lens_error_set(err, -EINVAL,
+                              "cascade.unload_threshold (%g) must not be above cascade.load_threshold (%g): a lens "
+                              "that was just loaded would leave at once",
+                              (double)settings->cascade.unload_threshold, (double)settings->cascade.load_threshold);
+    if (settings->ipc.session_memory > settings->ipc.total_memory)
+        return lens_error_set(err, -EINVAL, "ipc.session_memory (%s) must not be above ipc.total_memory (%s)",
+                              settings->text[lensd_setting_find("ipc.session_memory", 18)],
+                              settings->text[lensd_setting_find("ipc.total_memory", 16)]);
+    struct lensd_cache_quotas quotas;
+    int r = lensd_cache_quotas_parse(settings->cache.quotas, &quotas, err);
+    if (r != 0)
+        return lens_error_prefix(err, "cache.quotas");
+    return lens_options_check(&settings->cascade, err);
+}
