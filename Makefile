@@ -21,6 +21,8 @@ CHECK_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev pyth
 CHECK_PACKAGES += bash-completion zsh fish
 # What checks the man pages.
 CHECK_PACKAGES += mandoc man-db
+# systemd-analyze.
+CHECK_PACKAGES += systemd
 
 PKGS    := libuv libzip jansson inih libxxhash libsystemd
 OPT     ?= -O2 -g
@@ -105,7 +107,7 @@ $(BUILD)/bench/bench_cold_read:           BENCH_LIBS := $(URING)
 
 .DEFAULT_GOAL := all
 .SECONDARY: # keep objects of tests and benchmarks
-.PHONY: completions all cuda emulated deps check-deps bench-deps demo check bench install uninstall help clean lint format test unit e2e real-lenses soak tests benches
+.PHONY: completions all cuda emulated deps check-deps bench-deps demo check bench help clean lint format test unit e2e real-lenses soak tests benches
 
 all: $(BUILD)/lensd $(BUILD)/lensctl $(BUILD)/liblens.so $(BUILD)/liblens.a cuda ## lensd, lensctl, liblens and, with nvcc, lens_cuda.so in build/
 
@@ -301,36 +303,6 @@ soak: deps ## millions of rows of clients that come, go and die (ROWS=10000000):
 real-lenses: ## train the demo's lenses anew (Python, PyTorch; not part of check)
 	tests/real/make-lenses.sh
 
-install: man
-install: all completions ## install below DESTDIR/PREFIX (default /usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
-		$(DESTDIR)$(PREFIX)/share/lensd $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 755 $(BUILD)/lensd $(BUILD)/lensctl $(DESTDIR)$(PREFIX)/bin/
-	install -m 644 $(BUILD)/liblens.a $(DESTDIR)$(PREFIX)/lib/
-	$(if $(CUDA),install -D -m 755 $(BUILD)/lens_cuda.so $(DESTDIR)$(PREFIX)/lib/lensd/lens_cuda.so)
-	install -m 755 $(BUILD)/liblens.so $(DESTDIR)$(PREFIX)/lib/liblens.so.$(VERSION)
-	ln -sf liblens.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/liblens.so.0
-	ln -sf liblens.so.0 $(DESTDIR)$(PREFIX)/lib/liblens.so
-	install -m 644 client/liblens/lens.h $(DESTDIR)$(PREFIX)/include/
-	for page in $(MAN_PAGES); do \
-		install -D -m 644 $(BUILD)/man/$$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$page || exit 1; done
-	install -m 644 proto/lens.fbs config/lensd.conf config/realtime.conf config/offline.conf \
-		$(DESTDIR)$(PREFIX)/share/lensd/
-	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' client/liblens/liblens.pc.in \
-		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/liblens.pc
-	sed -e 's|@PREFIX@|$(PREFIX)|g' systemd/lensd.service.in > $(DESTDIR)$(PREFIX)/lib/systemd/system/lensd.service
-	install -D -m 644 $(BUILD)/completion/lensctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/lensctl
-	install -D -m 644 $(BUILD)/completion/lensctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lensctl
-	install -D -m 644 $(BUILD)/completion/lensctl.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/lensctl.fish
-
-uninstall: ## remove what install put there
-	cd $(DESTDIR)$(PREFIX) && rm -f bin/lensd bin/lensctl lib/liblens.a lib/liblens.so lib/liblens.so.0 \
-		lib/liblens.so.$(VERSION) include/lens.h lib/pkgconfig/liblens.pc lib/systemd/system/lensd.service
-	cd $(DESTDIR)$(PREFIX) && rm -f share/bash-completion/completions/lensctl share/zsh/site-functions/_lensctl \
-		share/fish/vendor_completions.d/lensctl.fish
-	for page in $(MAN_PAGES); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$page; done
-	rm -rf $(DESTDIR)$(PREFIX)/share/lensd $(DESTDIR)$(PREFIX)/lib/lensd
-
 help: ## this list
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | \
 		awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -340,5 +312,6 @@ clean: ## remove build/
 	rm -rf $(BUILD)
 
 include tests/gpu/build.mk
+include systemd/install.mk
 
 -include $(shell find $(BUILD)/obj $(BUILD)/emulated/obj -name '*.d' 2>/dev/null)

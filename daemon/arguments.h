@@ -4,8 +4,6 @@
 
 #include "daemon/settings.h"
 
-#define LENSD_PACKS_MAX 16u /* packs served at once */
-
 enum lensd_backend_choice { LENSD_BACKEND_AUTO, LENSD_BACKEND_CPU, LENSD_BACKEND_CUDA };
 
 /* All strings are argv's. */

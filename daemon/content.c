@@ -73,7 +73,7 @@ int lensd_list_check(const char *list, struct lens_error *err)
     return 0;
 }
 
-static uint32_t list_length(const char *list)
+uint32_t lensd_list_length(const char *list)
 {
     struct lens_text item;
     uint32_t n = 0;
@@ -131,7 +131,7 @@ int lensd_content_create(const struct lensd_content_source *source, struct lensd
     uint32_t n = 0;
     *out = NULL;
     for (unsigned list = 0; list < LENSD_CONTENT_LISTS; list++)
-        n += list_length(source->configured[list]) + source->n_asked[list];
+        n += lensd_list_length(source->configured[list]) + source->n_asked[list];
     if (n == 0)
         return 0;
     struct lensd_content *content = lensd_calloc(1, sizeof *content + n * sizeof content->patterns[0]);

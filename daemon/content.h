@@ -94,6 +94,7 @@ int lensd_content_check(const struct lensd_content_source *source, const char *p
 
 /* The next item at *at, without blanks around it; moves *at behind its comma. False at the end. */
 bool lensd_list_next(const char **at, struct lens_text *item);
+uint32_t lensd_list_length(const char *list); /* how many items that are */
 /* Checks such a list: -EINVAL with a sentence that doesn't name the setting. One comma at the end is fine. */
 int lensd_list_check(const char *list, struct lens_error *err);
 

@@ -75,13 +75,10 @@ int lensd_pack_path_resolve(const char *directories, const char *asked, char *ou
     return r;
 }
 
-int lensd_pack_path_add_directory(char *directories, size_t size, const char *path, struct lens_error *err)
+/* `real` has its links resolved. */
+static int add_once(char *directories, size_t size, const char *real, struct lens_error *err)
 {
-    char real[PATH_MAX], known[PATH_MAX];
-    if (realpath(path, real) == NULL)
-        return lens_error_set(err, -errno, "can't find the pack %s: %s", path, strerror(errno));
-    char *slash = strrchr(real, '/');
-    slash[slash == real ? 1 : 0] = '\0';
+    char known[PATH_MAX];
     const char *left = directories;
     while (next_directory(&left, known)) {
         if (strcmp(known, real) == 0)
@@ -92,5 +89,24 @@ int lensd_pack_path_add_directory(char *directories, size_t size, const char *pa
     if (n >= 0 && (size_t)n < size - used)
         return 0;
     directories[used] = '\0';
-    return lens_error_set(err, -ENAMETOOLONG, "the directories of all --pack files are longer than %zu bytes", size);
+    return lens_error_set(err, -ENAMETOOLONG, "the directories of all packs to serve are longer than %zu bytes", size);
+}
+
+int lensd_pack_path_add_directory(char *directories, size_t size, const char *path, struct lens_error *err)
+{
+    char real[PATH_MAX];
+    if (realpath(path, real) == NULL)
+        return lens_error_set(err, -errno, "can't find the pack %s: %s", path, strerror(errno));
+    char *slash = strrchr(real, '/');
+    slash[slash == real ? 1 : 0] = '\0';
+    return add_once(directories, size, real, err);
+}
+
+int lensd_pack_path_add_list(char *directories, size_t size, const char *list, struct lens_error *err)
+{
+    char real[PATH_MAX];
+    int r = 0;
+    while (r == 0 && next_directory(&list, real))
+        r = add_once(directories, size, real, err);
+    return r;
 }

@@ -14,5 +14,7 @@ int lensd_pack_path_resolve(const char *directories, const char *asked, char *ou
 /* Adds the directory of the pack file at `path` to a list of `size` bytes, unless it is there. -ENAMETOOLONG, -errno.
  */
 int lensd_pack_path_add_directory(char *directories, size_t size, const char *path, struct lens_error *err);
+/* Likewise the directories of "DIR:DIR.." that exist. */
+int lensd_pack_path_add_list(char *directories, size_t size, const char *list, struct lens_error *err);
 
 #endif

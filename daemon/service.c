@@ -32,17 +32,6 @@ struct lensd_served_pack *lensd_service_find_pack(const struct lensd_service *se
     return NULL;
 }
 
-/* How many concepts are pinned for everyone. */
-static uint32_t count_pins(const struct lensd_service *service)
-{
-    const char *at = service->settings->content.pin;
-    struct lens_text item;
-    uint32_t n = 0;
-    while (lensd_list_next(&at, &item))
-        n++;
-    return n;
-}
-
 void lensd_service_pool_config(const struct lensd_service *service, struct lensd_pool_config *out)
 {
     static const enum lens_dtype dtypes[] = {LENS_F32, LENS_F32, LENS_BF16, LENS_I8, LENS_LOG8, LENS_FP8};
@@ -51,7 +40,7 @@ void lensd_service_pool_config(const struct lensd_service *service, struct lensd
         .slots = settings->pool.slots,
         .device_memory = settings->pool.device_memory,
         .base_layers = settings->cascade.base_layers,
-        .pins = count_pins(service),
+        .pins = lensd_list_length(service->settings->content.pin),
         .dtype_set = settings->pool.dtype != 0,
         .dtype = dtypes[settings->pool.dtype],
         .compute = (enum lens_compute)settings->pool.compute,

@@ -19,7 +19,7 @@
 
 #include <uv.h>
 
-#define LENSD_DIRECTORIES_MAX 8192u /* bytes of the list of the --pack files' directories */
+#define LENSD_DIRECTORIES_MAX 8192u /* bytes of the list of directories of packs served from the start */
 #define LENSD_KEYS_MAX        24576u
 
 struct lensd_connection;

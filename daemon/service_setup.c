@@ -1,6 +1,7 @@
 /* See service_setup.h. */
 #include "daemon/service_setup.h"
 
+#include "daemon/content.h"
 #include "daemon/control.h"
 #include "daemon/fault_script.h"
 #include "daemon/pack_path.h"
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define THREADS_DEFAULT_MAX 8u
@@ -112,7 +114,7 @@ static int open_pack(struct lensd_service *service, const char *path, struct len
     if (r != 0)
         return lens_error_prefix(err, "pack %s", path);
     if (lensd_service_find_pack(service, lens_text_of(served->name)) != NULL) {
-        r = lens_error_set(err, -EEXIST, "two --pack files are named %s: rename one", served->name);
+        r = lens_error_set(err, -EEXIST, "two packs to serve are named %s: rename one", served->name);
         lensd_served_pack_close(served);
         return r;
     }
@@ -125,12 +127,35 @@ static int open_pack(struct lensd_service *service, const char *path, struct len
     return 0;
 }
 
+static int open_listed(struct lensd_service *service, const char *list, struct lens_error *err)
+{
+    struct lens_text item;
+    int r = 0;
+    while (r == 0 && lensd_list_next(&list, &item)) {
+        char path[LENSD_CONTENT_PATTERN_MAX + 1]; /* lensd_list_check holds items to that */
+        memcpy(path, item.data, item.length);
+        path[item.length] = '\0';
+        r = open_pack(service, path, err);
+    }
+    return r;
+}
+
+/* Where a service manager has the daemon keep what it owns: packs there may be loaded, too. */
+static int add_state_directory(struct lensd_service *service, struct lens_error *err)
+{
+    const char *list = getenv("STATE_DIRECTORY");
+    if (list == NULL)
+        return 0;
+    return lensd_pack_path_add_list(service->pack_directories, sizeof service->pack_directories, list, err);
+}
+
 int lensd_service_open_packs(struct lensd_service *service, struct lens_error *err)
 {
-    for (uint32_t i = 0; i < service->arguments->n_packs; i++) {
-        int r = open_pack(service, service->arguments->packs[i], err);
-        if (r != 0)
-            return r;
-    }
-    return 0;
+    const struct lensd_arguments *arguments = service->arguments;
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < arguments->n_packs; i++)
+        r = open_pack(service, arguments->packs[i], err);
+    if (r == 0 && arguments->n_packs == 0)
+        r = open_listed(service, service->settings->packs.serve, err);
+    return r == 0 ? add_state_directory(service, err) : r;
 }

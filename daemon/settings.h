@@ -16,6 +16,7 @@
 #define LENSD_SETTINGS_MAX 64u        /* rows; a static assertion holds the table to it */
 #define LENSD_SESSIONS_MAX 4096u      /* the most that ipc.max_sessions may be */
 #define LENSD_IDS_MAX      64u        /* user or group ids in one list */
+#define LENSD_PACKS_MAX    16u        /* packs served at once */
 #define LENSD_FILE_MAX     (1u << 20) /* bytes of a configuration file */
 
 /* How a value is written, and its C type in struct lensd_settings. */
@@ -43,7 +44,7 @@ enum lensd_setting_applies {
 
 enum lensd_origin { LENSD_ORIGIN_DEFAULT, LENSD_ORIGIN_FILE, LENSD_ORIGIN_ENVIRONMENT, LENSD_ORIGIN_FLAG };
 
-/* User or group ids; "self" became the daemon's own when the list was read. */
+/* User or group ids; "self" became the daemon's own (user or group, by the list) when it was read. */
 struct lensd_ids {
     bool any; /* "*" */
     uint32_t n;
@@ -108,7 +109,7 @@ struct lensd_settings {
         uint64_t session_memory, total_memory;
     } ipc;
     struct {
-        const char *directories;
+        const char *serve, *directories;
         bool verify;
     } packs;
     struct {

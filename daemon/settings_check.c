@@ -2,6 +2,7 @@
 #include "daemon/settings.h"
 
 #include "daemon/cache/policy.h"
+#include "daemon/content.h"
 
 #include <errno.h>
 
@@ -20,5 +21,7 @@ int lensd_settings_check(const struct lensd_settings *settings, struct lens_erro
     int r = lensd_cache_quotas_parse(settings->cache.quotas, &quotas, err);
     if (r != 0)
         return lens_error_prefix(err, "cache.quotas");
+    if (lensd_list_length(settings->packs.serve) > LENSD_PACKS_MAX)
+        return lens_error_set(err, -EINVAL, "packs.serve: at most %u packs can be served, found more", LENSD_PACKS_MAX);
     return lens_options_check(&settings->cascade, err);
 }

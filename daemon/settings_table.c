@@ -370,7 +370,7 @@ const struct lensd_setting lensd_settings_table[] = {
      AT(ipc.allow_gids),
      .applies = LENSD_APPLIES_CONNECTIONS,
      .value_name = "LIST",
-     .help = "Group ids whose members may connect too."},
+     .help = "Group ids whose members may connect too; self = the daemon's own group."},
     {.key = "ipc.admin_uids",
      .type = LENSD_SETTING_IDS,
      .fallback = "0,self",
@@ -415,6 +415,14 @@ const struct lensd_setting lensd_settings_table[] = {
      .value_name = "BYTES",
      .help = "Memory all sessions together may have: shared, and what their sequences retain."},
 
+    {.key = "packs.serve",
+     .type = LENSD_SETTING_LIST,
+     .fallback = "",
+     .max = 65536,
+     AT(packs.serve),
+     .value_name = "FILE[,..]",
+     .help = "Packs served from the start; the first is what clients get unless they name one. --pack flags take its "
+             "place. `lensctl load`, `swap` and `unload` change what is served without a restart."},
     {.key = "packs.directories",
      .type = LENSD_SETTING_TEXT,
      .fallback = "",
@@ -422,7 +430,8 @@ const struct lensd_setting lensd_settings_table[] = {
      AT(packs.directories),
      .applies = LENSD_APPLIES_NOW,
      .value_name = "DIR[:DIR..]",
-     .help = "`lensctl load` and `swap` open packs below these only; empty = the directories of the --pack files."},
+     .help = "`lensctl load` and `swap` open packs below these only; empty = the directories of the packs served from "
+             "the start and, under systemd, the service's own (StateDirectory=)."},
     {.key = "packs.verify",
      .type = LENSD_SETTING_BOOL,
      .fallback = "on",

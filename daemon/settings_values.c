@@ -135,6 +135,11 @@ static int parse_layers(const char *text, uint64_t *out, struct lens_error *err)
     return lens_error_set(err, -EINVAL, "expected layers between 0 and 63 such as 0,1 (each once), found \"%s\"", text);
 }
 
+static uint32_t own_id(const struct lensd_setting *row)
+{
+    return row->offset == offsetof(struct lensd_settings, ipc.allow_gids) ? getegid() : geteuid();
+}
+
 /* One item of a list of ids: "self", "*" or a number. */
 static int parse_id(const struct lensd_setting *row, const char *item, struct lensd_ids *out, struct lens_error *err)
 {
@@ -145,7 +150,7 @@ static int parse_id(const struct lensd_setting *row, const char *item, struct le
         return row->max > 0 ? 0 : lens_error_set(err, -EINVAL, "expected user ids, found \"*\": name each of them");
     }
     errno = 0;
-    unsigned long long id = self ? geteuid() : strtoull(item, &end, 10);
+    unsigned long long id = self ? own_id(row) : strtoull(item, &end, 10);
     bool number = end != NULL && isdigit((unsigned char)item[0]) && *end == '\0' && id < UINT32_MAX;
     if (!self && !number)
         return lens_error_set(err, -EINVAL, "expected numeric ids, self or *, found \"%s\"", item);

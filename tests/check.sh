@@ -80,6 +80,7 @@ step "gcc, warnings as errors" make -j"$jobs" BUILD=build WERROR=1 all tests ben
 step "man pages" man_pages_are_clean
 step "clang, warnings as errors" make -j"$jobs" BUILD=build/clang CC=clang CXX=clang++ CUDA= WERROR=1 OPT=-O1 all tests
 step "liblens links and exports nothing foreign" tests/check-liblens.sh build
+step "units are right and hardened" tests/check-systemd.sh build
 step "cppcheck" cppcheck_is_clean
 step "clang-tidy" tidy_is_clean
 step "AddressSanitizer and UBSan build" make -j"$jobs" BUILD=build/asan SAN=address,undefined OPT='-O1 -g' all tests

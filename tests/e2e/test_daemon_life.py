@@ -325,6 +325,29 @@ class PacksComeAndGo(unittest.TestCase):
                 self.assertIn("1 sessions use pack p", result.stderr)
             eventually(lambda: daemon.lensctl("unload", "p").code == 0)
 
+    def test_packs_of_the_configuration_are_served_from_the_start(self):
+        first, second = copy_pack(small_pack(), "first.lens"), copy_pack(small_pack(), "second.lens")
+        config = config_file(f"[packs]\nserve = {second},\n   {first}\n")
+        with Daemon(args=["--config", config]) as daemon:
+            self.assertEqual(self.names(daemon), ["second", "first"])
+            daemon.lensctl("swap", second, "--name", "first").check()
+        with Daemon(packs=[first], args=["--config", config]) as daemon:
+            self.assertEqual(self.names(daemon), ["first"], "--pack takes the place of packs.serve")
+        with Daemon(args=["--packs-serve", f"{first},{second}"]) as daemon:
+            self.assertEqual(self.names(daemon), ["first", "second"])
+
+    def test_more_packs_than_can_be_served_are_refused_before_the_start(self):
+        config = config_file("[packs]\nserve = " + ",".join(f"p{i}" for i in range(17)) + "\n")
+        result = lensd("--check-config", "--config", config)
+        self.assertEqual(result.code, 1)
+        self.assertIn("at most 16 packs", result.stderr)
+
+    def test_packs_in_the_services_own_directory_can_be_loaded(self):
+        pack, elsewhere = copy_pack(small_pack(), "p.lens"), copy_pack(small_pack(), "q.lens")
+        with Daemon(env={"STATE_DIRECTORY": f"/nowhere:{pack.parent}"}) as daemon:
+            daemon.lensctl("load", pack).check()
+            self.assertEqual(daemon.lensctl("load", elsewhere).code, 1)
+
     def test_packs_elsewhere_are_refused(self):
         pack, elsewhere = copy_pack(small_pack(), "p.lens"), copy_pack(small_pack(), "q.lens")
         with Daemon(packs=[pack]) as daemon:
