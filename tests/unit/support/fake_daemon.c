@@ -221,6 +221,45 @@ static void answer_concepts(struct fake_daemon *d)
     page->count = n;
 }
 
+static void fill_events(struct lens_event_page *page, uint64_t from, uint64_t end)
+{
+    static char keys[LENS_PAGE_ROWS][24];
+    uint32_t n = 0;
+    for (; n < 10 && from < end; n++, from++) {
+        uint32_t id = (uint32_t)(from % FAKE_LENSES);
+        snprintf(keys[n], sizeof keys[n], "Lens%u:1", id);
+        page->rows[n] = (struct lens_event_row){.number = from,
+                                                .session = 7,
+                                                .position = from,
+                                                .generation = 3,
+                                                .token_id = -1,
+                                                .n_detections = 1,
+                                                .first_detection = n,
+                                                .stored_detections = 1};
+        page->detections[n] = (struct lens_detection){id, 0.5f, 0.25f, -1.0f};
+        page->concepts[n] = (struct lens_event_concept){3, id, lens_text_of(keys[n])};
+    }
+    page->count = page->n_detections = page->n_concepts = n;
+    page->next = from;
+}
+
+static void answer_events(struct fake_daemon *d)
+{
+    uint64_t from = d->msg.u.events.from, first = d->event_first, end = d->event_end;
+    struct lens_event_page *page = &d->msg.u.event_page;
+    d->event_pages++;
+    from = from == LENS_EVENTS_NOW ? end : from;
+    if (from > end) {
+        answer_fault(d, LENS_FAULT_BAD_MESSAGE, "still to come");
+        return;
+    }
+    d->msg.type = LENS_MSG_EVENT_PAGE;
+    memset(page, 0, sizeof *page);
+    page->end = end;
+    page->lost = from != 0 && from < first ? first - from : 0;
+    fill_events(page, from > first ? from : first, end);
+}
+
 static struct fake_session *session_of(struct fake_daemon *d, uint32_t id)
 {
     for (struct fake_session *s = d->sessions; s < d->sessions + FAKE_SESSIONS; s++) {
@@ -257,7 +296,7 @@ static void answer_request(struct fake_daemon *d, int fd)
                                                    .daemon_version = lens_text_of("fake-1"),
                                                    .role = LENS_PEER_OPERATOR,
                                                    .daemon_pid = 77,
-                                                   .start_time_ns = 88};
+                                                   .start_time_ns = d->start_time_ns};
         break;
     case LENS_MSG_ATTACH:
         attach(d, fd);
@@ -278,6 +317,9 @@ static void answer_request(struct fake_daemon *d, int fd)
         break;
     case LENS_MSG_CONCEPTS:
         answer_concepts(d);
+        break;
+    case LENS_MSG_EVENTS:
+        answer_events(d);
         break;
     default:
         answer_fault(d, LENS_FAULT_UNSUPPORTED, "the fake can't do that");
@@ -380,6 +422,8 @@ void fake_daemon_start(struct fake_daemon *d, const char *path)
     unlink(path);
     d->generation = 1;
     d->next_session = 100;
+    d->event_first = d->event_end = 1;
+    d->start_time_ns = 88;
     for (int i = 0; i < FAKE_CONNECTIONS; i++)
         d->connections[i] = -1;
     d->stop = eventfd(0, EFD_CLOEXEC);

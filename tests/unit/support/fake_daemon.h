@@ -46,6 +46,10 @@ struct fake_daemon {
     atomic_int served;                       /* rows answered */
     struct lens_attach attach;               /* the last one; read it when an answer came */
     char pack[64], label[64], patterns[256]; /* "include A:1 exclude B:1 filter": those asked for */
+    /* Its events: numbers event_first..event_end-1, each a row with one detection, of lens number % FAKE_LENSES. */
+    atomic_ullong event_first, event_end;
+    atomic_int event_pages;      /* asked for */
+    atomic_ullong start_time_ns; /* what it says of itself: another value is another daemon */
     uint32_t next_session;
     struct lens_msg msg; /* its thread's */
     _Alignas(8) unsigned char packet[LENS_ANSWER_MAX];
