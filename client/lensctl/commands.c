@@ -100,6 +100,22 @@ static const struct ctl_flag timeline_flags[] = {
     {0},
 };
 
+static const struct ctl_flag tail_flags[] = {
+    {"--concept", "GLOB", CTL_TEXT, .help = "detections of concepts that match only, as in 'Deception:*'",
+     .fallback = "all", .words = CTL_WORDS_CONCEPT},
+    {"--min", "S", CTL_REAL, 0, 1, .help = "detections that score at least so much", .fallback = "0.5"},
+    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
+     .fallback = "all that you may see", .words = CTL_WORDS_SESSION},
+    {"--all-rows", NULL, CTL_SWITCH, .help = "rows without such a detection, too"},
+    {"--from", "N|start|now", CTL_TEXT, .help = "begin with event N, or with the oldest that lensd remembers",
+     .fallback = "now"},
+    {"--rows", "N", CTL_INTEGER, 1, 1e12, .help = "end after so many rows", .fallback = "any number"},
+    {"-n", "N", CTL_INTEGER, 1, 1e12, .help = "the same"},
+    {"--seconds", "S", CTL_REAL, 0, 31536000, .help = "end after so long", .fallback = "until ^C"},
+    {"--interval", "S", CTL_REAL, 0.01, 60, .help = "ask lensd anew after so long", .fallback = "0.2"},
+    {0},
+};
+
 static const struct ctl_flag latency_flags[] = {
     {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
      .fallback = "everybody's", .words = CTL_WORDS_SESSION},
@@ -203,6 +219,22 @@ static const struct ctl_command commands[] = {
          "below as well, as in 'Deception:1/*'. It must match something. The daemon's own lists hold besides.",
      .flags = detect_flags,
      .run = ctl_run_detect},
+    {.name = "tail",
+     .summary = "detections as they happen, until ^C: a line for each row",
+     .details =
+         "On a terminal a line is text; piped, or with --json, it is an object: event (its number), time, session,\n"
+         "sequence, position, tag, token_id, status, flags, generation, scored, expanded, reported (how many "
+         "detections the\n"
+         "row had), detections (the best 16 of them at most, and of these those that are asked for), timing_ns.\n"
+         "lensd remembers a bounded number of rows (telemetry.events): whoever reads too slowly loses some, and gets a "
+         "line\n"
+         "{\"lost\": how many}. A line {\"daemon\": \"away\" | \"back\" | \"restarted\"} tells of lensd itself; one "
+         "that was\n"
+         "restarted counts events from 1 again. To go on after event N of the same lensd: --from N+1. Everybody sees "
+         "the rows of\n"
+         "their own sessions, operators those of all.",
+     .flags = tail_flags,
+     .run = ctl_run_tail},
     {.name = "timeline",
      .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
      .summary = "which concept scored what on which token: a heat map here, or a page for the browser",

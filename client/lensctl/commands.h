@@ -12,6 +12,7 @@ int ctl_run_config(struct ctl *ctl);
 int ctl_run_concepts(struct ctl *ctl);    /* cmd_concepts.c */
 int ctl_run_explain(struct ctl *ctl);     /* cmd_explain.c */
 int ctl_run_detect(struct ctl *ctl);      /* cmd_detect.c */
+int ctl_run_tail(struct ctl *ctl);        /* cmd_tail.c */
 int ctl_run_timeline(struct ctl *ctl);    /* cmd_timeline.c */
 int ctl_run_latency(struct ctl *ctl);     /* cmd_latency.c */
 int ctl_run_dmon(struct ctl *ctl);        /* cmd_dmon.c */

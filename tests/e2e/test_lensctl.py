@@ -16,7 +16,7 @@ SMALL = FIXTURES / "hatcat-small"
 ANSWERS = json.loads((SMALL / "expected-pack.json").read_text(encoding="utf-8"))
 KEYS, CHILDREN, DIM = ANSWERS["keys"], ANSWERS["children"], 40
 NEEDS_DAEMON = [["status"], ["packs"], ["sessions"], ["config"], ["concepts"], ["explain", "Deception:1"], ["latency"],
-                ["detect", SMALL / "tokens.npy"], ["timeline", SMALL / "tokens.npy"], ["unload", "x"], ["preload"], ["shutdown"],
+                ["detect", SMALL / "tokens.npy"], ["timeline", SMALL / "tokens.npy"], ["tail"], ["unload", "x"], ["preload"], ["shutdown"],
                 ["trace", "record", "-o", "/dev/null"]]
 STAGES = ["queue", "copy_in", "base", "load", "expand", "select", "copy_out", "total"]
 

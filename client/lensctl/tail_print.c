@@ -1,0 +1,161 @@
+/* See tail_print.h. */
+#include "client/lensctl/tail_print.h"
+
+#include "client/lensctl/event_feed.h"
+#include "client/lensctl/row_words.h"
+#include "proto/wire.h"
+
+#include <time.h>
+
+#define SECOND_NS UINT64_C(1000000000)
+#define STRONG    0.5f
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------- */
+
+static json_t *time_json(uint64_t ns)
+{
+    char date[32], text[64];
+    time_t seconds = (time_t)(ns / SECOND_NS);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text, sizeof text, "%s.%06uZ", date, (unsigned)(ns % SECOND_NS / 1000u));
+    return json_string(text);
+}
+
+static json_t *detections_json(const struct lens_event_page *page, const struct lens_event_row *row)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < row->stored_detections; i++) {
+        const struct lens_detection *d = &page->detections[row->first_detection + i];
+        struct lens_text key = event_feed_key(page, row, d->id);
+        json_t *object = json_object();
+        json_object_set_new(object, "concept", key.length > 0 ? ctl_json_text(key) : json_null());
+        ctl_json_set_count(object, "id", d->id);
+        json_object_set_new(object, "score", ctl_json_number((double)d->score));
+        json_object_set_new(object, "raw", ctl_json_number((double)d->raw));
+        json_object_set_new(object, "logit", ctl_json_number((double)d->logit));
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
+static void row_json(const struct tail_lines *lines, const struct lens_event_page *page,
+                     const struct lens_event_row *row)
+{
+    json_t *object = ctl_json_new();
+    ctl_json_set_count(object, "event", row->number);
+    json_object_set_new(object, "time", time_json(row->time_ns));
+    ctl_json_set_count(object, "session", row->session);
+    ctl_json_set_count(object, "sequence", row->sequence);
+    ctl_json_set_count(object, "position", row->position);
+    ctl_json_set_count(object, "tag", row->tag);
+    json_object_set_new(object, "token_id", row->token_id >= 0 ? json_integer(row->token_id) : json_null());
+    json_object_set_new(object, "status", json_string(ctl_row_status(row->status)));
+    if (row->status == LENS_ROW_INVALID_INPUT)
+        json_object_set_new(object, "reason", json_string(lens_reason_text(row->reason)));
+    json_object_set_new(object, "flags", ctl_row_flags_json(row->flags));
+    ctl_json_set_count(object, "generation", row->generation);
+    ctl_json_set_count(object, "scored", row->scored);
+    ctl_json_set_count(object, "expanded", row->expanded);
+    ctl_json_set_count(object, "reported", row->n_detections);
+    json_object_set_new(object, "detections", detections_json(page, row));
+    json_object_set_new(object, "timing_ns",
+                        json_pack("{s:I,s:I}", "queue", (json_int_t)row->queue_ns, "total", (json_int_t)row->total_ns));
+    (void)ctl_json_print(&lines->out, object,
+                         true); /* the file is memory: whoever writes it out knows what is missing */
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+static void print_when_and_where(const struct tail_lines *lines, const struct lens_event_row *row)
+{
+    const struct ctl_output *out = &lines->out;
+    char clock[16];
+    time_t seconds = (time_t)(row->time_ns / SECOND_NS);
+    struct tm tm;
+    localtime_r(&seconds, &tm);
+    strftime(clock, sizeof clock, "%H:%M:%S", &tm);
+    fprintf(out->file, "%s%s.%03u  #%llu  session %u  sequence %llu%s  %s%5llu%s", ctl_style(out, CTL_DIM), clock,
+            (unsigned)(row->time_ns % SECOND_NS / 1000000u), (unsigned long long)row->number, row->session,
+            (unsigned long long)row->sequence, ctl_style(out, CTL_PLAIN), ctl_style(out, CTL_CYAN),
+            (unsigned long long)row->position, ctl_style(out, CTL_PLAIN));
+    if (row->token_id >= 0)
+        fprintf(out->file, "  token %d", row->token_id);
+}
+
+static void print_state(const struct tail_lines *lines, const struct lens_event_row *row)
+{
+    const struct ctl_output *out = &lines->out;
+    bool invalid = row->status == LENS_ROW_INVALID_INPUT;
+    if (row->status == LENS_ROW_COMPLETE && row->flags == 0)
+        return;
+    fprintf(out->file, "  %s%s", ctl_style(out, invalid ? CTL_RED : CTL_YELLOW), ctl_row_status(row->status));
+    for (unsigned i = 0; ctl_row_flag(i) != NULL; i++) {
+        if ((row->flags >> i & 1) != 0)
+            fprintf(out->file, " %s", ctl_row_flag(i));
+    }
+    if (invalid)
+        fprintf(out->file, ": %s", lens_reason_text(row->reason));
+    fputs(ctl_style(out, CTL_PLAIN), out->file);
+}
+
+static void row_text(const struct tail_lines *lines, const struct lens_event_page *page,
+                     const struct lens_event_row *row)
+{
+    const struct ctl_output *out = &lines->out;
+    print_when_and_where(lines, row);
+    print_state(lines, row);
+    for (uint32_t i = 0; i < row->stored_detections; i++) {
+        const struct lens_detection *d = &page->detections[row->first_detection + i];
+        struct lens_text key = event_feed_key(page, row, d->id);
+        char text[256];
+        if (key.length > 0)
+            ctl_printable(key.data, key.length, text, sizeof text);
+        else
+            snprintf(text, sizeof text, "lens %u of a pack that is gone", d->id);
+        fprintf(out->file, "  %s%s %.2f%s", ctl_style(out, d->score >= STRONG ? CTL_BOLD : CTL_DIM), text,
+                (double)d->score, ctl_style(out, CTL_PLAIN));
+    }
+    if (!lines->filtered && row->n_detections > row->stored_detections)
+        fprintf(out->file, "  %sand %u more%s", ctl_style(out, CTL_DIM), row->n_detections - row->stored_detections,
+                ctl_style(out, CTL_PLAIN));
+    fputc('\n', out->file);
+}
+
+/* ---- lines ------------------------------------------------------------------------------------------------------ */
+
+void tail_print_row(const struct tail_lines *lines, const struct lens_event_page *page,
+                    const struct lens_event_row *row)
+{
+    if (lines->json)
+        row_json(lines, page, row);
+    else
+        row_text(lines, page, row);
+}
+
+void tail_print_lost(const struct tail_lines *lines, uint64_t lost)
+{
+    if (lines->json) {
+        json_t *object = ctl_json_new();
+        ctl_json_set_count(object, "lost", lost);
+        (void)ctl_json_print(&lines->out, object, true);
+        return;
+    }
+    fprintf(lines->out.file, "%s%llu rows lost: they came faster than they were read%s\n",
+            ctl_style(&lines->out, CTL_YELLOW), (unsigned long long)lost, ctl_style(&lines->out, CTL_PLAIN));
+}
+
+void tail_print_daemon(const struct tail_lines *lines, const char *what, uint64_t start_ns, const char *sentence)
+{
+    if (lines->json) {
+        json_t *object = ctl_json_new();
+        json_object_set_new(object, "daemon", json_string(what));
+        if (start_ns != 0)
+            json_object_set_new(object, "started", time_json(start_ns));
+        (void)ctl_json_print(&lines->out, object, true);
+        return;
+    }
+    fprintf(lines->out.file, "%s%s%s\n", ctl_style(&lines->out, CTL_YELLOW), sentence,
+            ctl_style(&lines->out, CTL_PLAIN));
+}
