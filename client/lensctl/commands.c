@@ -334,6 +334,14 @@ static const struct ctl_command commands[] = {
      .summary = "take a loaded pack out of the daemon (operators)",
      .run = ctl_run_unload},
     {.name = "shutdown", .summary = "end the daemon after the rows it has (operators)", .run = ctl_run_shutdown},
+    {.name = "doctor",
+     .summary = "what is missing or slow on this machine and in the daemon, and what to do",
+     .details =
+         "Works without a daemon too, and then looks at the machine alone. Each finding has a level: ok, note (worth\n"
+         "knowing), warning (slower, or nearer to a limit, than it has to be) or problem (something doesn't work, or\n"
+         "rows are lost), and an id that keeps its meaning. The exit code is 1 when there is a problem, else 0.\n"
+         "Nothing is changed.",
+     .run = ctl_run_doctor},
     {.name = "completion",
      .arguments = {{.name = "SHELL", .choices = ctl_shell_names}},
      .summary = "the script that completes lensctl's words in a shell",

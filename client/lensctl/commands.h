@@ -27,6 +27,7 @@ int ctl_run_swap(struct ctl *ctl);
 int ctl_run_preload(struct ctl *ctl);
 int ctl_run_unload(struct ctl *ctl);
 int ctl_run_shutdown(struct ctl *ctl);
+int ctl_run_doctor(struct ctl *ctl);     /* cmd_doctor.c */
 int ctl_run_completion(struct ctl *ctl); /* cmd_completion.c */
 
 extern const char *const ctl_shell_names[]; /* of `completion`, NULL-terminated */

@@ -1,0 +1,206 @@
+/* Files of the loaded packs: there, unchanged, readable, on a disk that is fast enough; see doctor.h. */
+#include "client/lensctl/doctor.h"
+#include "client/lensctl/doctor_files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* Whether the file that the daemon has open under this path is still the one of that name. False also when this user
+ * may not look. */
+static bool was_replaced(const struct doctor *doctor, const char *pack, const struct stat *now)
+{
+    char path[PATH_MAX], link[PATH_MAX], target[PATH_MAX];
+    snprintf(path, sizeof path, "%s/proc/%llu/fd", doctor->root, (unsigned long long)doctor->daemon.status.pid);
+    DIR *dir = opendir(path);
+    bool replaced = false;
+    size_t length = strlen(pack);
+    for (const struct dirent *entry; dir != NULL && !replaced && (entry = readdir(dir)) != NULL;) {
+        if (snprintf(link, sizeof link, "%s/%s", path, entry->d_name) >= (int)sizeof link)
+            continue;
+        ssize_t n = readlink(link, target, sizeof target - 1);
+        if (n < (ssize_t)length || strncmp(target, pack, length) != 0)
+            continue;
+        target[n] = '\0';
+        struct stat open;
+        bool same_name = target[length] == '\0' && stat(link, &open) == 0;
+        replaced = strcmp(target + length, " (deleted)") == 0 ||
+                   (same_name && (open.st_dev != now->st_dev || open.st_ino != now->st_ino));
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return replaced;
+}
+
+static void say_file(struct doctor *doctor, const struct doctor_pack *pack, const struct stat *st)
+{
+    bool sees = doctor_sees_daemon(doctor);
+    if (sees && was_replaced(doctor, pack->path, st)) {
+        doctor_find(&doctor->report, "packs.file", DOCTOR_WARNING,
+                    "%s: another file has the name %s since lensd opened it; lensd goes on with the one it has.",
+                    pack->name, pack->path);
+        doctor_advise(&doctor->report, "lensctl swap --name %s %s takes the new one.", pack->name, pack->path);
+    } else if ((uint64_t)st->st_size != pack->file_bytes) {
+        doctor_find(&doctor->report, "packs.file", DOCTOR_PROBLEM,
+                    "%s: %s has %llu bytes; it had %llu when lensd opened it.", pack->name, pack->path,
+                    (unsigned long long)st->st_size, (unsigned long long)pack->file_bytes);
+        doctor_advise(&doctor->report,
+                      "It was changed where it lies: write the pack anew under another name, verify and "
+                      "swap it in.");
+    } else {
+        doctor_find(&doctor->report, "packs.file", DOCTOR_OK, "%s: its file is as lensd opened it.", pack->name);
+    }
+}
+
+/* Lenses that aren't in slots are read from the file while rows wait. */
+static bool reads_while_serving(const struct doctor_pack *pack)
+{
+    return pack->slots < pack->lenses;
+}
+
+static const char *network_name(const char *path)
+{
+    static const struct {
+        unsigned long type;
+        const char *name;
+    } types[] = {{0x6969, "NFS"},    {0xff534d42, "CIFS"}, {0xfe534d42, "SMB"},    {0x65735546, "FUSE"},
+                 {0x01021997, "9p"}, {0x00c36400, "Ceph"}, {0x0bd00bd0, "Lustre"}, {0x47504653, "GPFS"}};
+    struct statfs fs;
+    if (statfs(path, &fs) != 0)
+        return NULL;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if (((unsigned long)fs.f_type & 0xffffffffu) == types[i].type)
+            return types[i].name;
+    }
+    return NULL;
+}
+
+/* Disks of a hypervisor's call themselves rotating whatever they are. */
+static bool is_virtual(const struct doctor *doctor, const struct stat *st)
+{
+    char path[PATH_MAX], device[PATH_MAX];
+    snprintf(path, sizeof path, "%s/sys/dev/block/%u:%u", doctor->root, major(st->st_dev), minor(st->st_dev));
+    ssize_t n = readlink(path, device, sizeof device - 1);
+    if (n <= 0)
+        return false;
+    device[n] = '\0';
+    return strstr(device, "/virtio") != NULL || strstr(device, "/vbd-") != NULL || strstr(device, "/virtual/") != NULL;
+}
+
+static bool is_rotating(const struct doctor *doctor, const struct stat *st)
+{
+    static const char *const places[] = {"queue/rotational", "../queue/rotational"}; /* of a disk, of a partition */
+    uint64_t rotates;
+    char path[128];
+    for (size_t i = 0; i < 2 && !is_virtual(doctor, st); i++) {
+        snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", major(st->st_dev), minor(st->st_dev), places[i]);
+        if (doctor_read_number(doctor->root, path, &rotates))
+            return rotates != 0;
+    }
+    return false;
+}
+
+static void say_storage(struct doctor *doctor, const struct doctor_pack *pack, const struct stat *st)
+{
+    char whole[PATH_MAX];
+    int n = snprintf(whole, sizeof whole, "%s%s", doctor->root, pack->path);
+    const char *network = n < (int)sizeof whole ? network_name(whole) : NULL;
+    const char *kind = network != NULL ? network : is_rotating(doctor, st) ? "a rotating disk" : NULL;
+    if (kind == NULL) {
+        doctor_find(&doctor->report, "packs.storage", DOCTOR_OK, "%s: its file lies on a local disk.", pack->name);
+        return;
+    }
+    bool matters = reads_while_serving(pack);
+    doctor_find(&doctor->report, "packs.storage", matters ? DOCTOR_WARNING : DOCTOR_NOTE, "%s: its file lies on %s%s.",
+                pack->name, kind,
+                matters ? ", and rows wait for what isn't in a slot" : ", which costs time at start alone");
+    if (matters)
+        doctor_advise(&doctor->report, "Copy it to a local SSD, or keep all lenses in memory (pool.slots = 0, or "
+                                       "cache.host_memory).");
+}
+
+static void check_pack(struct doctor *doctor, const struct doctor_pack *pack)
+{
+    struct stat st;
+    struct doctor_who who;
+    char process[32], blocked[PATH_MAX];
+    if (!doctor_stat(doctor->root, pack->path, &st)) {
+        if (errno == EACCES)
+            return; /* this user can't look */
+        doctor_find(&doctor->report, "packs.file", DOCTOR_WARNING,
+                    "%s: %s isn't there any more; lensd goes on with the file it has open, and can't load it again.",
+                    pack->name, pack->path);
+        doctor_advise(&doctor->report, "Put it back before lensd is restarted.");
+        return;
+    }
+    say_file(doctor, pack, &st);
+    say_storage(doctor, pack, &st);
+    if (!doctor_sees_daemon(doctor) || !doctor_who_is(doctor->root, doctor_process(doctor, process), &who) ||
+        doctor_reach(doctor->root, pack->path, &who, 4, blocked, sizeof blocked) != -EACCES)
+        return;
+    doctor_find(&doctor->report, "packs.readable", DOCTOR_WARNING,
+                "%s: lensd (uid %u) could not open its file now: %s is closed to it.", pack->name, (unsigned)who.uid,
+                blocked);
+    doctor_advise(&doctor->report, "Give it read rights (folders on the way need x) before lensd is restarted.");
+}
+
+/* Folders that `lensctl load` may open packs below. */
+static void check_directories(struct doctor *doctor)
+{
+    const char *list = doctor_setting(&doctor->daemon, "packs.directories");
+    char process[32], folder[PATH_MAX], blocked[PATH_MAX];
+    struct doctor_who who;
+    if (list == NULL || !doctor_sees_daemon(doctor) ||
+        !doctor_who_is(doctor->root, doctor_process(doctor, process), &who))
+        return;
+    for (const char *at = list; *at != '\0';) {
+        size_t n = strcspn(at, ":");
+        snprintf(folder, sizeof folder, "%.*s", (int)n, at);
+        at += n + (at[n] == ':');
+        int r = folder[0] == '/' ? doctor_reach(doctor->root, folder, &who, 5, blocked, sizeof blocked) : 0;
+        if (r == 0)
+            continue;
+        doctor_find(&doctor->report, "packs.directories", DOCTOR_WARNING,
+                    "packs.directories names %s, and %s: no pack can be loaded from there.", folder,
+                    r == -ENOENT ? "there is no such folder" : "lensd may not read it");
+        doctor_advise(&doctor->report, "%s %s, or change packs.directories.",
+                      r == -ENOENT ? "Make the folder" : "Open to lensd's user", blocked);
+    }
+}
+
+static void check_verify(struct doctor *doctor)
+{
+    const char *verify = doctor_setting(&doctor->daemon, "packs.verify");
+    if (verify == NULL)
+        return;
+    if (strcmp(verify, "on") == 0) {
+        doctor_find(&doctor->report, "packs.verify", DOCTOR_OK, "Checksums are verified before a pack is served.");
+        return;
+    }
+    doctor_find(&doctor->report, "packs.verify", DOCTOR_NOTE,
+                "Packs are served without a look at their checksums (packs.verify = off).");
+    doctor_advise(&doctor->report, "lensctl pack verify FILE checks one; a flipped bit in a weight changes scores "
+                                   "silently.");
+}
+
+void doctor_check_packs(struct doctor *doctor)
+{
+    const struct doctor_daemon *daemon = &doctor->daemon;
+    if (!daemon->running)
+        return;
+    if (daemon->packs_total == 0) {
+        doctor_find(&doctor->report, "packs.loaded", DOCTOR_WARNING, "No pack is loaded: there is nothing to score.");
+        doctor_advise(&doctor->report, "lensctl load FILE, or lensd --pack FILE.");
+    }
+    for (uint32_t i = 0; i < daemon->n_packs; i++)
+        check_pack(doctor, &daemon->packs[i]);
+    if (daemon->packs_total > daemon->n_packs)
+        doctor_find(&doctor->report, "packs.loaded", DOCTOR_NOTE, "%u packs are loaded; the first %u were looked at.",
+                    daemon->packs_total, daemon->n_packs);
+    check_directories(doctor);
+    check_verify(doctor);
+}
