@@ -15,7 +15,7 @@ VERSION := 0.1.0
 PYTHON  ?= python3
 
 PACKAGES := gcc g++ libc6-dev pkg-config libuv1-dev libjemalloc-dev flatbuffers-compiler libflatbuffers-dev libzip-dev \
-            libjansson-dev libinih-dev libxxhash-dev libcmocka-dev libsystemd-dev python3
+            libjansson-dev libinih-dev libxxhash-dev libcmocka-dev libsystemd-dev libmicrohttpd-dev python3
 CHECK_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-venv strace
 # Shells that the tests of completion ask.
 CHECK_PACKAGES += bash-completion zsh fish
@@ -23,8 +23,10 @@ CHECK_PACKAGES += bash-completion zsh fish
 CHECK_PACKAGES += mandoc man-db
 # systemd-analyze.
 CHECK_PACKAGES += systemd
+# promtool.
+CHECK_PACKAGES += prometheus
 
-PKGS    := libuv libzip jansson inih libxxhash libsystemd
+PKGS    := libuv libzip jansson inih libxxhash libsystemd libmicrohttpd
 OPT     ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
 CXXWARN := -Wall -Wextra
@@ -172,7 +174,7 @@ $(eval $(call archive,$(BUILD)/liblens.a,$(LIBLENS_OBJ)))
 $(eval $(call archive,$(BUILD)/libtest.a,$(TEST_LIB)))
 $(eval $(call archive,$(BUILD)/libbench.a,$(BENCH_LIB)))
 
-DAEMON_LIBS := -ldl -luv -linih -lsystemd -ljansson -lxxhash $(JEMALLOC) -lm -pthread
+DAEMON_LIBS := -ldl -luv -linih -lsystemd -lmicrohttpd -ljansson -lxxhash $(JEMALLOC) -lm -pthread
 CTL_LIBS    := -lzip -ljansson -lxxhash -lm -pthread
 
 $(BUILD)/lensd: $(BUILD)/obj/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libcache.a $(BUILD)/libkernels.a $(BUILD)/libproto.a

@@ -1,6 +1,7 @@
 /* See batch.h. From pending descriptors to jobs in flight and back; publishing is publish.c's. */
 #include "daemon/batch.h"
 
+#include "daemon/detections.h"
 #include "daemon/publish.h"
 #include "daemon/sys.h"
 #include "daemon/tracing.h"
@@ -389,9 +390,12 @@ static bool note_latency(struct lensd_batch *batch)
 static void note_rows(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
 {
     uint64_t key = lensd_sequences_key(&flight->session->sequences, flight->sequence->name);
-    for (uint32_t i = 0; i < flight->job.n_rows; i++)
+    for (uint32_t i = 0; i < flight->job.n_rows; i++) {
+        if (pack->detections != NULL)
+            lensd_detections_note(pack->detections, &flight->job.out[i]);
         lensd_pool_note_row(pack->pool, key, &flight->job.out[i], flight->job.options->load_threshold,
                             last && i + 1 == flight->job.n_rows);
+    }
 }
 
 static void trace(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)

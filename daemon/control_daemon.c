@@ -35,37 +35,37 @@ void lensd_control_hello(struct lensd_service *service, struct lensd_connection 
     lensd_connection_send(c, answer, NULL, 0);
 }
 
-static void add_counters(const struct lensd_pool_counters *counters, struct lens_status *out)
+static void take_counters(const struct lensd_pool_counters *counters, struct lens_status *out)
 {
-    out->loads += counters->loads;
-    out->load_bytes += counters->load_bytes;
-    out->evictions += counters->evictions;
-    out->host_hits += counters->host_hits;
-    out->cold += counters->cold;
-    out->loads_behind += counters->loads_behind;
-    out->loads_waited += counters->loads_waited;
-    out->prefetch_issued += counters->prefetch_issued;
-    out->prefetch_used += counters->prefetch_used;
-    out->prefetch_wasted += counters->prefetch_wasted;
-    out->prefetch_late += counters->prefetch_late;
+    out->loads = counters->loads;
+    out->load_bytes = counters->load_bytes;
+    out->evictions = counters->evictions;
+    out->host_hits = counters->host_hits;
+    out->cold = counters->cold;
+    out->loads_behind = counters->loads_behind;
+    out->loads_waited = counters->loads_waited;
+    out->prefetch_issued = counters->prefetch_issued;
+    out->prefetch_used = counters->prefetch_used;
+    out->prefetch_wasted = counters->prefetch_wasted;
+    out->prefetch_late = counters->prefetch_late;
 }
 
 static void fill_packs(const struct lensd_service *service, struct lens_status *out)
 {
+    struct lensd_pool_counters counters = service->telemetry.gone; /* of pools that went: totals never fall */
     out->packs = service->n_packs;
     for (uint32_t i = 0; i < service->n_packs; i++) {
         const struct lens_pack *pack = service->packs[i]->pack;
         const struct lensd_pool *pool = service->packs[i]->pool;
-        struct lensd_pool_counters counters;
-        lensd_pool_get_counters(pool, &counters);
         out->slots += lensd_pool_slots(pool);
         out->resident += lensd_pool_resident(pool);
         out->slab_bytes += lensd_pool_slots(pool) * lensd_pool_slot_bytes(pool);
         uint32_t held = lensd_pool_host_held(pool);
         out->host_resident += held;
         out->host_bytes += held * (pack->w1_lens_bytes + pack->w1_sign_bytes);
-        add_counters(&counters, out);
+        lensd_pool_counters_add(&counters, pool);
     }
+    take_counters(&counters, out);
     if (service->n_packs > 0)
         out->policy = lens_text_of(lensd_cache_policy_names[lensd_pool_policy(service->packs[0]->pool)]);
 }
@@ -136,6 +136,7 @@ void lensd_control_status(struct lensd_service *service, struct lensd_connection
     out->start_time_ns = service->start_time_ns;
     out->threads = service->device.threads;
     out->heap_bytes = lensd_heap_bytes();
+    out->metrics = lens_text_of(service->telemetry.where);
     fill_texts(service, out);
     fill_packs(service, out);
     fill_work(service, lensd_control_scope(c), out);

@@ -106,9 +106,11 @@ static void tell_of_lost_lenses(struct lensd_engine *engine, struct lensd_served
 static void execute(struct lensd_engine *engine, struct lensd_served_pack *pack)
 {
     bool turned;
+    uint64_t begin = lensd_now_ns();
     delegate_loading(engine);
     if (lensd_batch_execute(pack, engine->statistics, &turned) != 0)
         note_failure(engine, pack, &pack->batch->failure);
+    lensd_statistics_count(&engine->statistics->busy_ns, lensd_now_ns() - begin);
     if (turned)
         tell_of_change(engine);
     tell_of_lost_lenses(engine, pack);

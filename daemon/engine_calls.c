@@ -159,6 +159,15 @@ int lensd_engine_attach(struct lensd_engine *engine, struct lensd_session *sessi
     return call_engine(engine, attach_here, session, err);
 }
 
+/* What the session sent and will hear nothing of. */
+static void count_abandoned(struct lensd_engine *engine, const struct lensd_session *session)
+{
+    uint32_t slots = session->ring.layout.submit_slots;
+    for (uint64_t i = session->pending_tail; i < session->pending_head; i++)
+        if (session->pending_state[i % slots] != LENSD_PENDING_DONE)
+            lensd_statistics_count(&engine->statistics->abandoned_rows, session->pending[i % slots].rows);
+}
+
 static int detach_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
 {
     (void)err;
@@ -169,6 +178,7 @@ static int detach_here(struct lensd_engine *engine, void *arg, struct lens_error
         engine->sessions[i] = engine->sessions[--engine->n_sessions];
         (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, session->doorbell, NULL);
         unpin_binding(&session->binding);
+        count_abandoned(engine, session);
         break;
     }
     drop_unused_packs(engine);

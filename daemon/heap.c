@@ -4,21 +4,39 @@
 #include <stddef.h>
 
 #ifdef LENSD_SANITIZED
-uint64_t lensd_heap_bytes(void)
+bool lensd_heap_read(struct lensd_heap *out)
 {
-    return 0;
+    *out = (struct lensd_heap){0};
+    return false;
 }
 #else
 #include <jemalloc/jemalloc.h>
 
-uint64_t lensd_heap_bytes(void)
+static uint64_t figure(const char *name)
+{
+    size_t value = 0, size = sizeof value;
+    return mallctl(name, &value, &size, NULL, 0) == 0 ? value : 0;
+}
+
+bool lensd_heap_read(struct lensd_heap *out)
 {
     uint64_t epoch = 1;
-    size_t allocated = 0, size = sizeof allocated;
     /* jemalloc's figures are snapshots: writing the epoch takes a new one. */
     mallctl("epoch", NULL, NULL, &epoch, sizeof epoch);
-    if (mallctl("stats.allocated", &allocated, &size, NULL, 0) != 0)
-        return 0;
-    return allocated;
+    *out = (struct lensd_heap){
+        .allocated = figure("stats.allocated"),
+        .active = figure("stats.active"),
+        .metadata = figure("stats.metadata"),
+        .resident = figure("stats.resident"),
+        .mapped = figure("stats.mapped"),
+        .retained = figure("stats.retained"),
+    };
+    return out->allocated > 0;
 }
 #endif
+
+uint64_t lensd_heap_bytes(void)
+{
+    struct lensd_heap heap;
+    return lensd_heap_read(&heap) ? heap.allocated : 0;
+}

@@ -1,6 +1,8 @@
 /* See histogram.h. */
 #include "daemon/histogram.h"
 
+#include <stdbool.h>
+
 /* Relaxed single-writer counters: readers on other threads see whole values. */
 static void add(uint64_t *counter, uint64_t by)
 {
@@ -19,6 +21,15 @@ static uint32_t bucket_of(uint64_t value)
     return octave * LENSD_HISTOGRAM_SUB + (uint32_t)((value >> (top - 6u)) & (LENSD_HISTOGRAM_SUB - 1));
 }
 
+/* The largest value that a bucket counts; what is beyond the last one's range is there, too. */
+static uint64_t last_of(uint32_t bucket)
+{
+    if (bucket < LENSD_HISTOGRAM_SUB)
+        return bucket;
+    uint32_t shift = bucket / LENSD_HISTOGRAM_SUB - 1;
+    return ((uint64_t)(LENSD_HISTOGRAM_SUB + bucket % LENSD_HISTOGRAM_SUB + 1) << shift) - 1;
+}
+
 static uint64_t middle_of(uint32_t bucket)
 {
     if (bucket < LENSD_HISTOGRAM_SUB)
@@ -30,8 +41,7 @@ static uint64_t middle_of(uint32_t bucket)
 
 void lensd_histogram_record(struct lensd_histogram *histogram, uint64_t value)
 {
-    uint32_t *bucket = &histogram->buckets[bucket_of(value)];
-    __atomic_store_n(bucket, __atomic_load_n(bucket, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+    add(&histogram->buckets[bucket_of(value)], 1);
     add(&histogram->count, 1);
     add(&histogram->sum, value);
     if (value > __atomic_load_n(&histogram->max, __ATOMIC_RELAXED))
@@ -61,4 +71,18 @@ uint64_t lensd_histogram_mean(const struct lensd_histogram *histogram)
 {
     uint64_t count = __atomic_load_n(&histogram->count, __ATOMIC_RELAXED);
     return count == 0 ? 0 : __atomic_load_n(&histogram->sum, __ATOMIC_RELAXED) / count;
+}
+
+void lensd_histogram_cumulate(const struct lensd_histogram *histogram, const uint64_t *bounds, uint32_t n,
+                              uint64_t *out)
+{
+    uint64_t below = 0;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < LENSD_HISTOGRAM_BUCKETS; i++) {
+        bool beyond = i == LENSD_HISTOGRAM_BUCKETS - 1; /* may hold anything */
+        while (at < n && (beyond || last_of(i) > bounds[at]))
+            out[at++] = below;
+        below += __atomic_load_n(&histogram->buckets[i], __ATOMIC_RELAXED);
+    }
+    out[n] = below;
 }

@@ -1,4 +1,5 @@
-/* Log-linear histograms of durations: 64 buckets per power of two, so a quantile is off by at most 1%.
+/* Log-linear histograms of durations: 64 buckets per power of two, so a quantile is off by at most 1%. Counts have 64
+ * bits: a day's worth of rows in one bucket doesn't wrap.
  *
  * One thread records (no locks, no allocation); any thread may read meanwhile and sees some recent state. */
 #ifndef LENSD_HISTOGRAM_H
@@ -11,7 +12,7 @@
 #define LENSD_HISTOGRAM_BUCKETS (LENSD_HISTOGRAM_SUB * (LENSD_HISTOGRAM_OCTAVES + 1))
 
 struct lensd_histogram {
-    uint32_t buckets[LENSD_HISTOGRAM_BUCKETS];
+    uint64_t buckets[LENSD_HISTOGRAM_BUCKETS];
     uint64_t count, sum, max; /* of the values themselves, not of bucket edges */
 };
 
@@ -21,5 +22,11 @@ void lensd_histogram_record(struct lensd_histogram *histogram, uint64_t value);
 uint64_t lensd_histogram_quantile(const struct lensd_histogram *histogram, double quantile);
 
 uint64_t lensd_histogram_mean(const struct lensd_histogram *histogram);
+
+/* For each of n ascending bounds how many records are at most that bound, and in out[n] how many there are. A bound
+ * within a bucket leaves the whole bucket out: no record above the bound is counted, and of those at most it none but
+ * records within 1/64 (1.6%) below it can be missing. Below 64 nothing is. Never falls from call to call. */
+void lensd_histogram_cumulate(const struct lensd_histogram *histogram, const uint64_t *bounds, uint32_t n,
+                              uint64_t *out);
 
 #endif

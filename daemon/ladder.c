@@ -188,6 +188,7 @@ static int take_over(struct lensd_service *service, struct lensd_takeover *job)
     for (uint32_t i = 0; i < service->sessions.n; i++)
         if (service->sessions.items[i].session->binding.served == served)
             lensd_session_unlock_rows(service->sessions.items[i].session);
+    lensd_telemetry_pool_gone(&service->telemetry, old);
     service->ladder.destroying++;
     dispose(service, old, NULL);
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s goes on on the CPU, %u slots", served->name,
@@ -470,6 +471,25 @@ void lensd_ladder_text(const struct lensd_service *service, char *out, size_t si
     }
     if (service->failure[0] != '\0')
         add(out, size, "%s", service->failure);
+}
+
+const char *const lensd_step_names[LENSD_STEPS] = {"fewer_slots", "slots_given_back", "base_only",     "card_lost",
+                                                   "on_cpu",      "no_new_sessions",  "batches_failed"};
+
+void lensd_ladder_steps(const struct lensd_service *service, bool steps[LENSD_STEPS])
+{
+    const struct lensd_ladder *ladder = &service->ladder;
+    memset(steps, 0, LENSD_STEPS * sizeof *steps);
+    steps[LENSD_STEP_CARD_LOST] = ladder->lost != NULL && packs_on(service, ladder->lost) > 0;
+    steps[LENSD_STEP_NO_SESSIONS] = steps[LENSD_STEP_CARD_LOST] && ladder->refused.code != 0;
+    steps[LENSD_STEP_ON_CPU] = !steps[LENSD_STEP_CARD_LOST] && ladder->on_cpu;
+    steps[LENSD_STEP_BATCHES_FAILED] = service->failure[0] != '\0';
+    for (uint32_t i = 0; i < service->n_packs; i++) {
+        const struct lensd_served_pack *served = service->packs[i];
+        steps[LENSD_STEP_BASE_ONLY] |= open_breaker(service, served) != NULL;
+        steps[LENSD_STEP_FEWER_SLOTS] |= lensd_pool_shortage(served->pool)[0] != '\0';
+        steps[LENSD_STEP_SLOTS_GIVEN] |= lensd_pool_slots(served->pool) < lensd_pool_slots_made(served->pool);
+    }
 }
 
 void lensd_ladder_close(struct lensd_service *service)

@@ -25,6 +25,19 @@
 #define LENSD_LADDER_RETRY_NS UINT64_C(10000000000)
 #define LENSD_LADDER_TEXT     8192u /* bytes of lensd_ladder_text; what is more is cut */
 
+/* What may be in force, several at once. */
+enum lensd_step {
+    LENSD_STEP_FEWER_SLOTS,    /* a pool got fewer slots, or rows in a batch, than wanted for want of memory */
+    LENSD_STEP_SLOTS_GIVEN,    /* slots were given back because others need the card's memory */
+    LENSD_STEP_BASE_ONLY,      /* a breaker is open */
+    LENSD_STEP_CARD_LOST,      /* rows of some pack are answered without results until the CPU takes over */
+    LENSD_STEP_ON_CPU,         /* because the card was lost */
+    LENSD_STEP_NO_SESSIONS,    /* the CPU can't take over: new sessions are refused */
+    LENSD_STEP_BATCHES_FAILED, /* within the last minute */
+    LENSD_STEPS
+};
+extern const char *const lensd_step_names[LENSD_STEPS]; /* "fewer_slots", .. */
+
 struct lensd_service;
 struct lensd_takeover;
 
@@ -68,6 +81,9 @@ bool lensd_ladder_moves(const struct lensd_service *service, const struct lensd_
 
 /* Every step that is in force, "" = full service. */
 void lensd_ladder_text(const struct lensd_service *service, char *out, size_t size);
+
+/* The same as flags. */
+void lensd_ladder_steps(const struct lensd_service *service, bool steps[LENSD_STEPS]);
 
 /* Closes what is left of a lost backend, after the packs were closed. */
 void lensd_ladder_close(struct lensd_service *service);

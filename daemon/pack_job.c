@@ -177,6 +177,7 @@ static int replace(struct lensd_service *service, struct lensd_pack_job *job)
     lensd_control_trace_ends(service, old);
     lensd_control_preload_ends(service, old, LENS_FAULT_NO_SUCH_PACK, LENSD_PRELOAD_GONE);
     service->packs[at] = job->served;
+    lensd_telemetry_pack_replaced(service, job->served, old);
     lensd_pack_job_close(service, old);
     return 0;
 }
@@ -328,6 +329,7 @@ void lensd_pack_job_close(struct lensd_service *service, struct lensd_served_pac
     struct lensd_pack_job *job = lensd_calloc(1, sizeof *job);
     if (service->engine != NULL)
         lensd_engine_forget_pack(service->engine, served);
+    lensd_telemetry_pool_gone(&service->telemetry, served->pool);
     if (job != NULL) {
         job->work.data = job;
         job->service = service;

@@ -339,6 +339,23 @@ void lensd_pool_get_counters(const struct lensd_pool *pool, struct lensd_pool_co
 #undef TAKE
 }
 
+void lensd_pool_counters_add(struct lensd_pool_counters *sum, const struct lensd_pool *pool)
+{
+    struct lensd_pool_counters own;
+    lensd_pool_get_counters(pool, &own);
+    sum->loads += own.loads;
+    sum->load_bytes += own.load_bytes;
+    sum->evictions += own.evictions;
+    sum->host_hits += own.host_hits;
+    sum->cold += own.cold;
+    sum->loads_waited += own.loads_waited;
+    sum->loads_behind += own.loads_behind;
+    sum->prefetch_issued += own.prefetch_issued;
+    sum->prefetch_used += own.prefetch_used;
+    sum->prefetch_wasted += own.prefetch_wasted;
+    sum->prefetch_late += own.prefetch_late;
+}
+
 uint64_t lensd_pool_failed(const struct lensd_pool *pool)
 {
     return lensd_loader_failed(pool->loader);

@@ -130,6 +130,8 @@ uint32_t lensd_pool_host_held(const struct lensd_pool *pool);
 enum lensd_cache_kind lensd_pool_policy(const struct lensd_pool *pool);
 uint64_t lensd_pool_loads(const struct lensd_pool *pool); /* of the counters, this one alone: for each row */
 void lensd_pool_get_counters(const struct lensd_pool *pool, struct lensd_pool_counters *out);
+/* Adds the pool's counters to a sum. */
+void lensd_pool_counters_add(struct lensd_pool_counters *sum, const struct lensd_pool *pool);
 uint64_t lensd_pool_failed(const struct lensd_pool *pool); /* lenses that could not be loaded, so far. Cheap */
 /* How many lenses could not be loaded so far, and why the last one couldn't. Any thread; takes a short lock. */
 uint64_t lensd_pool_failures(const struct lensd_pool *pool, struct lens_error *last);

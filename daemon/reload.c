@@ -35,13 +35,14 @@ static void apply(struct lensd_service *service)
         lensd_reload_tune(service, service->packs[i]);
 }
 
-static void take(struct lensd_service *service, struct lensd_settings *next)
+static void take(struct lensd_service *service, struct lensd_settings *next, struct lensd_telemetry_change *http)
 {
     char changes[CHANGES_TEXT];
     uint32_t waiting =
         lensd_settings_take_live(service->settings, next, service->last_generation, changes, sizeof changes);
     service->reload.why = (struct lens_error){0};
     apply(service);
+    lensd_telemetry_commit(service, http);
     lensd_log(&service->log, waiting > 0 ? LENSD_LOG_WARNING : LENSD_LOG_INFO, "configuration reloaded: %s",
               changes[0] != '\0' ? changes : "nothing changed");
     for (uint32_t i = 0; i < service->n_packs; i++)
@@ -59,15 +60,20 @@ void lensd_reload(struct lensd_service *service)
 {
     struct lensd_settings *next = lensd_calloc(1, sizeof *next);
     struct lens_error err = {0};
+    struct lensd_telemetry_change http;
     int r = next == NULL ? lens_error_set(&err, -ENOMEM, "no memory")
                          : lensd_arguments_settings(service->arguments, environ, next, &err);
-    if (r == 0) {
-        take(service, next);
-        lensd_settings_free(next);
-    } else {
+    bool read = r == 0;
+    if (read)
+        r = lensd_telemetry_prepare(service, next, &http, &err);
+    if (r == 0)
+        take(service, next, &http);
+    else
         refuse(service, &err);
-    }
+    if (read)
+        lensd_settings_free(next);
     lensd_free(next);
+    lensd_telemetry_reloaded(service, r == 0);
 }
 
 void lensd_reload_text(const struct lensd_service *service, char *out, size_t size)

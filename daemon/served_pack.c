@@ -2,6 +2,7 @@
 #include "daemon/served_pack.h"
 
 #include "daemon/batch.h"
+#include "daemon/detections.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -61,6 +62,8 @@ static int make_batch(struct lensd_served_pack *served, struct lens_error *err)
     uint32_t rows = lensd_pool_slab(served->pool)->config.max_batch_rows; /* what the slab can take */
     if (lensd_batch_create(rows, served->pack->lenses, &served->batch) != 0)
         return lens_error_set(err, -ENOMEM, "no memory for the %u rows of a batch", rows);
+    if (lensd_detections_create(served->pack->lenses, &served->detections) != 0)
+        return lens_error_set(err, -ENOMEM, "no memory to count detections of %u lenses", served->pack->lenses);
     return 0;
 }
 
@@ -100,6 +103,7 @@ void lensd_served_pack_close(struct lensd_served_pack *served)
     if (served == NULL)
         return;
     lensd_batch_destroy(served->batch);
+    lensd_detections_destroy(served->detections);
     lensd_pool_destroy(served->pool);
     lens_pack_close(served->pack);
     lensd_free(served);

@@ -183,6 +183,7 @@ static void on_tick(uv_timer_t *timer)
     report_failures(service);
     lensd_ladder_look(service);
     lensd_device_watch(service);
+    lensd_telemetry_look(service);
     if (service->accept_paused)
         watch_listener(service);
 }
@@ -230,6 +231,8 @@ static int init_handles(struct lensd_service *service)
         r = uv_signal_init(loop, &service->hangup);
     if (r == 0)
         r = uv_async_init(loop, &service->broken, on_broken);
+    if (r == 0)
+        r = lensd_telemetry_init(service);
     return r == 0 ? lensd_ladder_init(service) : r;
 }
 
@@ -308,10 +311,13 @@ int lensd_service_open(struct lensd_service *service, const struct lensd_argumen
     int r = lensd_listener_open(&service->listener, settings->ipc.socket, lensd_peer_lists_are_wide(settings), err);
     if (r != 0)
         return r;
+    r = lensd_telemetry_open(service, err); /* early: an address that can't be had is told before packs are opened */
+    if (r != 0)
+        goto close_listener;
     r = lensd_attachments_init(&service->sessions, LENSD_SESSIONS_MAX);
     if (r != 0) {
         lens_error_set(err, r, "no memory for %u sessions", LENSD_SESSIONS_MAX);
-        goto close_listener;
+        goto close_telemetry;
     }
     r = make_events(service, err);
     if (r == 0)
@@ -343,6 +349,8 @@ close_packs:
     close_backend(service);
     lensd_events_destroy(service->events);
     lensd_attachments_free(&service->sessions);
+close_telemetry:
+    lensd_telemetry_close(&service->telemetry);
 close_listener:
     lensd_listener_close(&service->listener);
     return r;
@@ -362,6 +370,7 @@ static void say_ready(struct lensd_service *service)
 /* Rows already submitted are answered first; then everyone hears the end. */
 static void drain(struct lensd_service *service)
 {
+    lensd_telemetry_enter(&service->telemetry, LENSD_PHASE_DRAINING);
     lensd_supervisor_stopping();
     uv_poll_stop(&service->accepting);
     lensd_engine_stop(service->engine, service->settings->engine.drain_ms);
@@ -375,6 +384,7 @@ static void drain(struct lensd_service *service)
 
 int lensd_service_run(struct lensd_service *service)
 {
+    lensd_telemetry_enter(&service->telemetry, LENSD_PHASE_SERVING);
     uv_run(&service->loop, UV_RUN_NOWAIT); /* what is watched is watched for certain before anybody hears of it */
     say_ready(service);
     if (!service->stopping)
@@ -387,6 +397,7 @@ void lensd_service_close(struct lensd_service *service)
 {
     if (service->engine != NULL)
         drain(service);
+    lensd_telemetry_close(&service->telemetry);
     close_loop(service); /* waits for a load under way, whose pack then joins the others */
     close_packs(service);
     lensd_ladder_close(service);

@@ -15,6 +15,7 @@
 #include "daemon/served_pack.h"
 #include "daemon/settings.h"
 #include "daemon/supervisor.h"
+#include "daemon/telemetry.h"
 #include "proto/codec.h"
 
 #include <uv.h>
@@ -71,6 +72,7 @@ struct lensd_service {
     struct lensd_pack_job *job;                   /* the load or swap under way, or NULL */
     uint32_t closing_packs;                       /* on a worker */
     struct lensd_ladder ladder;
+    struct lensd_telemetry telemetry;
 
     struct lensd_events *events;       /* the rows answered lately; NULL when telemetry.events is 0 */
     struct lensd_engine *engine;       /* NULL before start and after drain */

@@ -109,8 +109,10 @@ static int open_pack(struct lensd_service *service, const char *path, struct len
         return r;
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: opening", path);
     lensd_supervisor_starting(&service->supervisor, path);
+    lensd_telemetry_opening(&service->telemetry, &progress);
     r = lensd_served_pack_open(path, NULL, service->backend, &config, service->last_generation + 1,
                                service->settings->packs.verify, lensd_pack_progress_report, &progress, &served, err);
+    lensd_telemetry_opening(&service->telemetry, NULL);
     if (r != 0)
         return lens_error_prefix(err, "pack %s", path);
     if (lensd_service_find_pack(service, lens_text_of(served->name)) != NULL) {

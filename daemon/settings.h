@@ -101,6 +101,7 @@ struct lensd_settings {
     } http;
     struct {
         uint32_t events;
+        const char *watch;
     } telemetry;
     struct {
         const char *socket;

@@ -331,13 +331,24 @@ const struct lensd_setting lensd_settings_table[] = {
 
     {.key = "http.listen",
      .type = LENSD_SETTING_TEXT,
-     .fallback = "off",
+     .fallback = "127.0.0.1:9477",
      .max = 128,
      AT(http.listen),
-     .only = true,
+     .applies = LENSD_APPLIES_NOW,
      .value_name = "ADDRESS",
-     .help = "Where metrics are served. Addresses are not available in this version: see `lensctl latency`."},
+     .help =
+         "Where /metrics (Prometheus), /healthz and /readyz are served: HOST:PORT of this machine alone (127.0.0.1, "
+         "[::1], localhost; port 0 = any), unix:/path/socket, or off. When the default is taken by another "
+         "program, lensd says so and goes on without."},
 
+    {.key = "telemetry.watch",
+     .type = LENSD_SETTING_LIST,
+     .fallback = "",
+     .max = 8192,
+     AT(telemetry.watch),
+     .applies = LENSD_APPLIES_NOW,
+     .value_name = "CONCEPT[,..]",
+     .help = "Concepts, \"Name:layer\", whose detections are counted in /metrics one by one; 64 at most."},
     {.key = "telemetry.events",
      .type = LENSD_SETTING_COUNT,
      .fallback = "8192",

@@ -19,10 +19,14 @@ static uint64_t get(const uint64_t *counter)
 void lensd_statistics_add(struct lensd_statistics *s, const struct lens_result_header *row)
 {
     add(&s->rows, 1);
+    add(&s->complete_rows, row->status == LENS_ROW_COMPLETE);
     add(&s->invalid_rows, row->status == LENS_ROW_INVALID_INPUT);
     add(&s->partial_rows, row->status == LENS_ROW_PARTIAL);
     add(&s->capped_rows, (row->flags & LENS_ROW_CAPPED) != 0);
     add(&s->degraded_rows, (row->flags & LENS_ROW_DEGRADED) != 0);
+    add(&s->stale_rows, (row->flags & LENS_ROW_STALE) != 0);
+    if (row->reason > 0 && row->reason < LENSD_REASONS)
+        add(&s->reasons[row->reason], 1);
     add(&s->lenses_scored, row->counts.scored);
     add(&s->lenses_expanded, row->counts.expanded);
     add(&s->lenses_loaded, row->counts.cold + row->counts.host_hits);
@@ -54,6 +58,18 @@ void lensd_statistics_batch(struct lensd_statistics *statistics, uint32_t rows)
 {
     add(&statistics->batches, 1);
     add(&statistics->batch_rows, rows);
+    uint32_t size = rows > 1 ? 32u - (uint32_t)__builtin_clz(rows - 1) : 0;
+    add(&statistics->batch_sizes[size < LENSD_BATCH_SIZES ? size : LENSD_BATCH_SIZES - 1], 1);
+}
+
+void lensd_statistics_count(uint64_t *counter, uint64_t by)
+{
+    add(counter, by);
+}
+
+uint64_t lensd_statistics_get(const uint64_t *counter)
+{
+    return get(counter);
 }
 
 void lensd_statistics_export(const struct lensd_statistics *s, struct lens_statistics *out)
@@ -85,7 +101,7 @@ uint32_t lensd_statistics_buckets(const struct lensd_statistics *statistics, str
     const struct lensd_histogram *total = &statistics->stages[LENS_STAGES - 1];
     uint32_t n = 0;
     for (uint32_t i = 0; i < LENSD_HISTOGRAM_BUCKETS; i++) {
-        uint32_t count = __atomic_load_n(&total->buckets[i], __ATOMIC_RELAXED);
+        uint32_t count = (uint32_t)get(&total->buckets[i]); /* wraps on the wire, whose readers take differences */
         if (count > 0)
             out[n++] = (struct lens_bucket){.index = i, .count = count};
     }

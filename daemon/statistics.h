@@ -6,10 +6,18 @@
 #include "daemon/histogram.h"
 #include "proto/codec.h"
 
+#define LENSD_BATCH_SIZES 13u /* 1 .. 4096 = engine.max_batch_rows at most */
+#define LENSD_REASONS     (LENS_REASON_ENGINE_FAILURE + 1)
+
 struct lensd_statistics {
     uint64_t rows, dropped_rows, invalid_rows, partial_rows, capped_rows, degraded_rows;
     uint64_t lenses_scored, lenses_expanded, lenses_loaded, slot_hits, host_hits, cold;
-    uint64_t batches, batch_rows; /* batch_rows / batches = rows of a mean batch (sessions: their share) */
+    uint64_t batches, batch_rows;            /* batch_rows / batches = rows of a mean batch (sessions: their share) */
+    uint64_t batch_sizes[LENSD_BATCH_SIZES]; /* batches of at most 1, 2, 4, .. rows, and more than the one before */
+    uint64_t complete_rows, stale_rows;
+    uint64_t abandoned_rows;         /* taken from a session that ended before they were answered: not in `rows` */
+    uint64_t reasons[LENSD_REASONS]; /* rows by enum lens_row_reason; [0] isn't counted */
+    uint64_t busy_ns;                /* that the engine's thread spent on running batches; the engine's alone */
     struct lensd_histogram stages[LENS_STAGES]; /* in the order of struct lens_row_timing */
 };
 
@@ -18,6 +26,10 @@ void lensd_statistics_add(struct lensd_statistics *statistics, const struct lens
 
 /* Counts one batch: rows that were answered together. */
 void lensd_statistics_batch(struct lensd_statistics *statistics, uint32_t rows);
+
+/* Adds to one counter of the writer's, or reads it from anywhere. */
+void lensd_statistics_count(uint64_t *counter, uint64_t by);
+uint64_t lensd_statistics_get(const uint64_t *counter);
 
 /* As the wire says it. */
 void lensd_statistics_export(const struct lensd_statistics *statistics, struct lens_statistics *out);

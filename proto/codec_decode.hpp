@@ -291,6 +291,7 @@ static void read(Reader &r, const fbs::StatusIs &t, lens_status &o)
     o.degraded_rows = t.degraded_rows();
     o.memory = r.text(t.memory(), "memory");
     o.config = r.text(t.config(), "config");
+    o.metrics = r.text(t.metrics(), "metrics");
 }
 
 static void read(Reader &r, const fbs::PackRow &t, lens_pack_row &o)

@@ -304,6 +304,7 @@ static Body write(Writer &w, const lens_status &m)
     Text loading = w.text(m.loading);
     Text memory = w.text(m.memory);
     Text config = w.text(m.config);
+    Text metrics = w.text(m.metrics);
     return table(w, [&] {
         return fbs::CreateStatusIs(w.b, version, backend, device, variant, reason, m.pid, m.uptime_ns, m.start_time_ns,
                                    m.threads, m.packs, m.sessions, m.rows, m.dropped_rows, m.invalid_rows,
@@ -311,7 +312,7 @@ static Body write(Writer &w, const lens_status &m)
                                    m.slot_hits, m.slot_misses, m.load_bytes, degraded, m.p50_ns, m.p99_ns, m.evictions,
                                    m.prefetch_issued, m.prefetch_used, m.prefetch_wasted, m.prefetch_late, m.loads,
                                    m.loads_behind, m.host_hits, m.cold, m.host_bytes, policy, loading, m.loads_waited,
-                                   m.degraded_rows, memory, config);
+                                   m.degraded_rows, memory, config, metrics);
     });
 }
 

@@ -267,6 +267,13 @@ bool lens_ring_server_pending(const struct lens_ring_server *ring)
     return load_acquire(&header_of(ring->base)->submit_head) != ring->submit_next;
 }
 
+uint32_t lens_ring_server_depth(const struct lens_ring_server *ring)
+{
+    const struct lens_shm_header *header = header_of(ring->base);
+    uint64_t depth = load_acquire(&header->submit_head) - load_acquire(&header->submit_tail);
+    return depth < ring->layout.submit_slots ? (uint32_t)depth : ring->layout.submit_slots;
+}
+
 /* ---- client side ------------------------------------------------------------------------------------------------ */
 
 static bool header_matches(const struct lens_shm_header *h, const struct lens_ring_layout *l)

@@ -92,6 +92,10 @@ bool lens_ring_server_wake_due(struct lens_ring_server *ring, enum lens_client_s
  * really sleeping. */
 void lens_ring_server_set_sleeping(struct lens_ring_server *ring, bool sleeping);
 
+/* Descriptors that the client submitted and that weren't given back yet, by the indices in shared memory: a figure for
+ * people, at most submit_slots whatever the client writes there. Any thread. */
+uint32_t lens_ring_server_depth(const struct lens_ring_server *ring);
+
 /* True when a descriptor waits. One load. */
 bool lens_ring_server_pending(const struct lens_ring_server *ring);
 

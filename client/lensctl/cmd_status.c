@@ -62,6 +62,7 @@ static int print_json(const struct ctl *ctl, const struct lens_status *s)
     ctl_json_set_count(object, "load_bytes", s->load_bytes);
     ctl_json_set_text(object, "degraded", s->degraded);
     ctl_json_set_text(object, "config", s->config);
+    ctl_json_set_text(object, "metrics", s->metrics);
     ctl_json_set_count(object, "p50_ns", s->p50_ns);
     ctl_json_set_count(object, "p99_ns", s->p99_ns);
     set_cache(object, s);
@@ -168,6 +169,8 @@ static int print_text(const struct ctl *ctl, const struct lens_status *s)
     ctl_table_add(&table, "sessions");
     ctl_table_add(&table, "%u", s->sessions);
     add_work(&table, s);
+    ctl_table_add(&table, "metrics");
+    ctl_table_text(&table, s->metrics);
     int r = ctl_table_print(&table, &ctl->out);
     add_service(ctl, s);
     add_config(ctl, s);

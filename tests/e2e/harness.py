@@ -126,6 +126,8 @@ class Daemon:
         self.dir = temp_dir()
         self.socket = pathlib.Path(socket_path) if socket_path is not None else self.dir / "lensd.sock"
         flags = [flag for pack in packs for flag in ("--pack", str(pack))]
+        if not any(str(arg).startswith("--http-listen") for arg in args) and "LENSD_HTTP_LISTEN" not in (env or {}):
+            flags += ["--http-listen", "off"]  # tests run side by side: none may want the default's port
         self.command = [str(BUILD / "lensd"), "--socket", str(self.socket), *flags, *map(str, args)]
         self.lines = []
         self.ready_line = None

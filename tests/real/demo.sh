@@ -19,7 +19,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM PIPE
 
-"$build/lensd" --socket "$work/lensd.sock" --pack "$pack" 2>"$work/log" &
+"$build/lensd" --socket "$work/lensd.sock" --pack "$pack" --http-listen off 2>"$work/log" &
 daemon=$!
 tries=0
 until "$build/lensctl" --socket "$work/lensd.sock" status >/dev/null 2>&1; do

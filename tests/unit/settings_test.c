@@ -139,15 +139,11 @@ static void values_out_of_bounds_are_refused_with_a_sentence(void **state)
     assert_refused("engine.max_batch_rows", "63", "64 to");
 }
 
-static void what_this_version_lacks_is_refused_and_says_so(void **state)
+static void a_choice_outside_the_list_is_refused_with_the_list(void **state)
 {
     (void)state;
-    static const char *const lacking[][2] = {{"http.listen", "127.0.0.1:9100"}};
-    for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++)
-        assert_refused(lacking[i][0], lacking[i][1], "not available in this version");
     assert_int_equal(set("cache.policy", "sieve"), 0);
     assert_int_equal(set("engine.degrade", "no"), 0);
-    assert_int_equal(set("http.listen", "off"), 0);
     assert_int_equal(set("cache.policy", "fifo"), -EINVAL);
     assert_says("lru, hatcat");
 }
@@ -543,7 +539,7 @@ int main(void)
         T(flags_win_over_environment_over_file_over_defaults),
         T(a_weaker_value_is_checked_though_it_loses),
         T(values_out_of_bounds_are_refused_with_a_sentence),
-        T(what_this_version_lacks_is_refused_and_says_so),
+        T(a_choice_outside_the_list_is_refused_with_the_list),
         T(a_card_is_chosen_and_bounded),
         T(values_are_read_as_users_write_them),
         T(names_match_flags_and_nothing_shorter),

@@ -117,6 +117,8 @@ void bench_daemon_start(struct bench_daemon *daemon, const char *pack, const cha
     argv[n++] = daemon->socket;
     argv[n++] = "--pack";
     argv[n++] = pack;
+    argv[n++] = "--http-listen"; /* flags may say otherwise: the last one counts */
+    argv[n++] = "off";
     for (; *flags && n < 31; flags++)
         argv[n++] = *flags;
     argv[n] = NULL;

@@ -116,6 +116,7 @@ struct service_world *service_world_try(const char *const *settings, struct lens
     set(w, "ipc.socket", 10, w->socket);
     set(w, "engine.threads", 14, "1");
     set(w, "log.level", 9, "error");
+    set(w, "http.listen", 11, "off");
     for (; settings != NULL && *settings != NULL; settings++)
         set(w, *settings, strcspn(*settings, "="), strchr(*settings, '=') + 1);
     w->fds_before = open_descriptors();
