@@ -98,7 +98,7 @@ static void render_latency(const struct lensd_metrics *m, FILE *out)
     static const char *const stages[LENS_STAGES] = {"queue",  "copy_in", "base",     "load",
                                                     "expand", "select",  "copy_out", "total"};
     static const char name[] = "lensd_row_duration_seconds", batch[] = "lensd_batch_rows";
-    double bounds[LENSD_STAGE_BOUNDS > LENSD_BATCH_SIZES ? LENSD_STAGE_BOUNDS : LENSD_BATCH_SIZES];
+    double bounds[LENSD_STAGE_BOUNDS], sizes[LENSD_BATCH_SIZES];
     lensd_exposition_family(out, name, "histogram",
                             "How long rows took, by stage; total = from submission to answer. Counted from finer "
                             "buckets: what lies less than 1.6% below a bound may count in the next.");
@@ -110,11 +110,11 @@ static void render_latency(const struct lensd_metrics *m, FILE *out)
     lensd_exposition_family(out, batch, "histogram", "Rows that were answered together.");
     uint64_t counts[LENSD_BATCH_SIZES + 1], below = 0;
     for (uint32_t i = 0; i < LENSD_BATCH_SIZES; i++) {
-        bounds[i] = (double)(1u << i);
+        sizes[i] = (double)(1u << i);
         counts[i] = below += m->batch_sizes[i];
     }
     counts[LENSD_BATCH_SIZES] = below;
-    lensd_exposition_histogram(out, batch, NULL, bounds, counts, LENSD_BATCH_SIZES, (double)m->batch_rows);
+    lensd_exposition_histogram(out, batch, NULL, sizes, counts, LENSD_BATCH_SIZES, (double)m->batch_rows);
     lensd_exposition_family(out, "lensd_engine_busy_seconds_total", "counter",
                             "Time that the engine spent on running batches: its rate is how busy it is, 0 to 1.");
     lensd_exposition_value(out, "lensd_engine_busy_seconds_total", NULL, 0, (double)m->engine_busy_ns / 1e9);

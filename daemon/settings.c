@@ -114,15 +114,6 @@ static void store(struct lensd_settings *settings, uint32_t row, const union any
     settings->line[row] = 0;
 }
 
-static bool same_value(const struct lensd_setting *setting, const char *text, const union any_value *value)
-{
-    union any_value fallback = {0};
-    if (is_text(setting))
-        return strcmp(text, setting->fallback) == 0;
-    return lensd_setting_parse(setting, setting->fallback, &fallback, NULL) == 0 &&
-           memcmp(&fallback, value, lensd_setting_size(setting->type)) == 0;
-}
-
 int lensd_settings_set(struct lensd_settings *settings, uint32_t row, const char *text, enum lensd_origin origin,
                        struct lens_error *err)
 {
@@ -133,9 +124,6 @@ int lensd_settings_set(struct lensd_settings *settings, uint32_t row, const char
         lens_error_prefix(err, "%s", setting->key);
         return r;
     }
-    if (setting->only && !same_value(setting, text, &value))
-        return lens_error_set(err, -EINVAL, "%s: \"%s\" is not available in this version, only \"%s\" is", setting->key,
-                              text, setting->fallback);
     if (settings->text[row] != NULL && settings->origin[row] > origin)
         return 0;
     char *copy = copy_text(text);

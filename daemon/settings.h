@@ -60,7 +60,6 @@ struct lensd_setting {
     const char *const *choices;
     size_t offset; /* in struct lensd_settings */
     enum lensd_setting_applies applies;
-    bool only; /* the fallback is the only value this version offers; others are refused with that sentence */
     const char *value_name; /* for --help: "N", "BYTES", .. */
     const char *help;
 };
