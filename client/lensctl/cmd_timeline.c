@@ -1,9 +1,7 @@
-/* lensctl timeline FILE: hidden states through the daemon, shown as one map of tokens and concepts. */
+/* lensctl timeline FILE|SESSION: one map of tokens and concepts. */
 #include "client/lensctl/commands.h"
-#include "client/lensctl/detect.h"
-#include "client/lensctl/timeline.h"
+#include "client/lensctl/timeline_collect.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,57 +11,6 @@
 #define PAGE_CONCEPTS     200u
 #define DEFAULT_MIN       0.3f /* the default of cascade.load_threshold: what expands, appears */
 #define DEFAULT_WIDTH     100u
-#define PATH_MAX_LENGTH   64u
-
-struct collector {
-    struct timeline timeline;
-    char pack[256];
-};
-
-/* ---- collecting ------------------------------------------------------------------------------------------------- */
-
-static int add_failed(int code)
-{
-    if (code == -E2BIG)
-        return ctl_fail(CTL_FAILED, "a timeline has room for %u tokens, and there are more: show a part of them",
-                        TIMELINE_MAX_TOKENS);
-    return ctl_fail(CTL_FAILED, "out of memory");
-}
-
-static json_t *path_json(const struct concept_tree *tree, uint32_t id)
-{
-    uint32_t path[PATH_MAX_LENGTH];
-    unsigned n = concept_tree_path(tree, id, path, PATH_MAX_LENGTH);
-    json_t *list = json_array();
-    for (unsigned i = 0; i < n; i++)
-        json_array_append_new(list, ctl_json_text(lens_text_of(concept_tree_key(tree, path[i]))));
-    return list;
-}
-
-static int add_hit(struct timeline *timeline, const struct concept_tree *tree, const struct lens_hit *hit)
-{
-    const char *key = concept_tree_key(tree, hit->id);
-    int64_t concept = timeline_concept(timeline, key, strlen(key));
-    if (concept < 0)
-    return (int)concept;
-    if (timeline->concepts[concept].path == NULL)
-        timeline->concepts[concept].path = path_json(tree, hit->id);
-    const struct timeline_cell cell = {hit->score, hit->raw, hit->logit};
-    return timeline_add_score(timeline, (uint32_t) concept, &cell);
-}
-
-static int take_row(struct detect *d, uint64_t row, const struct lens_answer *answer)
-{
-    struct collector *c = d->arg;
-    int r = timeline_add_token(&c->timeline, row, hidden_states_token(&d->states, row), answer->status, answer->flags);
-    for (uint32_t i = 0; i < answer->n_hits && r == 0; i++)
-        r = add_hit(&c->timeline, &d->tree, &answer->hits[i]);
-    snprintf(c->pack, sizeof c->pack, "%s", d->tree.pack);
-    return r == 0 ? CTL_OK : add_failed(r);
-}
-
-/* ---- showing ---------------------------------------------------------------------------------------------------- */
-
 static unsigned terminal_width(const struct ctl_output *out)
 {
     struct winsize size;
@@ -139,14 +86,29 @@ static int show(const struct ctl *ctl, const struct timeline *timeline, const st
     return r;
 }
 
+/* A number is a session; a file of such a name is ./5. */
+static bool is_session(const char *argument, uint32_t *session)
+{
+    size_t length = strlen(argument);
+    unsigned long long number = strtoull(argument, NULL, 10);
+    *session = (uint32_t)number;
+    return length > 0 && length <= 10 && strspn(argument, "0123456789") == length && number > 0 && number <= UINT32_MAX;
+}
+
 int ctl_run_timeline(struct ctl *ctl)
 {
-    struct collector collector = {.timeline = {0}};
-    int r = detect_run(ctl, true, take_row, &collector);
+    struct timeline timeline = {0};
+    struct timeline_origin origin = {.name = ""};
+    uint32_t session;
+    bool live = is_session(ctl_argument(ctl, 0), &session);
+    if (!live && ctl_value(ctl, "--sequence")->set)
+        return ctl_fail(CTL_USAGE, "--sequence goes with the number of a session; a file is one sequence");
+    int r =
+        live ? timeline_from_session(ctl, session, &timeline, &origin) : timeline_from_file(ctl, &timeline, &origin);
     if (r == CTL_OK) {
-        const struct timeline_source source = {.name = ctl_argument(ctl, 0), .pack = collector.pack};
-        r = show(ctl, &collector.timeline, &source);
+        const struct timeline_source source = {.name = origin.name, .pack = origin.pack};
+        r = show(ctl, &timeline, &source);
     }
-    timeline_free(&collector.timeline);
+    timeline_free(&timeline);
     return r;
 }

@@ -75,6 +75,8 @@ static const struct ctl_flag timeline_flags[] = {
     {"--sort", NULL, CTL_CHOICE, .choices = timeline_sort_names,
      .help = "order of the concepts: by first appearance (a score of --min), best score, or parents before children",
      .fallback = "first"},
+    {"--sequence", "N", CTL_INTEGER, 0, 9e15, .help = "with a session: that one of its sequences",
+     .fallback = "the one that sent a row last"},
     {"--narrow", NULL, CTL_SWITCH, .help = "in the terminal: one column a token, without texts and numbers"},
     {"--report", NULL, CTL_CHOICE, .choices = lens_report_names,
      .help = "which scored concepts have a score in the map", .fallback = "all"},
@@ -236,15 +238,22 @@ static const struct ctl_command commands[] = {
      .flags = tail_flags,
      .run = ctl_run_tail},
     {.name = "timeline",
-     .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
+     .arguments = {{.name = "FILE|SESSION", .words = CTL_WORDS_FILE}},
      .summary = "which concept scored what on which token: a heat map here, or a page for the browser",
-     .details = "FILE is scored as by `lensctl detect`, which says what it may be; here everything that is scored gets "
-                "into the\n"
-                "map. A cell without a score is a concept that wasn't scored for that token (its parents scored too "
-                "low), or not\n"
-                "among the token's 256 best. Piped, the map is a table with tabs, a column for each token; with --json "
-                "it comes\n"
-                "with raw scores, logits and paths.",
+     .details =
+         "FILE is scored as by `lensctl detect`, which says what it may be; here everything that is scored gets into "
+         "the\n"
+         "map. A cell without a score is a concept that wasn't scored for that token (its parents scored too low), or "
+         "not\n"
+         "among the token's 256 best.\n"
+         "SESSION is a number of `lensctl sessions` (./5 is a file): the rows of one of its sequences that lensd "
+         "remembers,\n"
+         "with the best 16 of the detections that were reported for each; tokens are told by their positions. The "
+         "flags that\n"
+         "say what is scored change nothing then.\n"
+         "Piped, the map is a table with tabs, a column for each token; with --json it comes with raw scores, logits "
+         "and\n"
+         "paths.",
      .flags = timeline_flags,
      .run = ctl_run_timeline},
     {.name = "latency",

@@ -50,16 +50,17 @@ static bool make_room(void **items, size_t n, size_t *room, size_t size)
     return true;
 }
 
-int timeline_add_token(struct timeline *t, uint64_t row, const char *text, uint8_t status, uint8_t flags)
+int timeline_add_token(struct timeline *t, const struct timeline_token *token)
 {
     if (t->n_tokens == TIMELINE_MAX_TOKENS)
         return -E2BIG;
     if (!make_room((void **)&t->tokens, t->n_tokens, &t->token_room, sizeof *t->tokens))
         return -ENOMEM;
-    char *copy = text != NULL ? strdup(text) : NULL;
-    if (text != NULL && copy == NULL)
+    char *copy = token->text != NULL ? strdup(token->text) : NULL;
+    if (token->text != NULL && copy == NULL)
         return -ENOMEM;
-    t->tokens[t->n_tokens++] = (struct timeline_token){.row = row, .text = copy, .status = status, .flags = flags};
+    t->tokens[t->n_tokens] = *token;
+    t->tokens[t->n_tokens++].text = copy;
     return 0;
 }
 

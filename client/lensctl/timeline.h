@@ -17,6 +17,7 @@
 struct timeline_token {
     uint64_t row;          /* of the file, or the position in the sequence */
     char *text;            /* NULL = not known */
+    int32_t token_id;      /* -1 = none was given */
     uint8_t status, flags; /* enum lens_row_status, lens_row_flags */
 };
 
@@ -46,8 +47,8 @@ struct timeline {
 
 void timeline_free(struct timeline *timeline);
 
-/* The next token; `text` (NULL = not known) is copied. -ENOMEM; -E2BIG after TIMELINE_MAX_TOKENS. */
-int timeline_add_token(struct timeline *timeline, uint64_t row, const char *text, uint8_t status, uint8_t flags);
+/* The next token; its text is copied. -ENOMEM; -E2BIG after TIMELINE_MAX_TOKENS. */
+int timeline_add_token(struct timeline *timeline, const struct timeline_token *token);
 
 /* The index of a concept, made when there is none of that key (with path NULL, for the caller to set). Or -ENOMEM. */
 int64_t timeline_concept(struct timeline *timeline, const char *key, size_t length);

@@ -13,6 +13,8 @@ static json_t *tokens_json(const struct timeline *t)
         ctl_json_set_count(object, "row", token->row);
         if (token->text != NULL)
             ctl_json_set_text(object, "token", lens_text_of(token->text));
+        if (token->token_id >= 0)
+            ctl_json_set_count(object, "token_id", (uint64_t)token->token_id);
         json_object_set_new(object, "status", json_string(ctl_row_status(token->status)));
         json_object_set_new(object, "flags", ctl_row_flags_json(token->flags));
         json_array_append_new(list, object);

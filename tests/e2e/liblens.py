@@ -13,6 +13,9 @@ from tests.e2e.harness import BUILD, ROOT, SANITIZED
 PLAIN_BUILD = pathlib.Path(os.environ.get("LENSD_PLAIN_BUILD", ROOT / "build")).resolve()
 
 
+TOKEN_IDS = 8  # LENS_SLOT_TOKEN_IDS
+
+
 class Error(ctypes.Structure):
     _fields_ = [("code", c_int), ("text", c_char * 512)]
 
@@ -98,14 +101,16 @@ class Client:
         self.lib.lens_session_get_info(self.session, byref(out))
         return out
 
-    def submit(self, row, sequence=0):
+    def submit(self, row, sequence=0, position=0, token_id=None):
         """Submits one f32 row; negative errno when that can't be."""
         slot, values = Slot(), array.array("f", row)
-        code = self.lib.lens_session_acquire(self.session, 1, 0, 0, byref(slot))
+        code = self.lib.lens_session_acquire(self.session, 1, 0, 0 if token_id is None else TOKEN_IDS, byref(slot))
         if code != 0:
             return code
         ctypes.memmove(slot.rows, values.buffer_info()[0], len(values) * 4)
-        slot.sequence = sequence
+        if token_id is not None:
+            ctypes.memmove(slot.token_ids, byref(c_int32(token_id)), 4)
+        slot.sequence, slot.first_position = sequence, position
         return self.lib.lens_session_submit(self.session, byref(slot))
 
     def wait(self, timeout_s=10):
@@ -117,9 +122,9 @@ class Client:
             self.lib.lens_session_release(self.session)
         return code, hits, out
 
-    def ask(self, row, sequence=0):
+    def ask(self, row, sequence=0, position=0, token_id=None):
         """Submits and waits; the hits. Raises LensError when the session is lost or stuck."""
-        code = self.submit(row, sequence)
+        code = self.submit(row, sequence, position, token_id)
         if code == 0:
             code, hits, _ = self.wait()
         if code != 0:

@@ -7,6 +7,7 @@ import re
 import unittest
 
 from tests.e2e.harness import FIXTURES, ROOT, Daemon, lensctl, small_pack, temp_dir
+from tests.e2e.liblens import Client
 from tests.e2e.test_lensctl import DIM, on_a_terminal, some_rows, write_safetensors
 
 DATA = ROOT / "tests" / "real" / "data"
@@ -128,6 +129,66 @@ class RealSentence(unittest.TestCase):
         refused = self.daemon.lensctl("timeline", DOGS, "--html", path.parent / "missing" / "page.html")
         self.assertEqual(refused.code, 1)
         self.assertIn("can't create", refused.stderr)
+
+
+class LiveSession(unittest.TestCase):
+    """What the daemon remembers of sessions, whose client is liblens as a model's process has it."""
+
+    def positions(self, daemon, *args):
+        return [token["row"] for token in daemon.lensctl("timeline", *args, "--json").check().json()["tokens"]]
+
+    def test_a_session_shows_what_its_client_was_told(self):
+        with Daemon(packs=[PACK]) as daemon:
+            told = daemon.lensctl("detect", DOGS, "--report", "all", "--json").check().json_lines()
+            answer = daemon.lensctl("timeline", "1", "--json", "--min", "0.5").check().json()
+        self.assertEqual((answer["source"], answer["pack"]), ("session 1, sequence 0", "wordnet-minilm"))
+        self.assertEqual([token["row"] for token in answer["tokens"]], list(range(len(TOKENS))))
+        for concept in answer["concepts"]:
+            for row, score in zip(told, concept["scores"]):
+                scores = {d["concept"]: d["score"] for d in row["detections"]}
+                self.assertEqual(scores.get(concept["concept"]), score)
+        dog = next(c for c in answer["concepts"] if c["concept"] == "Dog:5")
+        self.assertEqual(dog["path"][0], "Organism:0")
+
+    def send(self, client, sequence, rows):
+        for position in range(rows):
+            client.ask(some_rows(1), sequence, position, token_id=100 + position)
+
+    def test_the_sequence_that_was_active_last_is_shown_or_the_one_asked_for(self):
+        with Daemon(packs=[small_pack()]) as daemon, Client(daemon.socket) as client:
+            self.send(client, 5, 3)
+            self.send(client, 6, 2)
+            self.assertEqual(self.positions(daemon, "1", "--min", "0"), [0, 1])
+            self.assertEqual(self.positions(daemon, "1", "--sequence", "5", "--min", "0"), [0, 1, 2])
+            refused = daemon.lensctl("timeline", "1", "--sequence", "7")
+            tokens = daemon.lensctl("timeline", "1", "--json").check().json()["tokens"]
+        self.assertEqual(refused.code, 1)
+        self.assertIn("remembers no row of sequence 7 of session 1", refused.stderr)
+        self.assertEqual([token["token_id"] for token in tokens], [100, 101])
+
+    def test_a_number_used_again_shows_its_latest_run(self):
+        with Daemon(packs=[small_pack()]) as daemon, Client(daemon.socket) as client:
+            self.send(client, 1, 4)
+            self.send(client, 1, 2)
+            self.assertEqual(self.positions(daemon, "1", "--min", "0"), [0, 1])
+
+    def test_rows_that_are_forgotten_are_said_to_be(self):
+        with Daemon(packs=[small_pack()], args=["--telemetry-events", "3"]) as daemon:
+            daemon.lensctl("detect", write_safetensors(temp_dir() / "x", some_rows(8), [8, DIM])).check()
+            result = daemon.lensctl("timeline", "1", "--min", "0", "--json").check()
+            self.assertEqual([token["row"] for token in result.json()["tokens"]], [5, 6, 7])
+            self.assertIn("the oldest row that lensd remembers of this sequence is at position 5", result.stderr)
+            daemon.lensctl("detect", write_safetensors(temp_dir() / "y", some_rows(3), [3, DIM])).check()
+            forgotten = daemon.lensctl("timeline", "1")
+            self.assertEqual(forgotten.code, 1)
+            self.assertIn("remembers no row of session 1", forgotten.stderr)
+
+    def test_a_session_that_never_was_is_refused(self):
+        with Daemon(packs=[small_pack()]) as daemon:
+            self.assertIn("there was no session 9 yet", daemon.lensctl("timeline", "9").stderr)
+            refused = daemon.lensctl("timeline", DOGS, "--sequence", "1")
+            self.assertEqual(refused.code, 2)
+            self.assertIn("--sequence goes with the number of a session", refused.stderr)
 
 
 class SmallPack(unittest.TestCase):
