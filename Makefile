@@ -15,7 +15,7 @@ VERSION := 0.1.0
 PYTHON  ?= python3
 
 PACKAGES := gcc g++ libc6-dev pkg-config libuv1-dev libjemalloc-dev flatbuffers-compiler libflatbuffers-dev libzip-dev \
-            libjansson-dev libinih-dev libxxhash-dev libcmocka-dev libsystemd-dev libmicrohttpd-dev python3
+            libjansson-dev libinih-dev libxxhash-dev libcmocka-dev libsystemd-dev libmicrohttpd-dev libncurses-dev python3
 CHECK_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-venv strace
 # Shells that the tests of completion ask.
 CHECK_PACKAGES += bash-completion zsh fish
@@ -175,7 +175,7 @@ $(eval $(call archive,$(BUILD)/libtest.a,$(TEST_LIB)))
 $(eval $(call archive,$(BUILD)/libbench.a,$(BENCH_LIB)))
 
 DAEMON_LIBS := -ldl -luv -linih -lsystemd -lmicrohttpd -ljansson -lxxhash $(JEMALLOC) -lm -pthread
-CTL_LIBS    := -lzip -ljansson -lxxhash -lm -pthread
+CTL_LIBS    := -lzip -ljansson -lxxhash -lncursesw -ltinfo -lm -pthread
 
 $(BUILD)/lensd: $(BUILD)/obj/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libcache.a $(BUILD)/libkernels.a $(BUILD)/libproto.a
 	$(call say,LINK,$@)

@@ -2,6 +2,7 @@
 #include "client/lensctl/commands.h"
 #include "client/lensctl/timeline.h"
 
+#include "client/lensctl/top_model.h"
 #include "daemon/cache/policy.h"
 #include "proto/wire.h"
 
@@ -124,11 +125,26 @@ static const struct ctl_flag latency_flags[] = {
     {0},
 };
 
+static const struct ctl_flag top_flags[] = {
+    {"--interval", "SEC", CTL_REAL, 0.1, 3600, .help = "seconds of an interval", .fallback = "1"},
+    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
+     .fallback = "everybody's", .words = CTL_WORDS_SESSION},
+    {"--pack", "NAME", CTL_TEXT, .help = "one pack's concepts only", .fallback = "all", .words = CTL_WORDS_PACK},
+    {"--filter", "GLOB", CTL_TEXT, .help = "show these alone: matched against \"Name:layer\", or a part of it",
+     .words = CTL_WORDS_CONCEPT},
+    {"--watch", "CONCEPT[,..]", CTL_TEXT, .help = "keep these on top, also when they are silent",
+     .words = CTL_WORDS_CONCEPTS},
+    {"--sort", NULL, CTL_CHOICE, .choices = top_sort_names, .help = "what the others are ordered by",
+     .fallback = "score"},
+    {"--once", NULL, CTL_SWITCH, .help = "print one snapshot after one interval; needs no terminal"},
+    {0},
+};
+
 static const struct ctl_flag dmon_flags[] = {
-    {"-d", "SEC", CTL_REAL, 0.1, 86400, .help = "seconds between two lines (1)"},
-    {"-c", "N", CTL_INTEGER, 1, INT64_C(1) << 53, .help = "end after so many lines (goes on until ^C)"},
-    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX,
-     .help = "one session's rows only (its number in `lensctl sessions`)"},
+    {"-d", "SEC", CTL_REAL, 0.1, 86400, .help = "seconds between two lines", .fallback = "1"},
+    {"-c", "N", CTL_INTEGER, 1, INT64_C(1) << 53, .help = "end after so many lines", .fallback = "goes on until ^C"},
+    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
+     .fallback = "everybody's", .words = CTL_WORDS_SESSION},
     {0},
 };
 
@@ -269,6 +285,19 @@ static const struct ctl_command commands[] = {
          "share is of the mean total. In JSON: stages_ns and hatcat_stages_ns.",
      .flags = latency_flags,
      .run = ctl_run_latency},
+    {.name = "top",
+     .summary = "what fires now: concepts by score with history and trend, and how the daemon is",
+     .details =
+         "score is the decayed maximum: the highest score so far, halved every 10 s; last is the latest detection's. "
+         "The\nhistory has the highest score of each interval, newest on the right. The arrow compares the mean of "
+         "its last 4\nintervals with the 4 before: up or down when they differ by 0.05 or more. Of each row the daemon "
+         "remembers the\nfirst 16 detections. Rows that came faster than they could be taken, and concepts beyond "
+         "4096, are counted.\np50 and p99 are of the rows of the last interval.\n"
+         "Keys: q quit, s sort, / filter, w watch the marked concept, p pause, + and - interval, h help, arrows and "
+         "page\nkeys. When the daemon goes away it says so and goes on as soon as it is back. Operators see "
+         "everybody's rows,\nothers those of their own user.",
+     .flags = top_flags,
+     .run = ctl_run_top},
     {.name = "dmon",
      .summary = "one line of figures per interval: CSV, or JSON lines",
      .details =

@@ -15,6 +15,7 @@ int ctl_run_detect(struct ctl *ctl);      /* cmd_detect.c */
 int ctl_run_tail(struct ctl *ctl);        /* cmd_tail.c */
 int ctl_run_timeline(struct ctl *ctl);    /* cmd_timeline.c */
 int ctl_run_latency(struct ctl *ctl);     /* cmd_latency.c */
+int ctl_run_top(struct ctl *ctl);         /* cmd_top.c */
 int ctl_run_dmon(struct ctl *ctl);        /* cmd_dmon.c */
 int ctl_run_pack_import(struct ctl *ctl); /* cmd_pack.c */
 int ctl_run_pack_inspect(struct ctl *ctl);

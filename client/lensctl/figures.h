@@ -36,6 +36,9 @@ struct ctl_figures {
 int ctl_sample_take(struct lens_client *client, uint32_t session, struct ctl_sample *out,
                     struct lens_client_error *err);
 
+/* The same without the rows, which only operators may ask for: `rows` and `total` are zero. */
+int ctl_sample_take_status(struct lens_client *client, struct ctl_sample *out, struct lens_client_error *err);
+
 /* Whether `after` is of another daemon than `before`: one that was started since. */
 bool ctl_sample_restarted(const struct ctl_sample *before, const struct ctl_sample *after);
 

@@ -64,22 +64,28 @@ static void take_statistics(const struct lens_statistics_answer *s, struct ctl_s
         out->total.buckets[s->buckets[i].index] = s->buckets[i].count;
 }
 
-int ctl_sample_take(struct lens_client *client, uint32_t session, struct ctl_sample *out, struct lens_client_error *err)
+int ctl_sample_take_status(struct lens_client *client, struct ctl_sample *out, struct lens_client_error *err)
 {
     struct lens_msg msg = {.type = LENS_MSG_STATUS};
     memset(out, 0, sizeof *out);
     int r = ask(client, &msg, LENS_MSG_STATUS_IS, err);
+    if (r == 0)
+        take_status(&msg.u.status_is, out);
+    out->at_ns = ctl_now_ns();
+    return r;
+}
+
+int ctl_sample_take(struct lens_client *client, uint32_t session, struct ctl_sample *out, struct lens_client_error *err)
+{
+    struct lens_msg msg = {.type = LENS_MSG_STATISTICS};
+    int r = ctl_sample_take_status(client, out, err);
     if (r != 0)
         return r;
-    take_status(&msg.u.status_is, out);
-    memset(&msg, 0, sizeof msg);
-    msg.type = LENS_MSG_STATISTICS;
     msg.u.statistics.session = session;
     msg.u.statistics.buckets = true;
     r = ask(client, &msg, LENS_MSG_STATISTICS_ARE, err);
-    if (r != 0)
-        return r;
-    take_statistics(&msg.u.statistics_are, out);
+    if (r == 0)
+        take_statistics(&msg.u.statistics_are, out);
     out->at_ns = ctl_now_ns();
-    return 0;
+    return r;
 }
