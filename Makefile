@@ -201,7 +201,7 @@ $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 # Man pages stand beside their programs as NAME.SECTION.in. A line @table@ is replaced by what `lensd --print-man table`
 # prints: what is in tables of the program is written once.
 MAN_PAGES  := lensd.8 lensd.conf.5
-MAN_TABLES := settings
+MAN_TABLES := settings events catalog
 .PHONY: man
 man: $(addprefix $(BUILD)/man/,$(MAN_PAGES)) ## the man pages, in build/man/
 

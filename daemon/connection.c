@@ -126,14 +126,21 @@ static void on_closed(uv_handle_t *handle)
     lensd_free(c);
 }
 
+struct lensd_log_fields lensd_connection_fields(const struct lensd_connection *c)
+{
+    return (struct lensd_log_fields){.client = c->name, .pid = c->peer.pid, .uid = c->peer.uid};
+}
+
 void lensd_connection_close(struct lensd_connection *c)
 {
     struct lensd_service *service = c->service;
+    const struct lensd_log_fields fields = lensd_connection_fields(c);
     lensd_control_trace_left(service, c);
     uint32_t sessions = lensd_attachments_close_all(&service->sessions, service->engine, c);
     if (sessions > 0)
-        lensd_log_client(&service->log, LENSD_LOG_INFO, "client \"%s\" (pid %u, uid %u) left; %u of its sessions ended",
-                         c->name, c->peer.pid, c->peer.uid, sessions);
+        lensd_log_client(&service->log, LENSD_LOG_INFO, LENSD_LOG_SESSION_ENDED, &fields,
+                         "client \"%s\" (pid %u, uid %u) left; %u of its sessions ended", c->name, c->peer.pid,
+                         c->peer.uid, sessions);
     unlink_from(service, c);
     uv_poll_stop(&c->poll);
     uv_close((uv_handle_t *)&c->poll, on_closed);
@@ -287,10 +294,11 @@ void lensd_connection_goodbye(struct lensd_connection *c, uint32_t session, cons
 /* Tells the peer what it did wrong and lets it go. */
 static void refuse(struct lensd_connection *c, enum lens_fault fault, const char *sentence)
 {
+    const struct lensd_log_fields fields = lensd_connection_fields(c);
     c->request_id = 0;
     lensd_connection_fault(c, fault, "%s", sentence);
-    lensd_log_client(&c->service->log, LENSD_LOG_WARNING, "dropped client \"%s\" (pid %u, uid %u): %s", c->name,
-                     c->peer.pid, c->peer.uid, sentence);
+    lensd_log_client(&c->service->log, LENSD_LOG_WARNING, LENSD_LOG_CLIENT_DROPPED, &fields,
+                     "dropped client \"%s\" (pid %u, uid %u): %s", c->name, c->peer.pid, c->peer.uid, sentence);
     c->doomed = true;
 }
 
@@ -387,7 +395,8 @@ void lensd_connections_sweep(struct lensd_service *service, uint64_t now_ns)
         if (!c->greeted && now_ns - c->opened_ns > LENSD_HELLO_TIMEOUT_NS) {
             lensd_connection_close(c);
         } else if (c->unsent != NULL && now_ns - c->unsent_since_ns > LENSD_UNREAD_TIMEOUT_NS) {
-            lensd_log_client(&service->log, LENSD_LOG_WARNING,
+            const struct lensd_log_fields fields = lensd_connection_fields(c);
+            lensd_log_client(&service->log, LENSD_LOG_WARNING, LENSD_LOG_CLIENT_DROPPED, &fields,
                              "dropped client \"%s\" (pid %u): it doesn't read its answers", c->name, c->peer.pid);
             lensd_connection_close(c);
         }

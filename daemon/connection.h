@@ -44,6 +44,9 @@ struct lensd_connection {
 /* Takes over `fd`, or closes it and leaves a word when the peer is one too many. */
 void lensd_connection_open(struct lensd_service *service, int fd);
 
+/* Who it is, for the log; lent by the connection. */
+struct lensd_log_fields lensd_connection_fields(const struct lensd_connection *connection);
+
 /* Ends its sessions, closes its descriptor, frees it. It must not be touched afterwards. */
 void lensd_connection_close(struct lensd_connection *connection);
 

@@ -148,8 +148,8 @@ static void check_slots(const struct lensd_service *service, const struct lensd_
     for (uint32_t i = 0; i < served->pack->lenses; i++)
         base += served->pack->layer[i] < 64 && (layers >> served->pack->layer[i] & 1) != 0;
     if (slots < served->pack->lenses && base >= slots)
-        lensd_log(
-            &service->log, LENSD_LOG_WARNING,
+        lensd_log_event(
+            &service->log, LENSD_LOG_WARNING, LENSD_LOG_PACK_UNUSABLE, &(struct lensd_log_fields){.pack = served->name},
             "pack %s: no session with the base layers of cascade.base_layers can attach: they hold %u lenses, which "
             "need %u slots; pool.slots is %u: raise it or choose fewer layers",
             served->name, base, base + 1, slots);
@@ -161,7 +161,9 @@ void lensd_control_check_content(const struct lensd_service *service, const stru
     struct lens_error err = {0};
     const struct lensd_content_source source = lensd_control_content(service);
     if (lensd_content_check(&source, service->settings->content.pin, served->pack, &err) != 0)
-        lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s: no session can attach to it: %s", served->name, err.text);
+        lensd_log_event(&service->log, LENSD_LOG_WARNING, LENSD_LOG_PACK_UNUSABLE,
+                        &(struct lensd_log_fields){.pack = served->name}, "pack %s: no session can attach to it: %s",
+                        served->name, err.text);
 }
 
 bool lensd_control_copy(struct lens_text text, char *out, size_t size)

@@ -64,7 +64,9 @@ void lensd_control_unload(struct lensd_service *service, struct lensd_connection
     }
     lensd_control_preload_ends(service, served, LENS_FAULT_NO_SUCH_PACK, LENSD_PRELOAD_GONE);
     remove_pack(service, served);
-    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s unloaded", served->name);
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_PACK_UNLOADED,
+                    &(struct lensd_log_fields){.pack = served->name, .generation = served->generation},
+                    "pack %s unloaded", served->name);
     lensd_control_done(service, c, served->generation, "pack %s is unloaded", served->name);
     lensd_pack_job_close(service, served);
 }

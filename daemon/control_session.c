@@ -174,8 +174,13 @@ void lensd_control_attach(struct lensd_service *service, struct lensd_connection
         lensd_connection_fault(c, lensd_control_fault_of(r), "%s", err.text);
         return;
     }
-    lensd_log_client(&service->log, LENSD_LOG_INFO, "session %u of \"%s\" (pid %u, uid %u) on pack %s", session->id,
-                     session->label, session->pid, session->uid, served->name);
+    struct lensd_log_fields fields = lensd_connection_fields(c);
+    fields.session = session->id;
+    fields.pack = served->name;
+    fields.generation = served->generation;
+    lensd_log_client(&service->log, LENSD_LOG_INFO, LENSD_LOG_SESSION_ATTACHED, &fields,
+                     "session %u of \"%s\" (pid %u, uid %u) on pack %s", session->id, session->label, session->pid,
+                     session->uid, served->name);
     send_attached(service, c, session);
 }
 
@@ -197,7 +202,9 @@ void lensd_control_detach(struct lensd_service *service, struct lensd_connection
         return;
     uint32_t id = session->id;
     lensd_attachments_close(&service->sessions, service->engine, session);
-    lensd_log_client(&service->log, LENSD_LOG_INFO, "session %u detached", id);
+    struct lensd_log_fields fields = lensd_connection_fields(c);
+    fields.session = id;
+    lensd_log_client(&service->log, LENSD_LOG_INFO, LENSD_LOG_SESSION_ENDED, &fields, "session %u detached", id);
     lensd_control_done(service, c, 0, "session %u is detached", id);
 }
 

@@ -45,10 +45,12 @@ static bool give_back(struct lensd_service *service, struct lensd_served_pack *s
         return false;
     uint32_t has = lensd_pool_slots(served->pool);
     if (has < had)
-        lensd_log(&service->log, LENSD_LOG_WARNING,
-                  "pack %s: %u of its %u slots are given back, %llu MiB: %llu MiB of the device's memory are free",
-                  served->name, had - has, had, MIB((had - has) * lensd_pool_slot_bytes(served->pool)),
-                  MIB(service->device_memory.free_bytes));
+        lensd_log_event(
+            &service->log, LENSD_LOG_WARNING, LENSD_LOG_MEMORY_SHORT,
+            &(struct lensd_log_fields){.pack = served->name, .generation = served->generation},
+            "pack %s: %u of its %u slots are given back, %llu MiB: %llu MiB of the device's memory are free",
+            served->name, had - has, had, MIB((had - has) * lensd_pool_slot_bytes(served->pool)),
+            MIB(service->device_memory.free_bytes));
     return true;
 }
 
@@ -63,10 +65,11 @@ static void answer_shortage(struct lensd_service *service)
             return;
         }
     if (!memory->gave_all)
-        lensd_log(&service->log, LENSD_LOG_WARNING,
-                  "%llu MiB of the device's memory are free, and no pack has a slot that it can give back: a smaller "
-                  "engine.max_batch_rows, or fewer packs, would free some",
-                  MIB(memory->free_bytes));
+        lensd_log_event(
+            &service->log, LENSD_LOG_WARNING, LENSD_LOG_MEMORY_SHORT, NULL,
+            "%llu MiB of the device's memory are free, and no pack has a slot that it can give back: a smaller "
+            "engine.max_batch_rows, or fewer packs, would free some",
+            MIB(memory->free_bytes));
     memory->gave_all = true;
 }
 
@@ -75,8 +78,10 @@ static void answer_shortage(struct lensd_service *service)
 static void say_taken(const struct lensd_service *service, const struct lensd_served_pack *served, uint32_t had)
 {
     uint32_t has = lensd_pool_slots(served->pool);
-    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: %u slots of %u again, %u more: %llu MiB were free", served->name,
-              has, lensd_pool_slots_made(served->pool), has - had, MIB(service->device_memory.free_bytes));
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_MEMORY_EASED,
+                    &(struct lensd_log_fields){.pack = served->name, .generation = served->generation},
+                    "pack %s: %u slots of %u again, %u more: %llu MiB were free", served->name, has,
+                    lensd_pool_slots_made(served->pool), has - had, MIB(service->device_memory.free_bytes));
 }
 
 /* One pack's next step, as far as it leaves room enough not to be given back at once. */
@@ -133,8 +138,8 @@ static void note_change(struct lensd_service *service, bool is_short)
 {
     struct lensd_device_memory *memory = &service->device_memory;
     if (memory->is_short && !is_short)
-        lensd_log(&service->log, LENSD_LOG_INFO, "%llu MiB of the device's memory are free again",
-                  MIB(memory->free_bytes));
+        lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_MEMORY_EASED, NULL,
+                        "%llu MiB of the device's memory are free again", MIB(memory->free_bytes));
     memory->is_short = is_short;
     memory->gave_all = memory->gave_all && is_short;
 }

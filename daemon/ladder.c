@@ -139,10 +139,11 @@ static void refuse(struct lensd_service *service, const char *what, const struct
     struct lens_error before = ladder->refused;
     lens_error_set(&ladder->refused, why->code != 0 ? why->code : -EIO, "%s: %.400s", what, why->text);
     if (before.code == 0 || strcmp(before.text, ladder->refused.text) != 0)
-        lensd_log(&service->log, LENSD_LOG_ERROR,
-                  "the CPU can't take over from the lost card, which is tried again every %u s; new sessions are "
-                  "refused: %s",
-                  (unsigned)(LENSD_LADDER_RETRY_NS / 1000000000u), ladder->refused.text);
+        lensd_log_event(&service->log, LENSD_LOG_ERROR, LENSD_LOG_TAKEOVER_FAILED,
+                        &(struct lensd_log_fields){.code = why->code},
+                        "the CPU can't take over from the lost card, which is tried again every %u s; new sessions are "
+                        "refused: %s",
+                        (unsigned)(LENSD_LADDER_RETRY_NS / 1000000000u), ladder->refused.text);
 }
 
 static void wait_for_next_round(struct lensd_ladder *ladder)
@@ -162,10 +163,11 @@ static void lose(struct lensd_service *service, const struct lens_error *why)
     for (uint32_t i = 0; service->engine != NULL && i < service->n_packs; i++)
         if (is_on(service->packs[i], ladder->lost))
             lensd_engine_lose(service->engine, service->packs[i]);
-    lensd_log(&service->log, LENSD_LOG_ERROR,
-              "the card was lost: %s. The packs go over to the CPU; until then rows are answered without results, "
-              "flagged",
-              why->text);
+    lensd_log_event(
+        &service->log, LENSD_LOG_ERROR, LENSD_LOG_DEVICE_LOST, &(struct lensd_log_fields){.code = why->code},
+        "the card was lost: %s. The packs go over to the CPU; until then rows are answered without results, "
+        "flagged",
+        why->text);
 }
 
 static void work_move(uv_work_t *work)
@@ -191,8 +193,10 @@ static int take_over(struct lensd_service *service, struct lensd_takeover *job)
     lensd_telemetry_pool_gone(&service->telemetry, old);
     service->ladder.destroying++;
     dispose(service, old, NULL);
-    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s goes on on the CPU, %u slots", served->name,
-              lensd_pool_slots(served->pool));
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_DEVICE_REPLACED,
+                    &(struct lensd_log_fields){.pack = served->name, .generation = served->generation},
+                    "pack %s goes on on the CPU, %u slots", served->name, lensd_pool_slots(served->pool));
+    lensd_reload_tune(service, served);
     if (service->settings->pool.preload)
         (void)lensd_engine_fill(service->engine, served, &lenses, &job->err); /* else rows bring in what they want */
     return 0;
@@ -225,12 +229,13 @@ void lensd_ladder_fit_config(const struct lensd_service *service, struct lensd_p
     config->compute = LENS_COMPUTE_EXACT;
 }
 
-/* As the settings say, with as many slots as there were: what is pinned fits, and no more memory is taken than the
- * card gave. */
+/* As the pool on the card was asked for, with as many slots as there were: what is pinned fits, and no more memory is
+ * taken than the card gave. Settings that changed since are for packs loaded since: this one stays the same. */
 static void config_for_cpu(const struct lensd_service *service, const struct lensd_served_pack *served,
                            struct lensd_pool_config *out)
 {
-    lensd_service_pool_config(service, out);
+    *out = served->config;
+    lensd_ladder_fit_config(service, out);
     out->slots = lensd_pool_slots(served->pool);
     out->device_memory = 0;
     out->preload = false; /* rows wait for the pool: it is filled behind them */
@@ -315,14 +320,16 @@ static void tell_breakers(struct lensd_service *service)
     for (uint32_t i = 0; i < service->n_packs; i++) {
         struct lensd_served_pack *served = service->packs[i];
         const struct lensd_breaker *open = open_breaker(service, served);
+        const struct lensd_log_fields fields = {.pack = served->name, .generation = served->generation};
         if (open != NULL && !served->breaker_told)
-            lensd_log(
-                &service->log, LENSD_LOG_WARNING,
+            lensd_log_event(
+                &service->log, LENSD_LOG_WARNING, LENSD_LOG_DEGRADED, &fields,
                 "pack %s: rows take %.1f ms instead of %.1f: base, pinned and kept lenses only until that is over "
                 "(engine.degrade)",
                 served->name, ms_of(&open->slow_ns), ms_of(&open->usual_ns));
         if (open == NULL && served->breaker_told)
-            lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: rows are scored in full again", served->name);
+            lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_RECOVERED, &fields,
+                            "pack %s: rows are scored in full again", served->name);
         served->breaker_told = open != NULL;
     }
 }
@@ -388,7 +395,8 @@ void lensd_ladder_signal(void *arg)
 int lensd_ladder_start_on_cpu(struct lensd_service *service, struct lens_error *err)
 {
     service->ladder.why = *err;
-    lensd_log(&service->log, LENSD_LOG_ERROR, "the card was lost: %s", err->text);
+    lensd_log_event(&service->log, LENSD_LOG_ERROR, LENSD_LOG_DEVICE_LOST,
+                    &(struct lensd_log_fields){.code = err->code}, "the card was lost: %s", err->text);
     while (service->n_packs > 0)
         lensd_served_pack_close(service->packs[--service->n_packs]);
     service->last_generation = 0;

@@ -4,6 +4,7 @@
 #include "daemon/arguments.h"
 #include "daemon/service.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,14 +56,24 @@ static int print_man(const char *table)
 {
     if (strcmp(table, "settings") == 0)
         lensd_settings_print_man(print_line, stdout);
+    else if (strcmp(table, "events") == 0)
+        lensd_log_events_print_man(print_line, stdout);
+    else if (strcmp(table, "catalog") == 0)
+        lensd_log_events_print_catalog(print_line, stdout);
     else
         return EXIT_USAGE;
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* As an event: to the journal with its priority, where stderr leads there. */
 static int fail(const struct lens_error *err, int code)
 {
-    fprintf(stderr, "lensd: %s\n", err->text);
+    struct lensd_log_output output;
+    struct lensd_log log;
+    lensd_log_init(&log, &output, LENSD_LOG_ERROR);
+    lensd_log_event(&log, LENSD_LOG_ERROR, LENSD_LOG_START_FAILED, &(struct lensd_log_fields){.code = err->code}, "%s",
+                    err->text);
+    lensd_log_close(&log);
     return code;
 }
 
@@ -81,8 +92,8 @@ static int serve(const struct lensd_arguments *arguments, struct lensd_settings 
     struct lens_error err = {0};
     struct lensd_service *service = aligned_alloc(_Alignof(struct lensd_service), sizeof *service);
     if (service == NULL) {
-        fprintf(stderr, "lensd: no memory to start\n");
-        return EXIT_FAILURE;
+        lens_error_set(&err, -ENOMEM, "no memory to start");
+        return fail(&err, EXIT_FAILURE);
     }
     int code = EXIT_FAILURE;
     if (lensd_service_open(service, arguments, settings, &err) == 0) {

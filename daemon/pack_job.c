@@ -195,18 +195,28 @@ static void answer(struct lensd_service *service, const struct lensd_pack_job *j
     lensd_connection_resume(c);
 }
 
+static void tell(const struct lensd_service *service, const struct lensd_pack_job *job)
+{
+    bool swap = job->replace != NULL;
+    if (job->result != 0) {
+        const struct lensd_log_fields fields = {.pack = job->asked, .code = job->result};
+        lensd_log_event(&service->log, LENSD_LOG_WARNING, LENSD_LOG_PACK_REFUSED, &fields, "pack %s not %s: %s",
+                        job->asked, swap ? "swapped in" : "loaded", job->err.text);
+        return;
+    }
+    const struct lensd_log_fields fields = {.pack = job->served->name, .generation = job->generation};
+    lensd_log_event(&service->log, LENSD_LOG_INFO, swap ? LENSD_LOG_PACK_SWAPPED : LENSD_LOG_PACK_LOADED, &fields,
+                    "pack %s: %s, %u lenses, generation %u", job->served->name, swap ? "swapped" : "loaded",
+                    job->served->pack->lenses, job->generation);
+}
+
 static void finish(struct lensd_pack_job *job)
 {
     struct lensd_service *service = job->service;
     service->job = NULL;
     if (job->result == 0)
         job->result = job->replace != NULL ? replace(service, job) : join(service, job);
-    if (job->result == 0)
-        lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: %s, %u lenses, generation %u", job->served->name,
-                  job->replace != NULL ? "swapped" : "loaded", job->served->pack->lenses, job->generation);
-    else
-        lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s not %s: %s", job->asked,
-                  job->replace != NULL ? "swapped in" : "loaded", job->err.text);
+    tell(service, job);
     answer(service, job);
     if (job->result == 0) {
         lensd_reload_tune(service, job->served);

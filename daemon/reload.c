@@ -43,8 +43,8 @@ static void take(struct lensd_service *service, struct lensd_settings *next, str
     service->reload.why = (struct lens_error){0};
     apply(service);
     lensd_telemetry_commit(service, http);
-    lensd_log(&service->log, waiting > 0 ? LENSD_LOG_WARNING : LENSD_LOG_INFO, "configuration reloaded: %s",
-              changes[0] != '\0' ? changes : "nothing changed");
+    lensd_log_event(&service->log, waiting > 0 ? LENSD_LOG_WARNING : LENSD_LOG_INFO, LENSD_LOG_RELOADED, NULL,
+                    "configuration reloaded: %s", changes[0] != '\0' ? changes : "nothing changed");
     for (uint32_t i = 0; i < service->n_packs; i++)
         lensd_control_check_content(service, service->packs[i]);
 }
@@ -53,7 +53,9 @@ static void refuse(struct lensd_service *service, const struct lens_error *why)
 {
     service->reload.why = *why;
     service->reload.failed_ns = lensd_now_ns();
-    lensd_log(&service->log, LENSD_LOG_ERROR, "configuration not reloaded, the old one stays: %s", why->text);
+    lensd_log_event(&service->log, LENSD_LOG_ERROR, LENSD_LOG_RELOAD_FAILED,
+                    &(struct lensd_log_fields){.code = why->code}, "configuration not reloaded, the old one stays: %s",
+                    why->text);
 }
 
 void lensd_reload(struct lensd_service *service)

@@ -77,6 +77,7 @@ int lensd_served_pack_open(const char *path, const char *name, struct lens_backe
     if (served == NULL)
         return lens_error_set(err, -ENOMEM, "no memory to serve %s", path);
     served->generation = generation;
+    served->config = *config;
     int r = name_it(served, path, name, err);
     if (r == 0)
         r = lens_pack_open(path, &served->pack, err);

@@ -17,9 +17,10 @@ struct lensd_served_pack {
     char name[64]; /* as clients ask for it: the file's stem unless named otherwise */
     struct lens_pack *pack;
     struct lensd_pool *pool;
-    atomic_bool lost;              /* the pool's device is: nothing is run or loaded until the pool is exchanged */
-    struct lensd_batch *batch;     /* the engine's: what is in flight */
-    struct lensd_tracing *tracing; /* the engine's: where its rows go besides, or NULL (tracing.h) */
+    struct lensd_pool_config config; /* what the pool was made by: settings may have changed since */
+    atomic_bool lost;                /* the pool's device is: nothing is run or loaded until the pool is exchanged */
+    struct lensd_batch *batch;       /* the engine's: what is in flight */
+    struct lensd_tracing *tracing;   /* the engine's: where its rows go besides, or NULL (tracing.h) */
     struct lensd_detections *detections; /* what its rows detect, counted; NULL = they aren't */
     int32_t tap;                         /* the transformer block that meta.tap_layer names; -1 = it names none */
     uint32_t generation;                 /* counts loads and swaps over the daemon's life, from 1 */

@@ -89,7 +89,8 @@ static void on_accept(uv_poll_t *poll, int status, int events)
             return;
         if (fd < 0) {
             /* Not a loop that spins: whoever waits is looked at again by the next tick. */
-            lensd_log_client(&service->log, LENSD_LOG_WARNING, "can't accept a client: %s%s", strerror(-fd),
+            lensd_log_client(&service->log, LENSD_LOG_WARNING, LENSD_LOG_PLAIN, &(struct lensd_log_fields){.code = fd},
+                             "can't accept a client: %s%s", strerror(-fd),
                              fd == -EMFILE ? " (turned it away; raise the limit of open files)" : "");
             uv_poll_stop(&service->accepting);
             service->accept_paused = true;
@@ -135,7 +136,9 @@ static void on_broken(uv_async_t *handle)
     struct lensd_connection *c;
     uint32_t session;
     while ((c = broken_owner(service, &session)) != NULL) {
-        lensd_log_client(&service->log, LENSD_LOG_WARNING,
+        struct lensd_log_fields fields = lensd_connection_fields(c);
+        fields.session = session;
+        lensd_log_client(&service->log, LENSD_LOG_WARNING, LENSD_LOG_CLIENT_DROPPED, &fields,
                          "session %u of \"%s\" (pid %u, uid %u) forged its ring: dropped", session, c->name,
                          c->peer.pid, c->peer.uid);
         lensd_connection_goodbye(c, session, "the session's shared memory held impossible indices");
@@ -156,8 +159,10 @@ static void report_failures(struct lensd_service *service)
     struct lens_error last = {0};
     uint64_t failures = lensd_engine_failure(service->engine, &last);
     if (failures > service->failures_told)
-        lensd_log(&service->log, LENSD_LOG_ERROR, "%llu batches failed, their rows were answered so: %s",
-                  (unsigned long long)(failures - service->failures_told), last.text);
+        lensd_log_event(&service->log, LENSD_LOG_ERROR, LENSD_LOG_BATCHES_FAILED,
+                        &(struct lensd_log_fields){.code = last.code},
+                        "%llu batches failed, their rows were answered so: %s",
+                        (unsigned long long)(failures - service->failures_told), last.text);
     if (failures > service->failures_told) {
         service->failed_ns = lensd_now_ns();
         snprintf(service->failure, sizeof service->failure, "batches failed within the last minute: %s", last.text);
@@ -193,7 +198,7 @@ void lensd_service_stop(struct lensd_service *service, const char *why)
     if (service->stopping)
         return;
     service->stopping = true;
-    lensd_log(&service->log, LENSD_LOG_INFO, "stopping: %s", why);
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_STOPPING, NULL, "stopping: %s", why);
     uv_stop(&service->loop);
 }
 
@@ -305,12 +310,12 @@ int lensd_service_open(struct lensd_service *service, const struct lensd_argumen
     memset(service, 0, sizeof *service);
     service->arguments = arguments;
     service->settings = settings;
-    lensd_log_init(&service->log, log_level(settings));
+    lensd_log_init(&service->log, &service->log_output, log_level(settings));
     lensd_supervisor_init(&service->supervisor);
     note_times(service);
     int r = lensd_listener_open(&service->listener, settings->ipc.socket, lensd_peer_lists_are_wide(settings), err);
     if (r != 0)
-        return r;
+        goto close_log;
     r = lensd_telemetry_open(service, err); /* early: an address that can't be had is told before packs are opened */
     if (r != 0)
         goto close_listener;
@@ -353,6 +358,8 @@ close_telemetry:
     lensd_telemetry_close(&service->telemetry);
 close_listener:
     lensd_listener_close(&service->listener);
+close_log:
+    lensd_log_close(&service->log);
     return r;
 }
 
@@ -362,8 +369,9 @@ static void say_ready(struct lensd_service *service)
 {
     struct lensd_log always = service->log;
     always.level = LENSD_LOG_INFO; /* whoever started us waits for this line, whatever log.level says */
-    lensd_log(&always, LENSD_LOG_INFO, "ready on %s, %u pack%s, backend %s (%s)", service->listener.path,
-              service->n_packs, service->n_packs == 1 ? "" : "s", service->device.backend, service->device.variant);
+    lensd_log_event(&always, LENSD_LOG_INFO, LENSD_LOG_READY, NULL, "ready on %s, %u pack%s, backend %s (%s)",
+                    service->listener.path, service->n_packs, service->n_packs == 1 ? "" : "s", service->device.backend,
+                    service->device.variant);
     lensd_supervisor_ready();
 }
 
@@ -405,5 +413,6 @@ void lensd_service_close(struct lensd_service *service)
     lensd_events_destroy(service->events);
     lensd_attachments_free(&service->sessions);
     lensd_listener_close(&service->listener);
-    lensd_log(&service->log, LENSD_LOG_INFO, "stopped");
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_STOPPED, NULL, "stopped");
+    lensd_log_close(&service->log);
 }

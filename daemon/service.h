@@ -57,6 +57,7 @@ struct lensd_service {
     const struct lensd_arguments *arguments; /* lent: what a reload reads again */
     struct lensd_settings *settings;         /* lent; a reload changes the live ones */
     struct lensd_reload reload;
+    struct lensd_log_output log_output;
     struct lensd_log log;
     struct lensd_supervisor supervisor;
     struct lensd_listener listener;

@@ -122,9 +122,11 @@ static int open_pack(struct lensd_service *service, const char *path, struct len
     }
     service->last_generation++;
     service->packs[service->n_packs++] = served;
-    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: %u lenses of %s, %u in slots, opened in %.1f s", served->name,
-              served->pack->lenses, served->pack->meta.model_id, lensd_pool_resident(served->pool),
-              (double)(lensd_now_ns() - before) / 1e9);
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_PACK_LOADED,
+                    &(struct lensd_log_fields){.pack = served->name, .generation = served->generation},
+                    "pack %s: %u lenses of %s, %u in slots, opened in %.1f s", served->name, served->pack->lenses,
+                    served->pack->meta.model_id, lensd_pool_resident(served->pool),
+                    (double)(lensd_now_ns() - before) / 1e9);
     lensd_control_check_content(service, served);
     return 0;
 }

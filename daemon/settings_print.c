@@ -1,4 +1,5 @@
 /* The settings table as text for people: --help, and the tables of the man page lensd.conf(5). See settings.h. */
+#include "daemon/man_text.h"
 #include "daemon/settings.h"
 
 #include <stdio.h>
@@ -89,49 +90,16 @@ void lensd_settings_print_help(void (*print)(void *arg, const char *line), void 
 
 /* ---- the man page ----------------------------------------------------------------------------------------------- */
 
-/* Text as mdoc(7) wants it: no control line by accident, no backslash that escapes, no dash that breaks. */
-static void man_escape(const char *text, char *out, size_t size)
-{
-    size_t used = 0;
-    if ((text[0] == '.' || text[0] == '\'') && size > 3)
-        used = (size_t)snprintf(out, size, "\\&");
-    for (; *text != '\0' && used + 3 < size; text++) {
-        if (*text == '\\')
-            used += (size_t)snprintf(out + used, size - used, "\\e");
-        else if (text[0] == '-' && (text[1] == '-' || (used > 0 && out[used - 1] == '-')))
-            used += (size_t)snprintf(out + used, size - used, "\\-");
-        else
-            out[used++] = *text;
-    }
-    out[used] = '\0';
-}
-
-/* Sentences on lines of their own, as mdoc wants them. */
-static void print_sentences(const struct printer *to, const char *help)
-{
-    char line[1024], escaped[2048];
-    while (*help != '\0') {
-        const char *end = strstr(help, ". ");
-        size_t length = end != NULL ? (size_t)(end - help) + 1 : strlen(help);
-        snprintf(line, sizeof line, "%.*s", (int)length, help);
-        man_escape(line, escaped, sizeof escaped);
-        to->print(to->arg, escaped);
-        to->print(to->arg, "\n");
-        help += length;
-        help += *help == ' ';
-    }
-}
-
 static void print_row(const struct printer *to, const struct lensd_setting *row)
 {
     char line[1024], bounds[256], name[KEY_MAX];
     const char *dot = strchr(row->key, '.');
-    man_escape(row->value_name, bounds, sizeof bounds);
+    lensd_man_escape(row->value_name, bounds, sizeof bounds);
     snprintf(line, sizeof line, ".It Ic %s No = Ar %s\n", dot + 1, bounds);
     to->print(to->arg, line);
-    print_sentences(to, row->help);
+    lensd_man_sentences(row->help, to->print, to->arg);
     print_bounds(row, bounds, sizeof bounds);
-    man_escape(shown_default(row), name, sizeof name);
+    lensd_man_escape(shown_default(row), name, sizeof name);
     snprintf(line, sizeof line, "Default: %s%s%s.\n", name, bounds[0] != '\0' ? "; one of " : "", bounds);
     if (row->type != LENSD_SETTING_CHOICE && bounds[0] != '\0')
         snprintf(line, sizeof line, "Default: %s; bounds %s.\n", name, bounds);

@@ -43,6 +43,7 @@ INSTALLED := \
     644:$(BUILD)/completion/lensctl.bash:$(PREFIX)/share/bash-completion/completions/lensctl \
     644:$(BUILD)/completion/lensctl.zsh:$(PREFIX)/share/zsh/site-functions/_lensctl \
     644:$(BUILD)/completion/lensctl.fish:$(PREFIX)/share/fish/vendor_completions.d/lensctl.fish \
+    644:$(BUILD)/man/catalog:$(PREFIX)/lib/systemd/catalog/lensd.catalog \
     644:systemd/README.md:$(DOCDIR)/systemd.md \
     $(foreach unit,$(UNITS),644:$(FILLED)/$(unit):$(UNITDIR)/$(unit)) \
     $(if $(NOTIFY_RELOAD),$(foreach unit,lensd lensd@,644:systemd/notify-reload.conf:$(UNITDIR)/$(unit).service.d/notify-reload.conf)) \

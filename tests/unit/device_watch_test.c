@@ -35,8 +35,8 @@ static int open_watch(void **state)
     service = calloc(1, sizeof *service);
     assert_non_null(service);
     assert_int_equal(pipe(log_pipe), 0);
-    lensd_log_init(&service->log, LENSD_LOG_INFO);
-    service->log.fd = log_pipe[1];
+    lensd_log_init(&service->log, &service->log_output, LENSD_LOG_INFO);
+    service->log_output.fd = log_pipe[1];
     service->settings = &settings;
     service->backend = w->backend;
     service->engine = w->engine;

@@ -14,14 +14,16 @@
 
 static const char verified[] = "lenses verified", loaded[] = "lenses loaded";
 
+static struct lensd_log_output output;
+
 /* A log whose lines come out of *read_end. */
 static struct lensd_log log_to_pipe(int *read_end)
 {
     struct lensd_log log;
     int fds[2];
     assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
-    lensd_log_init(&log, LENSD_LOG_INFO);
-    log.fd = fds[1];
+    lensd_log_init(&log, &output, LENSD_LOG_INFO);
+    output.fd = fds[1];
     *read_end = fds[0];
     return log;
 }
@@ -52,7 +54,7 @@ static void the_text_follows_the_work(void **state)
     lensd_pack_progress_text(&progress, text, sizeof text);
     assert_string_equal(text, "real-tree.lens: 3120 of 7947 lenses loaded");
     close(out);
-    close(log.fd);
+    close(output.fd);
 }
 
 static void the_longest_sentence_fits(void **state)
@@ -68,7 +70,7 @@ static void the_longest_sentence_fits(void **state)
     lensd_pack_progress_text(&progress, text, sizeof text);
     assert_non_null(strstr(text, " of 18446744073709551615 lenses verified"));
     close(out);
-    close(log.fd);
+    close(output.fd);
 }
 
 static void lines_come_each_tenth_but_not_more_often_than_each_two_seconds(void **state)
@@ -97,7 +99,7 @@ static void lines_come_each_tenth_but_not_more_often_than_each_two_seconds(void 
     lensd_pack_progress_report(&progress, loaded, 1000, 1000);
     assert_logged(out, NULL); /* whoever opens the pack says that it is done */
     close(out);
-    close(log.fd);
+    close(output.fd);
 }
 
 static void another_part_begins_anew(void **state)
@@ -114,7 +116,7 @@ static void another_part_begins_anew(void **state)
     lensd_pack_progress_report(&progress, loaded, 100, 1000);
     assert_logged(out, "100 of 1000 lenses loaded");
     close(out);
-    close(log.fd);
+    close(output.fd);
 }
 
 int main(void)
