@@ -127,7 +127,8 @@ $(BUILD)/obj/%.o: %.c
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(KOPT) $(PLAIN_PRODUCTS) $(ARCH) -MMD -MP -c -o $@ $<
 
-$(BUILD)/obj/client/lensctl/timeline_page.o: client/lensctl/timeline.html # the assembler reads it
+# The assembler reads the page.
+$(BUILD)/obj/client/lensctl/timeline_page.o $(BUILD)/obj/tests/unit/timeline_test.o: client/lensctl/timeline.html
 
 $(BUILD)/obj/proto/codec.o: proto/codec.cc $(BUILD)/gen/proto/lens_generated.h
 	@mkdir -p $(@D)

@@ -101,14 +101,6 @@ char *ctl_printable(const char *data, size_t length, char *out, size_t size)
     return out;
 }
 
-size_t ctl_columns(const char *text)
-{
-    size_t n = 0;
-    for (; *text != '\0'; text++)
-        n += ((unsigned char)*text & 0xc0) != 0x80;
-    return n;
-}
-
 char *ctl_bytes_text(uint64_t bytes, char *out, size_t size)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

@@ -33,8 +33,10 @@ int ctl_fail(int code, const char *format, ...) __attribute__((format(printf, 2,
  * direction of text or break lines as \u20NN. Returns out. */
 char *ctl_printable(const char *data, size_t length, char *out, size_t size);
 
-/* Columns that printable UTF-8 takes, counting each code point as one. */
+/* Columns that printable UTF-8 takes on a terminal. */
 size_t ctl_columns(const char *text);
+/* The same of the first character, 0 to 2; *length takes its bytes. */
+unsigned ctl_character(const char *at, size_t *length);
 
 /* "1.5 GiB", "2 h 5 min", "12.3 us": into out[size], returned. */
 char *ctl_bytes_text(uint64_t bytes, char *out, size_t size);

@@ -129,19 +129,26 @@ static int by_first(const void *a, const void *b)
     return by_score(a, b);
 }
 
-/* A parent stands before its children, siblings by key; concepts whose path isn't known count as roots. */
+/* The keys from the root on, one by one; concepts whose path isn't known count as roots. NULL after the last. */
+static const char *path_key(const struct timeline_concept *concept, size_t i)
+{
+    if (json_array_size(concept->path) == 0)
+    return i == 0 ? concept->key : NULL;
+    return json_string_value(json_array_get(concept->path, i));
+}
+
+/* A parent stands before its children, siblings by key. */
 static int by_hierarchy(const void *a, const void *b)
 {
     const struct line *x = a, *y = b;
-    size_t n = json_array_size(x->concept->path), m = json_array_size(y->concept->path);
-    for (size_t i = 0; i < (n > 0 ? n : 1) && i < (m > 0 ? m : 1); i++) {
-        const char *left = n > 0 ? json_string_value(json_array_get(x->concept->path, i)) : x->concept->key;
-        const char *right = m > 0 ? json_string_value(json_array_get(y->concept->path, i)) : y->concept->key;
-        int order = strcmp(left != NULL ? left : "", right != NULL ? right : "");
+    for (size_t i = 0;; i++) {
+        const char *left = path_key(x->concept, i), *right = path_key(y->concept, i);
+        if (left == NULL || right == NULL)
+            return (left != NULL) - (right != NULL);
+        int order = strcmp(left, right);
         if (order != 0)
             return order;
     }
-    return n != m ? (n < m ? -1 : 1) : by_key(x, y);
 }
 
 /* The lines that pass, the strongest first, cut to as many as are wanted. */

@@ -12,6 +12,7 @@
 #define MAX_COLUMNS   12u
 #define TEXT_BYTES    512u
 #define RULER_STEP    10u
+#define SCALE_COLUMNS 9u
 #define FAINT         0.1f /* below it a cell stays empty */
 #define STRONG        0.5f /* from here on a cell has a colour of its own, and its number */
 
@@ -60,19 +61,23 @@ static bool writes_unicode(void)
     return yes;
 }
 
-/* Printable text cut to `columns`, the last one "~" when something is missing; the columns it takes. */
+/* Printable text cut to `columns`, with "~" at the end when something is missing; the columns it takes. */
 static unsigned fit(const char *from, unsigned columns, char *out, size_t size)
 {
     ctl_printable(from, strlen(from), out, size);
-    unsigned used = 0;
-    for (char *at = out; *at != '\0'; at++) {
-        if (((unsigned char)*at & 0xc0) == 0x80)
-            continue;
-        if (used + 1 == columns && ctl_columns(at) > 1) {
-            strcpy(at, "~");
-            return columns;
+    unsigned used = 0, whole = 0;
+    size_t end = 0; /* of what may stand before a "~", which takes `whole` columns */
+    for (size_t i = 0, length; out[i] != '\0'; i += length) {
+        unsigned n = ctl_character(out + i, &length);
+        if (used + n > columns) {
+            snprintf(out + end, size - end, "~");
+            return whole + 1;
         }
-        used++;
+        used += n;
+        if (used < columns) {
+            end = i + length;
+            whole = used;
+        }
     }
     return used;
 }
@@ -195,11 +200,15 @@ static void print_block(const struct map *map, size_t first, size_t end)
 static void print_scale(const struct map *map)
 {
     FILE *file = map->out->file;
-    fprintf(file, "%-*s  ", (int)map->label, "scale");
-    for (unsigned i = 1; i < 10; i++) {
-        fprintf(file, "%.1f ", (double)i / 10);
+    unsigned used = map->label;
+    fprintf(file, "%-*s", (int)map->label, "scale");
+    for (unsigned i = 1; i < 10; i++, used += SCALE_COLUMNS) {
+        if (used + SCALE_COLUMNS > map->width && used > map->label) {
+            fprintf(file, "\n%*s", (int)map->label, "");
+            used = map->label;
+        }
+        fprintf(file, "  %.1f ", (double)i / 10);
         print_cell(map, (float)i / 10 + 0.05f, 3);
-        fputs("  ", file);
     }
     fputc('\n', file);
 }
