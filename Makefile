@@ -251,6 +251,12 @@ CUDA_BACKEND_TESTS := $(patsubst %,$(BUILD)/tests/unit/%,cuda_score_test cuda_ba
 $(CUDA_BACKEND_TESTS): $(CUDA_EMULATED_OBJ)
 $(CUDA_BACKEND_TESTS): TEST_OBJ := $(CUDA_EMULATED_OBJ)
 
+# The doctor's findings, on machines made of files.
+DOCTOR_OBJ   := $(call obj,$(wildcard client/lensctl/doctor*.c) client/lensctl/output.c)
+DOCTOR_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/doctor_*_test.c))
+$(DOCTOR_TESTS): $(DOCTOR_OBJ)
+$(DOCTOR_TESTS): TEST_OBJ := $(DOCTOR_OBJ)
+
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libbench.a $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

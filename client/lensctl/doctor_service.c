@@ -142,6 +142,15 @@ static void check_metrics(struct doctor *doctor)
     }
 }
 
+/* Where the last ".service" stands: a user's units are below user@UID.service. */
+static const char *last_service(const char *text)
+{
+    const char *last = NULL;
+    for (const char *at = strstr(text, ".service"); at != NULL; at = strstr(at + 1, ".service"))
+        last = at;
+    return last;
+}
+
 /* Who starts the daemon again when it ends. */
 static void check_unit(struct doctor *doctor)
 {
@@ -151,7 +160,7 @@ static void check_unit(struct doctor *doctor)
     snprintf(path, sizeof path, "/proc/%llu/cgroup", (unsigned long long)doctor->daemon.status.pid);
     if (!doctor_read(doctor->root, path, text, sizeof text))
         return;
-    char *end = strstr(text, ".service"), *begin = end;
+    const char *end = last_service(text), *begin = end;
     while (begin != NULL && begin > text && begin[-1] != '/')
         begin--;
     if (begin != NULL && strncmp(begin, "lensd", 5) == 0) {

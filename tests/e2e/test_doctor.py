@@ -1,0 +1,122 @@
+"""lensctl doctor against live daemons and on machines made of files: levels, exit codes, JSON, and that it answers
+without a daemon. Each finding by itself is in tests/unit/doctor_*_test.c."""
+import os
+import signal
+import unittest
+
+from tests.e2e.harness import FIXTURES, Daemon, clean_env, copy_pack, lensctl, small_pack, temp_dir
+from tests.e2e.test_lensctl import on_a_terminal
+
+LEVELS = ["ok", "note", "warning", "problem"]
+TOKENS = FIXTURES / "hatcat-small" / "tokens.npy"
+
+
+def machine(**files):
+    """A root directory with a few files in place of this machine's."""
+    root = temp_dir()
+    text = {"sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+            "proc/meminfo": "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n", **files}
+    for path, content in text.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content)
+    return clean_env(LENSCTL_DOCTOR_ROOT=root)
+
+
+class Doctor(unittest.TestCase):
+    def findings(self, result):
+        found = result.json()
+        self.assertEqual(next(iter(found)), "schema_version")
+        self.assertEqual(found["schema_version"], 1)
+        for row in found["findings"]:
+            self.assertEqual(list(row), ["id", "level", "found", "do"])
+            self.assertIn(row["level"], LEVELS)
+            if row["level"] in ("warning", "problem"):
+                self.assertTrue(row["do"], row)
+        worst = max((row["level"] for row in found["findings"]), key=LEVELS.index)
+        self.assertEqual(found["worst"], worst)
+        self.assertEqual(result.code, 1 if worst == "problem" else 0, result.stdout)
+        return {row["id"]: row for row in found["findings"]}
+
+    def test_without_a_daemon_the_machine_is_looked_at_and_the_exit_code_is_0(self):
+        nowhere = temp_dir() / "nobody.sock"
+        result = lensctl("doctor", "--json", socket=nowhere)
+        self.assertFalse(result.json()["daemon_running"])
+        found = self.findings(result)
+        self.assertEqual(found["daemon.running"]["level"], "note")
+        self.assertIn(str(nowhere), found["daemon.running"]["found"])
+        self.assertIn("memory.available", found)
+        self.assertEqual(result.code, 0)
+
+    def test_a_live_daemon_is_looked_at(self):
+        with Daemon(packs=[small_pack()]) as daemon:
+            daemon.lensctl("detect", TOKENS).check()
+            result = daemon.lensctl("doctor", "--json")
+            self.assertTrue(result.json()["daemon_running"])
+            found = self.findings(result)
+            for name in ("daemon.running", "daemon.version", "daemon.dropped", "daemon.degraded", "packs.file",
+                         "cache.slots", "memory.files"):
+                self.assertEqual(found[name]["level"], "ok", found.get(name))
+            self.assertIn(str(daemon.pid), found["daemon.running"]["found"])
+            text = daemon.lensctl("doctor").stdout
+            for row in found.values():
+                if row["id"] != "memory.available":  # its figures change from moment to moment
+                    self.assertIn(row["found"], text)
+            self.assertRegex(text, r"\d+ ok, \d+ notes, \d+ warnings, \d+ problems\n$")
+
+    def test_a_pack_that_was_replaced_or_removed_is_found(self):
+        pack = copy_pack(small_pack(), "mine.safetensors")
+        with Daemon(packs=[pack]) as daemon:
+            other = pack.with_suffix(".new")
+            other.write_bytes(pack.read_bytes())
+            os.rename(other, pack)
+            found = self.findings(daemon.lensctl("doctor", "--json"))
+            self.assertEqual(found["packs.file"]["level"], "warning")
+            self.assertIn("lensctl swap --name mine", found["packs.file"]["do"])
+            daemon.lensctl("swap", pack, "--name", "mine").check()
+            self.assertEqual(self.findings(daemon.lensctl("doctor", "--json"))["packs.file"]["level"], "ok")
+            pack.unlink()
+            found = self.findings(daemon.lensctl("doctor", "--json"))
+            self.assertIn("isn't there any more", found["packs.file"]["found"])
+
+    def test_too_few_slots_are_found(self):
+        with Daemon(packs=[small_pack()], args=["--pool-slots", "40"]) as daemon:
+            for _ in range(4):
+                daemon.lensctl("detect", TOKENS).check()
+            found = self.findings(daemon.lensctl("doctor", "--json", env=machine()))
+            self.assertEqual(found["cache.hits"]["level"], "warning")
+            self.assertIn("pool.slots = 0", found["cache.hits"]["do"])
+
+    def test_a_dead_daemons_socket_is_a_problem_and_the_exit_code_1(self):
+        daemon = Daemon(packs=[])
+        daemon.kill()
+        result = daemon.lensctl("doctor", "--json")
+        self.assertEqual(self.findings(result)["daemon.running"]["level"], "problem")
+        self.assertEqual(result.code, 1)
+
+    def test_a_daemon_that_stands_still_is_a_problem(self):
+        with Daemon(packs=[]) as daemon:
+            daemon.send_signal(signal.SIGSTOP)
+            try:
+                self.assertEqual(self.findings(daemon.lensctl("doctor", "--json"))["daemon.running"]["level"], "problem")
+            finally:
+                daemon.send_signal(signal.SIGCONT)
+
+    def test_a_machine_of_files_has_what_its_files_say(self):
+        nowhere = temp_dir() / "nobody.sock"
+        env = machine(**{"sys/kernel/mm/transparent_hugepage/enabled": "always madvise [never]\n"})
+        found = self.findings(lensctl("doctor", "--json", socket=nowhere, env=env))
+        self.assertEqual(found["memory.hugepages"]["level"], "warning")
+        self.assertIn("echo madvise", found["memory.hugepages"]["do"])
+        self.assertEqual(self.findings(lensctl("doctor", "--json", socket=nowhere, env=machine()))
+                         ["memory.hugepages"]["level"], "ok")
+
+    def test_on_a_terminal_levels_are_coloured_and_findings_grouped(self):
+        nowhere = temp_dir() / "nobody.sock"
+        text = on_a_terminal("--socket", nowhere, "doctor")
+        self.assertIn("\x1b[1mdaemon\x1b[0m\n", text)
+        self.assertIn("\x1b[36mnote   \x1b[0m", text)
+        self.assertNotIn("\x1b[", on_a_terminal("--socket", nowhere, "doctor", NO_COLOR="1"))
+
+
+if __name__ == "__main__":
+    unittest.main()

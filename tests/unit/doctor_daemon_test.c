@@ -1,0 +1,503 @@
+/* lensctl doctor's findings on the daemon, its packs and its cache, each both ways: what the daemon said is filled in
+ * by hand, files are a tree of the test's own. */
+#include "client/lensctl/doctor_http.h"
+#include "tests/unit/support/doctor_rig.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* ---- is it there, and may this user in --------------------------------------------------------------------------- */
+
+static void not_running(struct doctor_rig *rig, int code, const char *sentence)
+{
+    struct doctor_daemon *daemon = &rig->doctor.daemon;
+    daemon->running = false;
+    daemon->code = code;
+    snprintf(daemon->sentence, sizeof daemon->sentence, "%s", sentence);
+    snprintf(daemon->socket, sizeof daemon->socket, "/run/lensd/lensd.sock");
+    doctor_rig_run(rig, doctor_check_socket);
+}
+
+static void no_daemon_is_a_note_and_says_how_to_start_one(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_write(rig, "/proc/self/status", "Uid:\t500\t500\t500\t500\nGid:\t500\t500\t500\t500\n");
+    not_running(rig, -ENOENT, "no lensd answers");
+    doctor_rig_expect(rig, "daemon.running", DOCTOR_NOTE, "no lensd answers");
+    doctor_rig_expect_advice(rig, "daemon.running", "lensd --pack");
+    doctor_rig_write(rig, "/usr/lib/systemd/system/lensd.service", "");
+    doctor_rig_write(rig, "/run/systemd/system/x", "");
+    not_running(rig, -ENOENT, "no lensd answers");
+    doctor_rig_expect_advice(rig, "daemon.running", "systemctl status lensd");
+}
+
+static void a_daemon_that_is_dead_stuck_or_refuses_is_a_problem(void **state)
+{
+    struct doctor_rig *rig = *state;
+    not_running(rig, -ECONNREFUSED, "nobody listens");
+    doctor_rig_expect(rig, "daemon.running", DOCTOR_PROBLEM, "nobody listens");
+    doctor_rig_expect_advice(rig, "daemon.running", "killed");
+    not_running(rig, -ETIMEDOUT, "no answer");
+    doctor_rig_expect_advice(rig, "daemon.running", "hangs");
+    not_running(rig, -EREMOTEIO, "not allowed");
+    doctor_rig_expect_advice(rig, "daemon.running", "ipc.allow_uids");
+    not_running(rig, -EPROTO, "another protocol");
+    doctor_rig_expect_advice(rig, "daemon.running", "same release");
+}
+
+static void a_socket_or_a_folder_closed_to_this_user_is_a_problem_that_names_it(void **state)
+{
+    struct doctor_rig *rig = *state;
+    char uid[128];
+    snprintf(uid, sizeof uid, "Uid:\t%u\t%u\nGid:\t%u\t%u\n", geteuid() + 500, geteuid() + 500, getegid() + 500,
+             getegid() + 500);
+    doctor_rig_write(rig, "/proc/self/status", uid);
+    doctor_rig_write(rig, "/run/lensd/lensd.sock", "");
+    doctor_rig_mode(rig, "/run/lensd/lensd.sock", 0600);
+    not_running(rig, -EACCES, "Permission denied");
+    doctor_rig_expect(rig, "daemon.socket", DOCTOR_PROBLEM, "/run/lensd/lensd.sock belongs to");
+    doctor_rig_expect(rig, "daemon.socket", DOCTOR_PROBLEM, "mode 0600");
+    doctor_rig_mode(rig, "/run/lensd/lensd.sock", 0666);
+    doctor_rig_mode(rig, "/run/lensd", 0700);
+    not_running(rig, -EACCES, "Permission denied");
+    doctor_rig_expect(rig, "daemon.socket", DOCTOR_PROBLEM, "/run/lensd belongs to");
+    doctor_rig_mode(rig, "/run/lensd", 0755);
+    not_running(rig, -ENOENT, "no lensd answers");
+    doctor_rig_expect_none(rig, "daemon.socket");
+}
+
+/* ---- the service ------------------------------------------------------------------------------------------------- */
+
+static void another_version_than_ours_is_a_warning(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.version", DOCTOR_OK, LENSD_VERSION);
+    snprintf(rig->doctor.daemon.version, sizeof rig->doctor.daemon.version, "0.0.7");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.version", DOCTOR_WARNING, "the running lensd 0.0.7");
+}
+
+static void who_is_no_operator_is_told_that_figures_are_its_own(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.role", DOCTOR_OK, "operator");
+    rig->doctor.daemon.is_operator = false;
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.role", DOCTOR_NOTE, "isn't an operator");
+}
+
+static void degradation_and_fewer_slots_are_said_in_the_daemons_words(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.degraded", DOCTOR_OK, "Full service");
+    doctor_rig_expect_none(rig, "daemon.memory");
+    snprintf(rig->doctor.daemon.degraded, sizeof rig->doctor.daemon.degraded, "the card is lost");
+    snprintf(rig->doctor.daemon.memory, sizeof rig->doctor.daemon.memory, "12 of 40 slots");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.degraded", DOCTOR_PROBLEM, "the card is lost");
+    doctor_rig_expect(rig, "daemon.memory", DOCTOR_WARNING, "12 of 40 slots");
+}
+
+static void dropped_rows_are_a_problem_and_invalid_ones_a_warning(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.dropped", DOCTOR_OK, "No row");
+    doctor_rig_expect_none(rig, "daemon.invalid");
+    rig->doctor.daemon.status.rows = 90;
+    rig->doctor.daemon.status.dropped_rows = 10;
+    rig->doctor.daemon.status.invalid_rows = 3;
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.dropped", DOCTOR_PROBLEM, "10 rows were dropped, of 100");
+    doctor_rig_expect(rig, "daemon.invalid", DOCTOR_WARNING, "3 rows");
+}
+
+static void rows_far_slower_than_usual_are_said_with_the_stage_that_varies(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    struct lens_stage_row *stages = rig->doctor.daemon.statistics.stages;
+    stages[LENS_STAGES - 1] = (struct lens_stage_row){.count = 999, .p50 = 100000, .p99 = 9000000};
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect_none(rig, "daemon.latency"); /* too few rows */
+    stages[LENS_STAGES - 1] = (struct lens_stage_row){.count = 5000, .p50 = 100000, .p99 = 300000};
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.latency", DOCTOR_OK, "100.0 us (p50) to 300.0 us");
+    stages[LENS_STAGES - 1].p99 = 600000;
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.latency", DOCTOR_NOTE, "6 times");
+    stages[LENS_STAGES - 1].p99 = 3000000;
+    stages[0].p99 = 100000;
+    stages[3] = (struct lens_stage_row){.p50 = 10000, .p99 = 2500000};
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.latency", DOCTOR_WARNING, "30 times");
+    doctor_rig_expect_advice(rig, "daemon.latency", "(load)");
+    stages[0].p99 = 2900000;
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect_advice(rig, "daemon.latency", "(queue)");
+}
+
+static void a_unit_that_starts_it_again_is_named(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    doctor_rig_write(rig, "/proc/77/cgroup", "0::/system.slice/system-lensd.slice/lensd@1.service\n");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect_none(rig, "daemon.unit"); /* no systemd here */
+    doctor_rig_write(rig, "/run/systemd/system/x", "");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.unit", DOCTOR_OK, "as lensd@1.service.");
+    doctor_rig_write(rig, "/proc/77/cgroup", "0::/user.slice/user@500.service/app.slice/lensd.service\n");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.unit", DOCTOR_OK, "as lensd.service.");
+    doctor_rig_write(rig, "/proc/77/cgroup", "0::/user.slice/user-500.slice/session-3.scope\n");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.unit", DOCTOR_NOTE, "without a unit");
+    doctor_rig_write(rig, "/proc/77/cgroup", "0::/user.slice/user@500.service/app.slice/foot.scope\n");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.unit", DOCTOR_NOTE, "without a unit");
+}
+
+/* ---- metrics ----------------------------------------------------------------------------------------------------- */
+
+/* Answers one connection with a fixed text. */
+struct listener {
+    int fd;
+    char where[64];
+    const char *answer;
+    pthread_t thread;
+};
+
+static void *answer_once(void *arg)
+{
+    struct listener *listener = arg;
+    char request[512];
+    int peer = accept(listener->fd, NULL, NULL);
+    if (peer >= 0 && recv(peer, request, sizeof request, 0) > 0)
+        (void)!write(peer, listener->answer, strlen(listener->answer));
+    if (peer >= 0)
+        close(peer);
+    return NULL;
+}
+
+static void listener_open(struct listener *listener, const char *answer)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    listener->answer = answer;
+    listener->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener->fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(getsockname(listener->fd, (struct sockaddr *)&address, &size), 0);
+    assert_int_equal(listen(listener->fd, 4), 0);
+    snprintf(listener->where, sizeof listener->where, "127.0.0.1:%u", ntohs(address.sin_port));
+    assert_int_equal(pthread_create(&listener->thread, NULL, answer_once, listener), 0);
+}
+
+static void listener_close(struct listener *listener)
+{
+    pthread_join(listener->thread, NULL);
+    close(listener->fd);
+}
+
+static void run_with_listener(struct doctor_rig *rig, const char *answer)
+{
+    struct listener listener;
+    listener_open(&listener, answer);
+    doctor_rig_setting(rig, "http.listen", listener.where);
+    doctor_rig_run(rig, doctor_check_service);
+    listener_close(&listener);
+}
+
+static void metrics_that_are_switched_on_must_answer(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect_none(rig, "daemon.metrics");
+    doctor_rig_setting(rig, "http.listen", "off");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_NOTE, "off");
+    run_with_listener(rig, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
+    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_OK, "127.0.0.1:");
+    run_with_listener(rig, "HTTP/1.1 503 Service Unavailable\r\n\r\nthe engine stands still\n");
+    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_WARNING, "503");
+    doctor_rig_expect_advice(rig, "daemon.metrics", "the engine stands still");
+    run_with_listener(rig, "220 mail.example ESMTP\r\n");
+    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_PROBLEM, "doesn't speak HTTP");
+    doctor_rig_setting(rig, "http.listen", "127.0.0.1:1"); /* nobody listens on tcpmux */
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_PROBLEM, "nobody answers");
+}
+
+static void odd_addresses_are_refused_with_a_reason(void **state)
+{
+    (void)state;
+    static const char *const odd[] = {"",
+                                      ":",
+                                      "host",
+                                      ":80",
+                                      "nowhere.invalid:80",
+                                      "[::1",
+                                      "/nonexistent/socket",
+                                      "unix:/nonexistent/socket",
+                                      "127.0.0.1:port"};
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        char why[128] = "";
+        assert_int_equal(doctor_http_get(odd[i], "/healthz", why, sizeof why), 0);
+        assert_true(why[0] != '\0');
+    }
+}
+
+/* ---- packs ------------------------------------------------------------------------------------------------------- */
+
+#define PACK "/srv/packs/small.lens"
+
+static struct doctor_pack *add_pack(struct doctor_rig *rig)
+{
+    struct doctor_daemon *daemon = &rig->doctor.daemon;
+    doctor_rig_daemon(rig);
+    daemon->n_packs = daemon->packs_total = 1;
+    daemon->packs[0] = (struct doctor_pack){.file_bytes = 6, .lenses = 70, .slots = 70, .slot_bytes = 7000};
+    snprintf(daemon->packs[0].name, sizeof daemon->packs[0].name, "small");
+    snprintf(daemon->packs[0].path, sizeof daemon->packs[0].path, PACK);
+    doctor_rig_write(rig, PACK, "lenses");
+    return &daemon->packs[0];
+}
+
+static void a_daemon_without_a_pack_is_a_warning(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.loaded", DOCTOR_WARNING, "No pack");
+    add_pack(rig);
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect_none(rig, "packs.loaded");
+    rig->doctor.daemon.packs_total = 40;
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.loaded", DOCTOR_NOTE, "40 packs");
+}
+
+static void a_file_that_is_gone_changed_or_replaced_is_told_apart(void **state)
+{
+    struct doctor_rig *rig = *state;
+    char target[256];
+    add_pack(rig);
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.file", DOCTOR_OK, "small");
+    doctor_rig_write(rig, PACK, "other lenses");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.file", DOCTOR_PROBLEM, "has 12 bytes; it had 6");
+    snprintf(target, sizeof target, "%s (deleted)", PACK);
+    doctor_rig_link(rig, "/proc/77/fd/9", target);
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.file", DOCTOR_WARNING, "another file");
+    doctor_rig_expect_advice(rig, "packs.file", "lensctl swap --name small " PACK);
+    doctor_rig_remove(rig, PACK);
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.file", DOCTOR_WARNING, "isn't there any more");
+}
+
+static void a_pack_on_a_rotating_disk_matters_when_lenses_are_read_while_serving(void **state)
+{
+    struct doctor_rig *rig = *state;
+    struct doctor_pack *pack = add_pack(rig);
+    char path[256], disk[256];
+    struct stat st;
+    snprintf(path, sizeof path, "%s%s", rig->root, PACK);
+    assert_int_equal(stat(path, &st), 0);
+    snprintf(disk, sizeof disk, "/sys/dev/block/%u:%u/queue/rotational", major(st.st_dev), minor(st.st_dev));
+    doctor_rig_write(rig, disk, "0\n");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.storage", DOCTOR_OK, "local disk");
+    doctor_rig_write(rig, disk, "1\n");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.storage", DOCTOR_NOTE, "rotating");
+    pack->slots = 40;
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.storage", DOCTOR_WARNING, "rotating");
+}
+
+static void a_pack_that_lensd_could_not_open_again_is_a_warning(void **state)
+{
+    struct doctor_rig *rig = *state;
+    add_pack(rig);
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect_none(rig, "packs.readable");
+    doctor_rig_mode(rig, PACK, 0600); /* lensd is uid 500 */
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.readable", DOCTOR_WARNING, PACK " is closed");
+    doctor_rig_mode(rig, PACK, 0644);
+    doctor_rig_mode(rig, "/srv/packs", 0710);
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.readable", DOCTOR_WARNING, "/srv/packs is closed");
+}
+
+static void folders_that_packs_may_be_loaded_from_must_be_there_and_open(void **state)
+{
+    struct doctor_rig *rig = *state;
+    add_pack(rig);
+    doctor_rig_setting(rig, "packs.directories", "/srv/packs");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect_none(rig, "packs.directories");
+    doctor_rig_setting(rig, "packs.directories", "/srv/packs:/srv/more");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.directories", DOCTOR_WARNING, "/srv/more, and there is no such folder");
+    doctor_rig_setting(rig, "packs.directories", "/srv/packs");
+    doctor_rig_mode(rig, "/srv/packs", 0711);
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.directories", DOCTOR_WARNING, "may not read it");
+}
+
+static void packs_that_are_not_verified_are_noted(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    doctor_rig_setting(rig, "packs.verify", "on");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.verify", DOCTOR_OK, "verified");
+    doctor_rig_setting(rig, "packs.verify", "off");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.verify", DOCTOR_NOTE, "off");
+}
+
+/* ---- cache ------------------------------------------------------------------------------------------------------- */
+
+static void slots_for_all_lenses_are_well_and_fewer_are_noted(void **state)
+{
+    struct doctor_rig *rig = *state;
+    struct doctor_pack *pack = add_pack(rig);
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.slots", DOCTOR_OK, "each of its 70 lenses");
+    pack->slots = 40;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.slots", DOCTOR_NOTE, "40 slots for 70 lenses");
+}
+
+static void a_low_hit_rate_is_a_warning_that_says_whether_all_would_fit(void **state)
+{
+    struct doctor_rig *rig = *state;
+    struct doctor_pack *pack = add_pack(rig);
+    struct lens_status *s = &rig->doctor.daemon.status;
+    pack->slots = 40;
+    s->slot_hits = 500;
+    s->slot_misses = 499;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect_none(rig, "cache.hits"); /* too few rows to say */
+    s->slot_hits = 9900;
+    s->slot_misses = 100;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.hits", DOCTOR_OK, "99.0%");
+    s->slot_misses = 800;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.hits", DOCTOR_NOTE, "92.5%");
+    s->slot_misses = 9900;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.hits", DOCTOR_WARNING, "50.0%");
+    doctor_rig_expect_advice(rig, "cache.hits", "Raise pool.slots as far as memory goes");
+    doctor_rig_write(rig, "/proc/meminfo", "MemAvailable: 100 kB\n"); /* 30 slots of 7000 bytes are wanted */
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect_advice(rig, "cache.hits", "Raise pool.slots as far as memory goes");
+    doctor_rig_write(rig, "/proc/meminfo", "MemAvailable: 300 kB\n");
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect_advice(rig, "cache.hits", "Every lens would fit");
+}
+
+static void lenses_that_push_each_other_out_are_a_warning(void **state)
+{
+    struct doctor_rig *rig = *state;
+    add_pack(rig)->slots = 40;
+    struct lens_status *s = &rig->doctor.daemon.status;
+    *s = (struct lens_status){.slots = 40, .loads = 5000, .evictions = 4960, .slot_hits = 90000, .slot_misses = 5000};
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.evictions", DOCTOR_WARNING, "99.2% of all loads");
+    s->slot_hits = 9000000; /* many rows, few misses */
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.evictions", DOCTOR_OK, "4960");
+    s->evictions = 0;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect_none(rig, "cache.evictions");
+}
+
+static void rows_that_wait_for_lenses_are_said_so(void **state)
+{
+    struct doctor_rig *rig = *state;
+    add_pack(rig);
+    struct lens_status *s = &rig->doctor.daemon.status;
+    s->rows = 10000;
+    s->loads_waited = 100;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.waits", DOCTOR_OK, "0.010");
+    s->loads_waited = 5000;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.waits", DOCTOR_NOTE, "0.50");
+    s->loads_waited = 50000;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.waits", DOCTOR_WARNING, "5.00");
+}
+
+static void prefetch_that_is_mostly_wasted_is_noted(void **state)
+{
+    struct doctor_rig *rig = *state;
+    add_pack(rig);
+    struct lens_status *s = &rig->doctor.daemon.status;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect_none(rig, "cache.prefetch");
+    s->prefetch_issued = 10000;
+    s->prefetch_wasted = 1000;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.prefetch", DOCTOR_OK, "10.0%");
+    s->prefetch_wasted = 8000;
+    doctor_rig_run(rig, doctor_check_cache);
+    doctor_rig_expect(rig, "cache.prefetch", DOCTOR_NOTE, "80.0%");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, doctor_rig_setup, doctor_rig_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(no_daemon_is_a_note_and_says_how_to_start_one),
+        TEST(a_daemon_that_is_dead_stuck_or_refuses_is_a_problem),
+        TEST(a_socket_or_a_folder_closed_to_this_user_is_a_problem_that_names_it),
+        TEST(another_version_than_ours_is_a_warning),
+        TEST(who_is_no_operator_is_told_that_figures_are_its_own),
+        TEST(degradation_and_fewer_slots_are_said_in_the_daemons_words),
+        TEST(dropped_rows_are_a_problem_and_invalid_ones_a_warning),
+        TEST(rows_far_slower_than_usual_are_said_with_the_stage_that_varies),
+        TEST(a_unit_that_starts_it_again_is_named),
+        TEST(metrics_that_are_switched_on_must_answer),
+        TEST(odd_addresses_are_refused_with_a_reason),
+        TEST(a_daemon_without_a_pack_is_a_warning),
+        TEST(a_file_that_is_gone_changed_or_replaced_is_told_apart),
+        TEST(a_pack_on_a_rotating_disk_matters_when_lenses_are_read_while_serving),
+        TEST(a_pack_that_lensd_could_not_open_again_is_a_warning),
+        TEST(folders_that_packs_may_be_loaded_from_must_be_there_and_open),
+        TEST(packs_that_are_not_verified_are_noted),
+        TEST(slots_for_all_lenses_are_well_and_fewer_are_noted),
+        TEST(a_low_hit_rate_is_a_warning_that_says_whether_all_would_fit),
+        TEST(lenses_that_push_each_other_out_are_a_warning),
+        TEST(rows_that_wait_for_lenses_are_said_so),
+        TEST(prefetch_that_is_mostly_wasted_is_noted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
