@@ -4,7 +4,7 @@
 #define LENSCTL_TOP_H
 
 #include "client/lensctl/command.h"
-#include "client/lensctl/event_follower.h"
+#include "client/lensctl/event_feed.h"
 #include "client/lensctl/figures.h"
 #include "client/lensctl/top_model.h"
 
@@ -19,7 +19,7 @@ struct top {
     bool operator_; /* figures of everyone may be asked for */
 
     struct top_model model;
-    struct event_follower follower;
+    struct event_feed feed;
     struct ctl_sample before, after; /* `after` is the one that is shown */
     struct ctl_figures figures;      /* of the last closed interval; NAN all over until there is one */
     bool has_figures;

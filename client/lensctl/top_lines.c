@@ -272,7 +272,9 @@ static enum top_style work(const struct top *top, struct line *line)
         put(line, "  invalid %.1f/s", f->invalid_per_s);
     put_latency(line, "queue", f->queue_ns);
     if (!isnan(f->scored_per_row))
-        put(line, "  %.1f scored a row, %.1f rows a batch", f->scored_per_row, f->batch_rows);
+        put(line, "  %.1f scored a row", f->scored_per_row);
+    if (!isnan(f->batch_rows))
+        put(line, "  %.1f rows a batch", f->batch_rows);
     return f->dropped_per_s > 0.0 || f->invalid_per_s > 0.0 ? TOP_NOTE : TOP_PLAIN;
 }
 
@@ -319,8 +321,8 @@ static enum top_style list(const struct top *top, uint32_t shown, struct line *l
         put(line, "  filter %s", top->filter);
     if (watched > 0)
         put(line, "  %u watched", watched);
-    if (top->follower.lost > 0)
-        put(line, "  %llu rows not seen", (unsigned long long)top->follower.lost);
+    if (top->feed.lost > 0)
+        put(line, "  %llu rows not seen", (unsigned long long)top->feed.lost);
     if (m->unnamed > 0)
         put(line, "  %llu detections of packs that are gone", (unsigned long long)m->unnamed);
     if (m->forgotten > 0)

@@ -30,10 +30,17 @@ static void all_well(struct top *top)
     top->trouble[0] = '\0';
 }
 
+static int wrong_answer(const struct lens_msg *msg, struct lens_client_error *err)
+{
+    snprintf(err->text, sizeof err->text,
+             "the daemon answered %s to something else: do lensctl and lensd fit together?", lens_msg_name(msg->type));
+    return -EPROTO;
+}
+
 /* ---- packs ------------------------------------------------------------------------------------------------------ */
 
-/* Learns the names of all packs that are loaded. *found: `generation` is one of them. */
-static int name_loaded_packs(struct top *top, uint32_t generation, bool *found, struct lens_client_error *err)
+/* Learns the name of the pack of that generation; *found: it is loaded. */
+static int name_loaded_pack(struct top *top, uint32_t generation, bool *found, struct lens_client_error *err)
 {
     struct lens_msg msg;
     uint32_t first = 0, total = 0, count = 0;
@@ -46,7 +53,7 @@ static int name_loaded_packs(struct top *top, uint32_t generation, bool *found, 
             return r;
         const struct lens_pack_page *page = &msg.u.pack_page;
         if (msg.type != LENS_MSG_PACK_PAGE)
-            return -EPROTO;
+            return wrong_answer(&msg, err);
         for (uint32_t i = 0; i < page->count; i++) {
             if (page->rows[i].generation != generation)
                 continue;
@@ -62,41 +69,51 @@ static int name_loaded_packs(struct top *top, uint32_t generation, bool *found, 
     return 0;
 }
 
-/* Asks for events: the page is in *msg, and the packs that it tells of have names. Asking for those overwrites the
- * page's texts, so it is asked for once more then. */
-static int next_page(struct top *top, struct lens_msg *msg, struct lens_client_error *err)
+/* The packs that the page tells of get names. Asking for those overwrites the page's texts: *again says that the page
+ * has to be asked for once more. */
+static int name_packs(struct top *top, bool *again, struct lens_client_error *err)
 {
-    uint32_t restarts = top->follower.restarts;
-    int r = event_follower_next(&top->follower, msg, err);
-    while (r == 0) {
-        if (top->follower.restarts != restarts)
-            top_model_forget_packs(&top->model);
-        restarts = top->follower.restarts;
-        uint32_t generation = top_model_unknown_pack(&top->model, &msg->u.event_page);
-        if (generation == 0)
-            return 0;
-        bool found = false;
-        r = name_loaded_packs(top, generation, &found, err);
-        if (r == 0 && !found)
-            r = top_model_name_pack(&top->model, generation, lens_text_of(""));
-        if (r == 0)
-            r = event_follower_again(&top->follower, msg, err);
+    uint32_t generation = top_model_unknown_pack(&top->model, &top->feed.msg.u.event_page);
+    *again = generation != 0;
+    if (generation == 0)
+        return 0;
+    bool found = false;
+    int r = name_loaded_pack(top, generation, &found, err);
+    return r != 0 || found ? r : top_model_name_pack(&top->model, generation, lens_text_of(""));
+}
+
+/* One page into the model. */
+static int take_page(struct top *top, uint64_t from, uint64_t lost)
+{
+    struct lens_client_error err = {0};
+    bool again;
+    int r = name_packs(top, &again, &err);
+    if (r == 0 && !again)
+        r = top_model_add(&top->model, &top->feed.msg.u.event_page);
+    if (again || (r != 0 && r != -ENOMEM)) {
+        top->feed.want.from = from;
+        top->feed.lost = lost;
+        top->feed.caught_up = false;
     }
-    return r;
+    return r == 0 ? 0 : trouble(top, r, r == -ENOMEM ? "out of memory: some detections aren't shown" : err.text);
 }
 
 int top_poll(struct top *top)
 {
-    struct lens_msg msg;
-    struct lens_client_error err = {0};
-    for (uint32_t pages = 0; pages < PAGES_OF_A_LOOK; pages++) {
-        int r = next_page(top, &msg, &err);
-        if (r == 0)
-            r = top_model_add(&top->model, &msg.u.event_page);
+    struct event_feed *feed = &top->feed;
+    feed->caught_up = false;
+    for (uint32_t pages = 0; pages < PAGES_OF_A_LOOK && !feed->caught_up; pages++) {
+        uint64_t from = feed->want.from, lost = feed->lost;
+        enum event_feed_news news = event_feed_next(feed);
+        if (news == EVENT_FEED_AWAY)
+            return trouble(top, -ENOTCONN, feed->err.text);
+        if (news == EVENT_FEED_REFUSED)
+            return trouble(top, -EREMOTEIO, feed->err.text);
+        if (news == EVENT_FEED_RESTARTED)
+            top_model_forget_packs(&top->model);
+        int r = news == EVENT_FEED_PAGE ? take_page(top, from, lost) : 0;
         if (r != 0)
-            return trouble(top, r, r == -ENOMEM ? "out of memory: some detections aren't shown" : err.text);
-        if (msg.u.event_page.next >= msg.u.event_page.end)
-            break;
+            return r;
     }
     all_well(top);
     return 0;
@@ -173,7 +190,7 @@ static int explain(struct top *top, const char *pack, const char *key, struct le
     msg->u.explain.pack = lens_text_of(pack);
     msg->u.explain.concept = lens_text_of(key);
     int r = lens_control_call(top->client, msg, msg, LENS_CONTROL_TIMEOUT_MS, err);
-    return r == 0 && msg->type != LENS_MSG_EXPLANATION ? -EPROTO : r;
+    return r == 0 && msg->type != LENS_MSG_EXPLANATION ? wrong_answer(msg, err) : r;
 }
 
 void top_fetch_paths(struct top *top, struct top_concept **list, uint32_t n)
@@ -225,7 +242,7 @@ static int watch_all(struct top *top, const char *list)
     int r;
     const struct lens_pack_row *row = ctl_find_pack(top->client, top->pack, &msg, &r);
     if (row == NULL)
-        return list == NULL && top->pack == NULL ? CTL_OK : r;
+        return r;
     char *pack = strndup(row->name.data, row->name.length);
     if (pack == NULL)
         return ctl_fail(CTL_FAILED, "out of memory");
@@ -242,7 +259,7 @@ int top_start(struct top *top)
 {
     struct lens_client_error err = {0};
     struct lens_hello_ok hello;
-    struct lens_events want = {.session = top->session, .glob = {"", 0}};
+    struct lens_events want = {.session = top->session, .glob = {"", 0}, .from = LENS_EVENTS_NOW};
     const char *list = ctl_value(top->ctl, "--watch")->text;
     lens_control_daemon(top->client, &hello);
     top->operator_ = hello.role == LENS_PEER_OPERATOR;
@@ -250,7 +267,7 @@ int top_start(struct top *top)
     int r = list != NULL || top->pack != NULL ? watch_all(top, list) : CTL_OK;
     if (r != CTL_OK)
         return r;
-    event_follower_init(&top->follower, top->client, &want);
+    event_feed_init(&top->feed, top->client, &want);
     int code = top_poll(top);
     if (code == 0)
         code = look(top, &top->after, &err);
