@@ -86,3 +86,11 @@ install: all man completions filled ## install below DESTDIR/PREFIX (default /us
 uninstall: ## remove what install put there
 	$(foreach entry,$(INSTALLED),$(call uninstall_row,$(call row,$(entry))))
 	$(Q)for folder in $(OWN_FOLDERS); do rmdir "$(DESTDIR)$$folder" 2>/dev/null || true; done
+
+DEB_PACKAGES := debhelper dpkg-dev
+.PHONY: deb deb-deps
+deb-deps: deps
+	@PACKAGES="$(DEB_PACKAGES)" tests/install-packages.sh
+
+deb: deb-deps ## Debian packages lensd, liblens0 and liblens-dev, in build/deb
+	@CC="$(CC)" CXX="$(CXX)" CUDA="$(CUDA)" systemd/deb.sh $(BUILD) $(VERSION)
