@@ -34,7 +34,7 @@ static void tell(struct lensd_pack_progress *progress, uint64_t now)
     lensd_pack_progress_text(progress, text, sizeof text);
     lensd_log(&progress->log, LENSD_LOG_INFO, "pack %s, after %.0f s", text, (double)(now - progress->began_ns) / 1e9);
     if (progress->supervisor != NULL)
-        lensd_supervisor_starting(progress->supervisor, text);
+        lensd_supervisor_extend(progress->supervisor, text);
 }
 
 void lensd_pack_progress_report(void *arg, const char *what, uint64_t done, uint64_t total)

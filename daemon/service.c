@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 16
+#define CLOSING_TICK_MS  1000
 #define FAILURE_SHOWN_NS UINT64_C(60000000000)
 
 /* ---- small questions -------------------------------------------------------------------------------------------- */
@@ -105,13 +106,38 @@ static void on_stop_signal(uv_signal_t *handle, int number)
     lensd_service_stop(handle->data, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
+/* The daemon in a line, for `systemctl status`. */
+static void status_line(const struct lensd_service *service, char *out, size_t size)
+{
+    char loading[LENSD_PROGRESS_TEXT], degraded[160]; /* what is more is for `lensctl status` */
+    lensd_pack_job_text(service, loading, sizeof loading);
+    lensd_ladder_text(service, degraded, sizeof degraded);
+    snprintf(out, size, "Serving %u pack%s to %u session%s%s%s%s%s%s%s", service->n_packs,
+             service->n_packs == 1 ? "" : "s", service->sessions.n, service->sessions.n == 1 ? "" : "s",
+             loading[0] != '\0' ? "; opening " : "", loading, degraded[0] != '\0' ? "; degraded: " : "", degraded,
+             service->reload.why.code != 0 ? "; the last reload failed: " : "",
+             service->reload.why.code != 0 ? service->reload.why.text : "");
+}
+
 static void on_hangup(uv_signal_t *handle, int number)
 {
     struct lensd_service *service = handle->data;
+    char line[LENSD_SUPERVISOR_LINE];
     (void)number;
     lensd_supervisor_reloading();
     lensd_reload(service);
-    lensd_supervisor_ready();
+    status_line(service, line, sizeof line);
+    lensd_supervisor_ready(&service->supervisor, line);
+}
+
+/* A reload that is asked for while packs are opened waits until somebody takes it: at first nobody does, and the signal
+ * would end the daemon. */
+static void hold_hangups(int how)
+{
+    sigset_t hangup;
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    pthread_sigmask(how, &hangup, NULL);
 }
 
 /* The connection whose session the engine found broken, or NULL. */
@@ -175,14 +201,9 @@ static void report_failures(struct lensd_service *service)
 static void on_tick(uv_timer_t *timer)
 {
     struct lensd_service *service = timer->data;
-    char status[160], loading[LENSD_PROGRESS_TEXT];
+    char status[LENSD_SUPERVISOR_LINE];
     lensd_supervisor_feed(&service->supervisor, lensd_engine_heartbeat(service->engine));
-    lensd_pack_job_text(service, loading, sizeof loading);
-    if (loading[0] != '\0')
-        snprintf(status, sizeof status, "Opening %s", loading);
-    else
-        snprintf(status, sizeof status, "Serving %u packs to %u sessions%s", service->n_packs, service->sessions.n,
-                 service->reload.why.code != 0 ? "; the last reload failed" : "");
+    status_line(service, status, sizeof status);
     lensd_supervisor_status(&service->supervisor, status);
     lensd_connections_sweep(service, lensd_now_ns());
     report_failures(service);
@@ -222,13 +243,13 @@ static int start_engine(struct lensd_service *service, struct lens_error *err)
 static int init_handles(struct lensd_service *service)
 {
     uv_loop_t *loop = &service->loop;
+    service->accepting.data = service->terminate.data = service->interrupt.data = service->hangup.data =
+        service->broken.data = service->tick.data = service;
+    uv_timer_init(loop, &service->tick); /* close_loop counts on it */
+    uv_timer_init(loop, &service->filling_look);
     int r = uv_poll_init(loop, &service->accepting, service->listener.fd);
     if (r != 0)
         return r;
-    service->accepting.data = service->terminate.data = service->interrupt.data = service->hangup.data =
-        service->broken.data = service->tick.data = service;
-    uv_timer_init(loop, &service->tick);
-    uv_timer_init(loop, &service->filling_look);
     r = uv_signal_init(loop, &service->terminate);
     if (r == 0)
         r = uv_signal_init(loop, &service->interrupt);
@@ -247,6 +268,7 @@ static void start_handles(struct lensd_service *service)
     uv_signal_start(&service->terminate, on_stop_signal, SIGTERM);
     uv_signal_start(&service->interrupt, on_stop_signal, SIGINT);
     uv_signal_start(&service->hangup, on_hangup, SIGHUP);
+    hold_hangups(SIG_UNBLOCK);
     uv_timer_start(&service->tick, on_tick, interval, interval);
     watch_listener(service);
 }
@@ -272,17 +294,26 @@ static void close_backend(struct lensd_service *service)
     service->backend = NULL;
 }
 
-static void close_handle(uv_handle_t *handle, void *arg)
+static void close_handle(uv_handle_t *handle, void *except)
 {
-    (void)arg;
-    if (!uv_is_closing(handle))
+    if (handle != except && !uv_is_closing(handle))
         uv_close(handle, NULL);
+}
+
+static void on_closing_tick(uv_timer_t *timer)
+{
+    struct lensd_service *service = timer->data;
+    lensd_supervisor_extend(&service->supervisor, "Waiting for a pack that is being opened or closed");
 }
 
 static void close_loop(struct lensd_service *service)
 {
-    uv_walk(&service->loop, close_handle, NULL);
+    uv_walk(&service->loop, close_handle, &service->tick);
     signal(SIGHUP, SIG_IGN); /* nobody takes it any more, and it would kill us while a worker is waited for */
+    uv_timer_start(&service->tick, on_closing_tick, CLOSING_TICK_MS, CLOSING_TICK_MS);
+    uv_unref((uv_handle_t *)&service->tick);
+    uv_run(&service->loop, UV_RUN_DEFAULT);
+    uv_close((uv_handle_t *)&service->tick, NULL);
     uv_run(&service->loop, UV_RUN_DEFAULT);
     uv_loop_close(&service->loop);
 }
@@ -304,6 +335,19 @@ static int make_events(struct lensd_service *service, struct lens_error *err)
     return r == 0 ? 0 : lens_error_set(err, r, "no memory to remember %u rows: lower telemetry.events", rows);
 }
 
+static void watch_begins(struct lensd_service *service)
+{
+    struct lensd_supervisor *supervisor = &service->supervisor;
+    hold_hangups(SIG_BLOCK);
+    lensd_supervisor_init(supervisor);
+    if (supervisor->watchdog_us > 0 && supervisor->watchdog_us < LENSD_WATCHDOG_LEAST_US)
+        lensd_log(&service->log, LENSD_LOG_WARNING,
+                  "the watchdog's time is %llu ms, in which an idle engine doesn't show itself for certain: expected "
+                  "WatchdogSec=%llu or more",
+                  (unsigned long long)supervisor->watchdog_us / 1000,
+                  (unsigned long long)LENSD_WATCHDOG_LEAST_US / 1000000);
+}
+
 int lensd_service_open(struct lensd_service *service, const struct lensd_arguments *arguments,
                        struct lensd_settings *settings, struct lens_error *err)
 {
@@ -311,7 +355,7 @@ int lensd_service_open(struct lensd_service *service, const struct lensd_argumen
     service->arguments = arguments;
     service->settings = settings;
     lensd_log_init(&service->log, &service->log_output, log_level(settings));
-    lensd_supervisor_init(&service->supervisor);
+    watch_begins(service);
     note_times(service);
     int r = lensd_listener_open(&service->listener, settings->ipc.socket, lensd_peer_lists_are_wide(settings), err);
     if (r != 0)
@@ -372,14 +416,16 @@ static void say_ready(struct lensd_service *service)
     lensd_log_event(&always, LENSD_LOG_INFO, LENSD_LOG_READY, NULL, "ready on %s, %u pack%s, backend %s (%s)",
                     service->listener.path, service->n_packs, service->n_packs == 1 ? "" : "s", service->device.backend,
                     service->device.variant);
-    lensd_supervisor_ready();
+    char line[LENSD_SUPERVISOR_LINE];
+    status_line(service, line, sizeof line);
+    lensd_supervisor_ready(&service->supervisor, line);
 }
 
 /* Rows already submitted are answered first; then everyone hears the end. */
 static void drain(struct lensd_service *service)
 {
     lensd_telemetry_enter(&service->telemetry, LENSD_PHASE_DRAINING);
-    lensd_supervisor_stopping();
+    lensd_supervisor_stopping(&service->supervisor, service->settings->engine.drain_ms);
     uv_poll_stop(&service->accepting);
     lensd_engine_stop(service->engine, service->settings->engine.drain_ms);
     service->engine = NULL;

@@ -82,6 +82,7 @@ static int choose_backend(struct lensd_service *service, struct lens_error *err)
 
 int lensd_service_open_backend(struct lensd_service *service, struct lens_error *err)
 {
+    lensd_supervisor_extend(&service->supervisor, "Opening the backend");
     int r = choose_backend(service, err);
     if (r == 0 && service->arguments->fault_script != NULL)
         r = lensd_fault_script_wrap(service->arguments->fault_script, false, &service->backend, err);
@@ -108,7 +109,7 @@ static int open_pack(struct lensd_service *service, const char *path, struct len
     if (r != 0)
         return r;
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: opening", path);
-    lensd_supervisor_starting(&service->supervisor, path);
+    lensd_supervisor_extend(&service->supervisor, path);
     lensd_telemetry_opening(&service->telemetry, &progress);
     r = lensd_served_pack_open(path, NULL, service->backend, &config, service->last_generation + 1,
                                service->settings->packs.verify, lensd_pack_progress_report, &progress, &served, err);

@@ -3,9 +3,12 @@
 
 #include "daemon/sys.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+
+#define MORE_US UINT64_C(30000000) /* of time that is asked for at once */
 
 void lensd_supervisor_init(struct lensd_supervisor *supervisor)
 {
@@ -22,33 +25,54 @@ uint64_t lensd_supervisor_interval_ms(const struct lensd_supervisor *supervisor)
     return third;
 }
 
-void lensd_supervisor_starting(struct lensd_supervisor *supervisor, const char *line)
+/* Takes the line, which may name files: a line feed would begin another message, and what isn't UTF-8 because it was
+ * cut would be passed over. True when it differs from the last. */
+static bool take_line(struct lensd_supervisor *supervisor, const char *line)
 {
-    sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000");
-    lensd_supervisor_status(supervisor, line);
+    char taken[sizeof supervisor->status];
+    int length = snprintf(taken, sizeof taken, "%s", line);
+    size_t used = strlen(taken);
+    while ((size_t)length > used && used > 0 && ((unsigned char)taken[used - 1] & 0x80) != 0)
+        taken[--used] = '\0';
+    for (size_t i = 0; i < used; i++) {
+        if ((unsigned char)taken[i] < 0x20 || taken[i] == 0x7f)
+            taken[i] = '?';
+    }
+    if (strcmp(taken, supervisor->status) == 0)
+        return false;
+    memcpy(supervisor->status, taken, used + 1);
+    return true;
 }
 
-void lensd_supervisor_ready(void)
+void lensd_supervisor_extend(struct lensd_supervisor *supervisor, const char *line)
 {
-    sd_notify(0, "READY=1");
+    take_line(supervisor, line);
+    sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%llu\nSTATUS=%s", (unsigned long long)MORE_US, supervisor->status);
+}
+
+void lensd_supervisor_ready(struct lensd_supervisor *supervisor, const char *line)
+{
+    take_line(supervisor, line);
+    sd_notifyf(0, "READY=1\nSTATUS=%s", supervisor->status);
 }
 
 void lensd_supervisor_reloading(void)
 {
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(lensd_now_ns() / 1000));
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reading the configuration",
+               (unsigned long long)(lensd_now_ns() / 1000));
 }
 
-void lensd_supervisor_stopping(void)
+void lensd_supervisor_stopping(struct lensd_supervisor *supervisor, uint32_t drain_ms)
 {
-    sd_notify(0, "STOPPING=1\nSTATUS=Draining");
+    take_line(supervisor, "Draining");
+    sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu\nSTATUS=%s",
+               (unsigned long long)(MORE_US + UINT64_C(1000) * drain_ms), supervisor->status);
 }
 
 void lensd_supervisor_status(struct lensd_supervisor *supervisor, const char *line)
 {
-    if (strncmp(supervisor->status, line, sizeof supervisor->status - 1) == 0)
-        return;
-    snprintf(supervisor->status, sizeof supervisor->status, "%s", line);
-    sd_notifyf(0, "STATUS=%s", supervisor->status);
+    if (take_line(supervisor, line))
+        sd_notifyf(0, "STATUS=%s", supervisor->status);
 }
 
 void lensd_supervisor_feed(struct lensd_supervisor *supervisor, uint64_t heartbeat)
