@@ -21,8 +21,8 @@ CHECK_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev pyth
 CHECK_PACKAGES += bash-completion zsh fish
 # What checks the man pages.
 CHECK_PACKAGES += mandoc man-db
-# systemd-analyze.
-CHECK_PACKAGES += systemd
+# systemd-analyze; containers and packages to try the service in.
+CHECK_PACKAGES += systemd systemd-container debhelper dpkg-dev lintian
 # promtool.
 CHECK_PACKAGES += prometheus
 

@@ -28,13 +28,22 @@ void lensd_pack_progress_text(const struct lensd_pack_progress *progress, char *
                  (unsigned long long)atomic_load_explicit(&progress->total, memory_order_relaxed), what);
 }
 
+void lensd_pack_progress_tell_manager(const struct lensd_pack_progress *progress)
+{
+    char text[LENSD_PROGRESS_TEXT], line[LENSD_PROGRESS_TEXT + 16];
+    if (progress->supervisor == NULL)
+        return;
+    lensd_pack_progress_text(progress, text, sizeof text);
+    snprintf(line, sizeof line, "Opening %s", text);
+    lensd_supervisor_extend(progress->supervisor, line);
+}
+
 static void tell(struct lensd_pack_progress *progress, uint64_t now)
 {
     char text[LENSD_PROGRESS_TEXT];
     lensd_pack_progress_text(progress, text, sizeof text);
     lensd_log(&progress->log, LENSD_LOG_INFO, "pack %s, after %.0f s", text, (double)(now - progress->began_ns) / 1e9);
-    if (progress->supervisor != NULL)
-        lensd_supervisor_extend(progress->supervisor, text);
+    lensd_pack_progress_tell_manager(progress);
 }
 
 void lensd_pack_progress_report(void *arg, const char *what, uint64_t done, uint64_t total)

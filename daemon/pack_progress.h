@@ -29,6 +29,9 @@ void lensd_pack_progress_begin(struct lensd_pack_progress *progress, const struc
 /* A lens_progress_fn; `progress` is a struct lensd_pack_progress, `what` a literal. */
 void lensd_pack_progress_report(void *progress, const char *what, uint64_t done, uint64_t total);
 
+/* The sentence below, for the manager of a service that starts. */
+void lensd_pack_progress_tell_manager(const struct lensd_pack_progress *progress);
+
 /* "real-tree: 3120 of 7947 lenses loaded", or "real-tree: opening" at first. */
 void lensd_pack_progress_text(const struct lensd_pack_progress *progress, char *out, size_t size);
 

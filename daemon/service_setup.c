@@ -109,7 +109,7 @@ static int open_pack(struct lensd_service *service, const char *path, struct len
     if (r != 0)
         return r;
     lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: opening", path);
-    lensd_supervisor_extend(&service->supervisor, path);
+    lensd_pack_progress_tell_manager(&progress);
     lensd_telemetry_opening(&service->telemetry, &progress);
     r = lensd_served_pack_open(path, NULL, service->backend, &config, service->last_generation + 1,
                                service->settings->packs.verify, lensd_pack_progress_report, &progress, &served, err);

@@ -3,7 +3,6 @@ import array
 import os
 import pathlib
 import resource
-import select
 import signal
 import socket
 import subprocess
@@ -224,52 +223,6 @@ class Configuration(unittest.TestCase):
             daemon.send_signal(signal.SIGHUP)
             self.assertIn("line 2", daemon.wait_log("not reloaded"))
             self.assertRegex(daemon.lensctl("config").check().stdout, r"cascade\.top_k\s+14\s+file")
-
-
-class Supervision(unittest.TestCase):
-    def notices(self, receiver, until, timeout=20):
-        """Everything sent to the notify socket until a message holds `until`."""
-        got = []
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if select.select([receiver], [], [], 0.1)[0]:
-                got.append(receiver.recv(4096).decode())
-                if until in got[-1]:
-                    return got
-        raise AssertionError(f"never got {until!r}: {got}")
-
-    def test_ready_status_watchdog_reload_and_stopping_are_told(self):
-        path = temp_dir() / "notify"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-            receiver.bind(str(path))
-            daemon = Daemon(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": 3000000})
-            self.notices(receiver, "READY=1")
-            self.notices(receiver, "WATCHDOG=1")
-            daemon.lensctl("status").check()
-            self.notices(receiver, "WATCHDOG=1")
-            daemon.send_signal(signal.SIGHUP)
-            self.notices(receiver, "RELOADING=1\nMONOTONIC_USEC=")
-            self.notices(receiver, "READY=1")
-            daemon.stop()
-            self.notices(receiver, "STOPPING=1")
-
-    def test_socket_handed_over_is_served_and_left(self):
-        path = temp_dir() / "activated.sock"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            script = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
-                      "os.environ['LISTEN_FDS'] = '1'; os.execv(sys.argv[2], sys.argv[2:])")
-            process = subprocess.Popen([sys.executable, "-c", script, str(listener.fileno()), str(BUILD / "lensd")],
-                                       env=clean_env(LENSD_HTTP_LISTEN="off"), pass_fds=[listener.fileno(), 3] if listener.fileno() != 3
-                                       else [3], stderr=subprocess.PIPE, text=True)
-            try:
-                eventually(lambda: lensctl("status", socket=path).code == 0)
-            finally:
-                process.send_signal(signal.SIGTERM)
-                log = process.communicate(timeout=30)[1]
-            self.assertEqual(process.returncode, 0, log)
-            self.assertTrue(path.exists())
 
 
 class PacksComeAndGo(unittest.TestCase):
