@@ -201,7 +201,7 @@ $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 
 # Man pages stand beside their programs as NAME.SECTION.in. A line @table@ is replaced by what `lensd --print-man table`
 # prints: what is in tables of the program is written once.
-MAN_PAGES  := lensd.8 lensd.conf.5
+MAN_PAGES  := lensd.8 lensd.conf.5 lensctl.1 liblens.3
 MAN_TABLES := settings events catalog
 .PHONY: man
 man: $(addprefix $(BUILD)/man/,$(MAN_PAGES)) ## the man pages, in build/man/
@@ -211,6 +211,17 @@ $(BUILD)/man/%: daemon/%.in $(BUILD)/lensd
 	$(call say,MAN,$@)
 	$(Q)for table in $(MAN_TABLES); do $(BUILD)/lensd --print-man $$table >$(@D)/$$table || exit 1; done
 	$(Q)sed -e 's|@VERSION@|$(VERSION)|g' $(foreach t,$(MAN_TABLES),-e '/^@$(t)@$$/{r $(@D)/$(t)' -e 'd}') $< >$@
+
+$(BUILD)/man/lensctl.1: client/lensctl/lensctl.1.in $(BUILD)/lensctl
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)
+	$(Q)for part in commands flags; do $(BUILD)/lensctl __man $$part >$(@D)/lensctl.$$part || exit 1; done
+	$(Q)sed -e 's|@VERSION@|$(VERSION)|g' -e '/^@commands@$$/{r $(@D)/lensctl.commands' -e 'd}' \
+		-e '/^@flags@$$/{r $(@D)/lensctl.flags' -e 'd}' $< >$@
+$(BUILD)/man/liblens.3: client/liblens/liblens.3.in
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)
+	$(Q)sed -e 's|@VERSION@|$(VERSION)|g' $< >$@
 
 # A library that stands on its own: what it needs of kernels and proto is inside, only lens_cuda_open is seen.
 # Not libproto.a: machines with a card often lack what its other parts are built with.

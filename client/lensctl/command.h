@@ -58,6 +58,7 @@ struct ctl_command {
     struct ctl_argument arguments[CTL_MAX_ARGUMENTS + 1];
     const char *summary;          /* one line */
     const char *details;          /* more, for `lensctl help NAME`; may be NULL */
+    const char *json;             /* what --json prints; NULL = the command knows no JSON */
     const struct ctl_flag *flags; /* NULL = none */
     int (*run)(struct ctl *ctl);  /* returns an enum ctl_exit */
 };

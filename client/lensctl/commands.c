@@ -194,9 +194,23 @@ static const struct ctl_flag swap_flags[] = {
 };
 
 static const struct ctl_command commands[] = {
-    {.name = "status", .summary = "daemon, device, packs, latency, degradation: one screen", .run = ctl_run_status},
-    {.name = "packs", .summary = "the loaded packs", .run = ctl_run_packs},
-    {.name = "sessions", .summary = "who is attached (an operator sees everyone)", .run = ctl_run_sessions},
+    {.name = "status",
+     .summary = "daemon, device, packs, latency, degradation: one screen",
+     .json = "version, pid, uptime_ns, start_time_ns, backend, device, variant, reason, threads, packs, sessions, "
+             "counts of rows and lenses, memory in bytes, degraded and loading (empty = no), p50_ns, p99_ns, and the "
+             "counts of the cache.",
+     .run = ctl_run_status},
+    {.name = "packs",
+     .summary = "the loaded packs",
+     .json = "packs: a list of name, path, model_id, tap_layer, tap_point, dtype, slab_dtype, compute, lenses, dim, "
+             "h1, h2, generation, sessions, slots, resident, file_bytes, policy, lens_bytes, slot_bytes, "
+             "host_resident, host_slots.",
+     .run = ctl_run_packs},
+    {.name = "sessions",
+     .summary = "who is attached (an operator sees everyone)",
+     .json = "sessions: a list of session, label, pid, uid, pack, sequences, rows, dropped, memory_bytes, p50_ns, "
+             "p99_ns, age_ns.",
+     .run = ctl_run_sessions},
     {.name = "config",
      .arguments = {{.name = "GLOB", .optional = true}},
      .summary = "every setting with its value and where it came from",
@@ -206,6 +220,7 @@ static const struct ctl_command commands[] = {
          "once, or only connections, sessions or packs that are new then; restart = nothing before the next start.\n"
          "\"waits\" shows a value that waits for that, or how many loaded packs were made before the last change:\n"
          "lensctl swap makes a pack anew.",
+     .json = "settings: a list of name, value, origin, place, default, live, applies, pending, older_packs, help.",
      .run = ctl_run_config},
     {.name = "concepts",
      .arguments = {{.name = "GLOB", .optional = true, .words = CTL_WORDS_CONCEPT}},
@@ -214,12 +229,16 @@ static const struct ctl_command commands[] = {
          "GLOB is matched against \"Name:layer\", with * ? and [..]. Without it the whole hierarchy is printed,\n"
          "each concept below its primary parent.",
      .flags = pack_flags,
+     .json = "pack, generation, concepts: a list of concept, id, parent, parent_id, layer, role, children, calibrated, "
+             "resident.",
      .run = ctl_run_concepts},
     {.name = "explain",
      .arguments = {{.name = "CONCEPT", .words = CTL_WORDS_CONCEPT}},
      .summary = "path, children, calibration, and why a score looks as it does",
      .details = "CONCEPT is \"Name:layer\", \"Name\" when only one layer has it, or an id.",
      .flags = pack_flags,
+     .json = "concept, id, generation, layer, role, resident, path and children (lists of concept and id), "
+             "children_total, calibration, why (sentences), examples (raw, calibrated).",
      .run = ctl_run_explain},
     {.name = "detect",
      .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
@@ -236,6 +255,8 @@ static const struct ctl_command commands[] = {
          "everything\n"
          "below as well, as in 'Deception:1/*'. It must match something. The daemon's own lists hold besides.",
      .flags = detect_flags,
+     .json = "a line for each row: row, token, status, flags, reason, scored, expanded, detections (concept, id, "
+             "score, raw, logit, path), timing_ns, counts, generation.",
      .run = ctl_run_detect},
     {.name = "tail",
      .summary = "detections as they happen, until ^C: a line for each row",
@@ -252,6 +273,7 @@ static const struct ctl_command commands[] = {
          "the rows of\n"
          "their own sessions, operators those of all.",
      .flags = tail_flags,
+     .json = "a line for each row; its members are named above.",
      .run = ctl_run_tail},
     {.name = "timeline",
      .arguments = {{.name = "FILE|SESSION", .words = CTL_WORDS_FILE}},
@@ -271,6 +293,9 @@ static const struct ctl_command commands[] = {
          "and\n"
          "paths.",
      .flags = timeline_flags,
+     .json = "source, pack, scores_are, tokens (row, token, status, flags), concepts_matching, concepts (concept, "
+             "path, best, best_row, first_row, scores and logits, one for each token); with --html: file, bytes, "
+             "tokens, concepts.",
      .run = ctl_run_timeline},
     {.name = "latency",
      .summary = "where the time of a row goes: stages with percentiles, cache hits",
@@ -284,6 +309,8 @@ static const struct ctl_command commands[] = {
          "management = select, total = total; its rest is queue, copy_in and copy_out, which that table doesn't know.\n"
          "share is of the mean total. In JSON: stages_ns and hatcat_stages_ns.",
      .flags = latency_flags,
+     .json = "session, rows and their counts, stages_ns and hatcat_stages_ns (by stage: count, p50, p90, p99, p99.9, "
+             "max, mean).",
      .run = ctl_run_latency},
     {.name = "top",
      .summary = "what fires now: concepts by score with history and trend, and how the daemon is",
@@ -297,6 +324,8 @@ static const struct ctl_command commands[] = {
          "page\nkeys. When the daemon goes away it says so and goes on as soon as it is back. Operators see "
          "everybody's rows,\nothers those of their own user.",
      .flags = top_flags,
+     .json = "with --once: seconds, everyone, daemon, figures, concepts (concept, pack, id, score, last, trend, per_s, "
+             "history, path) and the counts of what wasn't seen.",
      .run = ctl_run_top},
     {.name = "dmon",
      .summary = "one line of figures per interval: CSV, or JSON lines",
@@ -308,20 +337,26 @@ static const struct ctl_command commands[] = {
          "service) are as they\nare at its end. With --session the columns about rows are the session's, loads and "
          "evictions still everyone's.\n^C ends it with exit code 0; when the daemon goes away the code is 3.",
      .flags = dmon_flags,
+     .json = "a line for each interval: time, seconds, the columns, degraded.",
      .run = ctl_run_dmon},
     {.name = "pack import hatcat",
      .arguments = {{.name = "DIR", .words = CTL_WORDS_DIRECTORY}},
      .summary = "make a lens pack of a HatCat lens pack directory",
      .details = "Pickle files are parsed, never executed. Nothing is written when something is wrong with DIR.",
      .flags = import_flags,
+     .json = "file, dtype, bytes, lenses, dim, h1, h2, max_layer, with_layernorm, calibrated, source, and lists of "
+             "what was left out: concepts_without_lens, lenses_not_listed, several_parents, unreachable.",
      .run = ctl_run_pack_import},
     {.name = "pack inspect",
      .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
      .summary = "a pack's metadata, tensors and layers",
+     .json = "file, bytes, lenses, dim, h1, h2, dtype, metadata, tensors (name, dtype, shape, bytes), layers (layer, "
+             "lenses, with_children, calibrated).",
      .run = ctl_run_pack_inspect},
     {.name = "pack verify",
      .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
      .summary = "check a pack's structure and every checksum",
+     .json = "file, ok, lenses, checksums, bytes.",
      .run = ctl_run_pack_verify},
     {.name = "pack quantize",
      .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},
@@ -333,6 +368,7 @@ static const struct ctl_command commands[] = {
          "say: precision that was lost isn't regained. When FILE has that format already it is checked and copied.\n"
          "Nothing is written when FILE isn't sound or the work is interrupted, and FILE is never replaced.",
      .flags = quantize_flags,
+     .json = "file, from, dtype, lenses, bytes_before, bytes, copied, widened, w1 and w2 (how far weights moved).",
      .run = ctl_run_pack_quantize},
     {.name = "trace record",
      .summary = "record what rows ask of the cache, as input of cache-sim (operators)",
@@ -340,6 +376,7 @@ static const struct ctl_command commands[] = {
                 "themselves are not recorded: only which lenses they scored, with their logits. Rows that come faster\n"
                 "than they can be written are left out and counted. One recording at a time.",
      .flags = trace_flags,
+     .json = "file, rows, dropped_rows, bytes, ended_by.",
      .run = ctl_run_trace_record},
     {.name = "cache-sim",
      .arguments = {{.name = "TRACE", .words = CTL_WORDS_FILE}},
@@ -349,16 +386,20 @@ static const struct ctl_command commands[] = {
          "is a\nlens that a row waited for; \"x Belady\" divides the misses by the fewest possible without prefetch, "
          "which\nthe policy that knows the future has. No daemon is needed.",
      .flags = cache_sim_flags,
+     .json = "lenses, rows, requests, distinct, most_a_row, cut, prefetch, sizes: a list of slots, belady and policies "
+             "(policy, hits, misses, miss_ratio, times_belady and what prefetch did).",
      .run = ctl_run_cache_sim},
     {.name = "load",
      .arguments = {{.name = "PACK", .words = CTL_WORDS_FILE}},
      .summary = "load a pack file into the daemon (operators)",
      .flags = load_flags,
+     .json = "done (a sentence), generation.",
      .run = ctl_run_load},
     {.name = "swap",
      .arguments = {{.name = "PACK", .words = CTL_WORDS_FILE}},
      .summary = "put a pack file in a loaded pack's place, without stopping anyone (operators)",
      .flags = swap_flags,
+     .json = "done (a sentence), generation.",
      .run = ctl_run_swap},
     {.name = "preload",
      .arguments = {{.name = "PACK", .optional = true, .words = CTL_WORDS_PACK}},
@@ -366,12 +407,17 @@ static const struct ctl_command commands[] = {
      .details =
          "PACK is the name of a loaded pack (default: the first). Lenses come in pack order, broad layers first.\n"
          "Without a bound on the slots (pool.slots) every lens has one. Answers when all are there.",
+     .json = "done (a sentence), generation.",
      .run = ctl_run_preload},
     {.name = "unload",
      .arguments = {{.name = "NAME", .words = CTL_WORDS_PACK}},
      .summary = "take a loaded pack out of the daemon (operators)",
+     .json = "done (a sentence), generation.",
      .run = ctl_run_unload},
-    {.name = "shutdown", .summary = "end the daemon after the rows it has (operators)", .run = ctl_run_shutdown},
+    {.name = "shutdown",
+     .summary = "end the daemon after the rows it has (operators)",
+     .json = "done (a sentence), generation.",
+     .run = ctl_run_shutdown},
     {.name = "doctor",
      .summary = "what is missing or slow on this machine and in the daemon, and what to do",
      .details =
@@ -379,6 +425,7 @@ static const struct ctl_command commands[] = {
          "knowing), warning (slower, or nearer to a limit, than it has to be) or problem (something doesn't work, or\n"
          "rows are lost), and an id that keeps its meaning. The exit code is 1 when there is a problem, else 0.\n"
          "Nothing is changed.",
+     .json = "daemon_running, worst, findings: a list of id, level, found, do (null = nothing).",
      .run = ctl_run_doctor},
     {.name = "completion",
      .arguments = {{.name = "SHELL", .choices = ctl_shell_names}},
@@ -389,6 +436,7 @@ static const struct ctl_command commands[] = {
     {.name = "help",
      .arguments = {{.name = "COMMAND..", .optional = true, .many = true, .words = CTL_WORDS_COMMAND}},
      .summary = "this text, or more about a command",
+     .json = "commands: a list of name, summary, details, json, arguments, flags; flags_of_every_command.",
      .run = ctl_run_help},
 };
 

@@ -118,6 +118,8 @@ void ctl_help_command(FILE *file, const struct ctl_command *command)
     fprintf(file, "usage: lensctl %s%s\n\n%s\n", usage, command->flags != NULL ? " [FLAG..]" : "", command->summary);
     if (command->details != NULL)
         fprintf(file, "\n%s\n", command->details);
+    if (command->json != NULL)
+        fprintf(file, "\nJSON: %s\n", command->json);
     print_choices(file, command);
     print_flags(file, "flags", command->flags);
     print_flags(file, "flags of every command", ctl_global_flags());

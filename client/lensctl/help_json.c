@@ -63,6 +63,7 @@ json_t *ctl_command_json(const struct ctl_command *command)
     json_object_set_new(object, "name", json_string(command->name));
     json_object_set_new(object, "summary", json_string(command->summary));
     json_object_set_new(object, "details", text_or_null(command->details));
+    json_object_set_new(object, "json", text_or_null(command->json));
     json_object_set_new(object, "arguments", arguments_json(command->arguments));
     json_object_set_new(object, "flags", flags_json(command->flags));
     return object;

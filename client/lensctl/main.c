@@ -1,5 +1,6 @@
 /* lensctl: reads the command line, runs one command, makes sure that its output arrived. */
 #include "client/lensctl/complete.h"
+#include "client/lensctl/man_page.h"
 
 #include <string.h>
 
@@ -19,6 +20,8 @@ static int run(struct ctl *ctl, int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "__complete") == 0) /* any words may follow */
         return ctl_complete(&ctl->out, (unsigned)argc - 2, argv + 2);
+    if (argc == 3 && strcmp(argv[1], "__man") == 0)
+        return ctl_man(ctl->out.file, argv[2]);
     int r = ctl_parse(ctl, argc, argv);
     if (r != CTL_OK)
         return r;
