@@ -1,126 +1,33 @@
-/* lensctl explain CONCEPT: where a concept stands, and why its calibrated score differs from the raw one
- * (SEEDS.md row H11). */
+/* lensctl explain CONCEPT: where a concept stands, what its scores mean, and what it did lately; see explain.h. */
 #include "client/lensctl/commands.h"
-#include "client/lensctl/daemon_link.h"
+#include "client/lensctl/explain.h"
 #include "proto/pack.h"
 
 #include <math.h>
-#include <stdarg.h>
-
-#define MAX_SENTENCES   7
-#define SENTENCE_BYTES  640
-#define CLEAN_FIRE_RATE 0.05 /* below it HatCat's formula takes the other branch */
-
-struct sentences {
-    char text[MAX_SENTENCES][SENTENCE_BYTES];
-    unsigned count;
-};
+#include <stdlib.h>
+#include <string.h>
 
 static const char *const field_names[LENS_CALIBRATION_FIELDS] = {"self_mean",  "cross_mean", "self_std",  "cross_std",
                                                                  "cross_fire", "gen_fire",   "noise_fire"};
 static const double example_raws[] = {0.1, 0.3, 0.5, 0.7, 0.9, 0.99};
 #define EXAMPLES (sizeof example_raws / sizeof example_raws[0])
 
-static bool is_clean(const float *c)
-{
-    return (double)c[LENS_CAL_CROSS_FIRE] < CLEAN_FIRE_RATE && (double)c[LENS_CAL_GEN_FIRE] < CLEAN_FIRE_RATE;
-}
+struct account {
+    const struct ctl *ctl;
+    const struct lens_explanation *e; /* in msg */
+    struct lens_msg msg;
+    struct explain_rules rules;
+    struct explain_recent recent;
+    struct explain_steps steps; /* of the score asked about */
+    bool asked;
+    struct sentences why, shown, score, lately;
+};
 
-static bool has_gap(const float *c)
+static double calibrated(const struct lens_explanation *e, double raw)
 {
-    return c[LENS_CAL_CROSS_MEAN] > 0 && c[LENS_CAL_SELF_MEAN] > c[LENS_CAL_CROSS_MEAN];
-}
-
-static double trust(const float *c)
-{
-    return (1.0 - (double)c[LENS_CAL_CROSS_FIRE]) * (1.0 - (double)c[LENS_CAL_GEN_FIRE]) *
-           (1.0 - (double)c[LENS_CAL_NOISE_FIRE]);
-}
-
-/* H11 for one raw score, for showing; the daemon's own is in kernels/. */
-static double calibrated(const float *c, double raw)
-{
-    double m = (double)c[LENS_CAL_CROSS_MEAN], gap = (double)c[LENS_CAL_SELF_MEAN] - m, w;
-    if (is_clean(c)) {
-        w = 0.5 + (raw - 0.5) * (double)fmaxf(c[LENS_CAL_CROSS_FIRE], c[LENS_CAL_GEN_FIRE]) / CLEAN_FIRE_RATE;
-    } else if (!has_gap(c)) {
-        w = 0.5 + (raw - 0.5) * trust(c);
-    } else {
-        double stretched = raw >= m ? 0.5 + 0.5 * (raw - m) / gap : 0.5 * raw / m;
-        w = 0.5 + (stretched - 0.5) * trust(c) * fmin(1.0, gap / 0.2);
-    }
-    return 1.0 / (1.0 + exp(-6.0 * (w - 0.5)));
-}
-
-static void say(struct sentences *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void say(struct sentences *s, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    if (s->count < MAX_SENTENCES)
-        vsnprintf(s->text[s->count++], SENTENCE_BYTES, format, args);
-    va_end(args);
-}
-
-static void say_clean(struct sentences *s, const float *c)
-{
-    double most = (double)fmaxf(c[LENS_CAL_CROSS_FIRE], c[LENS_CAL_GEN_FIRE]);
-    say(s,
-        "It hardly fires where it shouldn't: on %.1f%% of other concepts' texts and %.1f%% of generated text, both "
-        "below 5%%.",
-        100.0 * (double)c[LENS_CAL_CROSS_FIRE], 100.0 * (double)c[LENS_CAL_GEN_FIRE]);
-    if (most > 0)
-        say(s,
-            "HatCat's formula then keeps only %.0f%% of the raw score's distance from 0.5, so calibration pulls "
-            "this clean lens towards 0.5: trust raw.",
-            100.0 * most / CLEAN_FIRE_RATE);
-    else
-        say(s, "HatCat's formula then gives 0.5 whatever the raw score is: trust raw.");
-}
-
-static void say_stretch(struct sentences *s, const float *c)
-{
-    double self = (double)c[LENS_CAL_SELF_MEAN], cross = (double)c[LENS_CAL_CROSS_MEAN], gap = self - cross;
-    if (!has_gap(c)) {
-        if (cross <= 0)
-            say(s, "Its mean score on other concepts' texts isn't known (or 0), so raw isn't stretched, only pulled "
-                   "towards 0.5.");
-        else
-            say(s,
-                "It scores its own texts (mean %.3g) no higher than others' (mean %.3g), so raw isn't stretched, "
-                "only pulled towards 0.5.",
-                self, cross);
-        return;
-    }
-    say(s,
-        "Raw is stretched so that %.3g, its mean on other concepts' texts, becomes 0.5, and %.3g, its mean on its "
-        "own, becomes 1.",
-        cross, self);
-    if (gap < 0.2)
-        say(s, "The two means are only %.3g apart, under 0.2, so the trust is multiplied by %.2f.", gap, gap / 0.2);
-}
-
-static void explain(struct sentences *s, const struct lens_explanation *e)
-{
-    const float *c = e->calibration;
-    if (e->content.length > 0)
-        say(s, "%.*s", (int)e->content.length, e->content.data);
-    if (!e->calibrated) {
-        say(s, "It has no calibration: with --rank calibrated its raw score is reported as it is (or 0.5 with "
-               "--uncalibrated half).");
-        return;
-    }
-    if (is_clean(c)) {
-        say_clean(s, c);
-    } else {
-        say(s,
-            "It fires on %.1f%% of other concepts' texts, %.1f%% of generated text and %.1f%% of noise: the "
-            "distance from 0.5 is multiplied by a trust of %.3f.",
-            100.0 * (double)c[LENS_CAL_CROSS_FIRE], 100.0 * (double)c[LENS_CAL_GEN_FIRE],
-            100.0 * (double)c[LENS_CAL_NOISE_FIRE], trust(c));
-        say_stretch(s, c);
-    }
-    say(s, "Last, sigmoid(6 (x - 0.5)) compresses: x = 0 becomes 0.047 and x = 1 becomes 0.953.");
+    struct explain_steps steps;
+    explain_calibrate(e, log(raw / (1 - raw)), &steps);
+    return steps.result;
 }
 
 static const char *role_name(uint8_t role)
@@ -156,15 +63,32 @@ static json_t *examples_json(const struct lens_explanation *e)
     json_t *list = json_array();
     for (unsigned i = 0; e->calibrated && i < EXAMPLES; i++)
         json_array_append_new(list, json_pack("{s:f,s:o}", "raw", example_raws[i], "calibrated",
-                                              ctl_json_number(calibrated(e->calibration, example_raws[i]))));
+                                              ctl_json_number(calibrated(e, example_raws[i]))));
     return list;
 }
 
-static int print_json(const struct ctl *ctl, const struct lens_explanation *e, const struct sentences *why)
+static json_t *sentences_json(const struct sentences *s)
 {
-    json_t *object = ctl_json_new(), *sentences = json_array();
-    for (unsigned i = 0; i < why->count; i++)
-        json_array_append_new(sentences, json_string(why->text[i]));
+    json_t *list = json_array();
+    for (unsigned i = 0; i < s->count; i++)
+        json_array_append_new(list, ctl_json_text(lens_text_of(s->text[i])));
+    return list;
+}
+
+static json_t *score_json(const struct account *a)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "raw", ctl_json_number(a->steps.raw));
+    json_object_set_new(object, "logit", ctl_json_number(a->steps.logit));
+    json_object_set_new(object, "calibrated", ctl_json_number(a->steps.result));
+    json_object_set_new(object, "steps", sentences_json(&a->score));
+    return object;
+}
+
+static int print_json(const struct account *a)
+{
+    const struct lens_explanation *e = a->e;
+    json_t *object = ctl_json_new();
     ctl_json_set_text(object, "concept", e->key);
     ctl_json_set_count(object, "id", e->id);
     ctl_json_set_count(object, "generation", e->generation);
@@ -175,9 +99,13 @@ static int print_json(const struct ctl *ctl, const struct lens_explanation *e, c
     ctl_json_set_count(object, "children_total", e->n_children);
     json_object_set_new(object, "children", keys_json(e->child_keys, e->children, e->count));
     json_object_set_new(object, "calibration", calibration_json(e));
-    json_object_set_new(object, "why", sentences);
+    json_object_set_new(object, "why", sentences_json(&a->why));
+    json_object_set_new(object, "when", sentences_json(&a->shown));
     json_object_set_new(object, "examples", examples_json(e));
-    return ctl_json_print(&ctl->out, object, false);
+    if (a->asked)
+        json_object_set_new(object, "score", score_json(a));
+    json_object_set_new(object, "recent", explain_recent_json(&a->recent));
+    return ctl_json_print(&a->ctl->out, object, false);
 }
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
@@ -224,47 +152,113 @@ static int print_examples(const struct ctl *ctl, const struct lens_explanation *
     ctl_table_init(&table, columns, 2);
     for (unsigned i = 0; i < EXAMPLES; i++) {
         ctl_table_add(&table, "%.2f", example_raws[i]);
-        ctl_table_add(&table, "%.3f", calibrated(e->calibration, example_raws[i]));
+        ctl_table_add(&table, "%.3f", calibrated(e, example_raws[i]));
     }
     return ctl_table_print(&table, &ctl->out);
 }
 
-static int print_text(const struct ctl *ctl, const struct lens_explanation *e, const struct sentences *why)
+static void print_sentences(const struct ctl *ctl, const char *before, const struct sentences *s)
 {
+    char text[1024];
+    for (unsigned i = 0; i < s->count; i++)
+        fprintf(ctl->out.file, "%s%s\n", before, ctl_printable(s->text[i], strlen(s->text[i]), text, sizeof text));
+}
+
+static int print_text(const struct account *a)
+{
+    const struct ctl *ctl = a->ctl;
+    const struct lens_explanation *e = a->e;
     int r = 0;
     print_place(ctl, e);
+    fputc('\n', ctl->out.file);
+    print_sentences(ctl, "", &a->shown);
+    print_sentences(ctl, "", &a->lately);
     fputc('\n', ctl->out.file);
     if (e->calibrated) {
         r = print_calibration(ctl, e);
         fputc('\n', ctl->out.file);
     }
-    for (unsigned i = 0; i < why->count; i++)
-        fprintf(ctl->out.file, "%s\n", why->text[i]);
-    if (e->calibrated && r == 0) {
+    print_sentences(ctl, "", &a->why);
+    if (a->asked) {
+        fprintf(ctl->out.file, "\n%sa score of %.4f%s\n", ctl_style(&ctl->out, CTL_BOLD), a->steps.raw,
+                ctl_style(&ctl->out, CTL_PLAIN));
+        print_sentences(ctl, "  ", &a->score);
+    } else if (e->calibrated && r == 0) {
         fputc('\n', ctl->out.file);
         r = print_examples(ctl, e);
     }
     return r == 0 ? CTL_OK : ctl_fail(CTL_FAILED, "out of memory");
 }
 
-int ctl_run_explain(struct ctl *ctl)
+/* ---- the command ------------------------------------------------------------------------------------------------ */
+
+/* The score that the flags ask about, as a logit. */
+static int take_score(struct account *a, double *logit)
 {
-    struct lens_client *client;
-    struct lens_msg msg;
-    struct sentences why = {.count = 0};
-    const char *pack = ctl_value(ctl, "--pack")->text;
-    int r = ctl_connect(ctl, &client);
+    const struct ctl_value *score = ctl_value(a->ctl, "--score"), *given = ctl_value(a->ctl, "--logit");
+    a->asked = score->set || given->set;
+    if (score->set && given->set)
+        return ctl_fail(CTL_USAGE, "--score and --logit say the same thing twice: give one of them");
+    if (score->set && (score->real <= 0 || score->real >= 1))
+        return ctl_fail(CTL_USAGE, "--score expects a raw score between 0 and 1; for one that is all but 0 or 1 give "
+                                   "--logit");
+    *logit = score->set ? log(score->real / (1 - score->real)) : given->real;
+    return CTL_OK;
+}
+
+static void tell(struct account *a, double logit)
+{
+    const struct lens_explanation *e = a->e;
+    if (e->content.length > 0)
+        explain_say(&a->why, "%.*s", (int)e->content.length, e->content.data);
+    explain_calibration(e, &a->why);
+    explain_say_rules(e, &a->rules, &a->shown);
+    explain_say_recent(&a->recent, &a->lately);
+    if (a->asked) {
+        explain_calibrate(e, logit, &a->steps);
+        explain_say_steps(&a->steps, &a->score);
+        explain_say_thresholds(e, &a->rules, a->steps.raw, &a->score);
+    }
+}
+
+/* `second` asks for what it did: the texts of the explanation are lost when its own client asks again. */
+static int explain(struct account *a, struct lens_client *client, struct lens_client *second)
+{
+    struct lens_msg *msg = &a->msg;
+    const char *pack = ctl_value(a->ctl, "--pack")->text;
+    double logit = 0;
+    int r = take_score(a, &logit);
+    if (r == CTL_OK)
+        r = explain_rules_ask(client, &a->rules);
     if (r != CTL_OK)
         return r;
-    ctl_request(&msg, LENS_MSG_EXPLAIN);
-    msg.u.explain.pack = lens_text_of(pack != NULL ? pack : "");
-    msg.u.explain.concept = lens_text_of(ctl_argument(ctl, 0));
-    r = ctl_call(client, &msg, LENS_MSG_EXPLANATION);
-    if (r == CTL_OK) {
-        const struct lens_explanation *e = &msg.u.explanation;
-        explain(&why, e);
-        r = ctl->json ? print_json(ctl, e, &why) : print_text(ctl, e, &why);
-    }
+    ctl_request(msg, LENS_MSG_EXPLAIN);
+    msg->u.explain.pack = lens_text_of(pack != NULL ? pack : "");
+    msg->u.explain.concept = lens_text_of(ctl_argument(a->ctl, 0));
+    r = ctl_call(client, msg, LENS_MSG_EXPLANATION);
+    a->e = &msg->u.explanation;
+    if (r == CTL_OK)
+        r = explain_recent_ask(second, a->e->key, &a->recent);
+    if (r != CTL_OK)
+        return r;
+    tell(a, logit);
+    return a->ctl->json ? print_json(a) : print_text(a);
+}
+
+int ctl_run_explain(struct ctl *ctl)
+{
+    struct lens_client *client = NULL, *second = NULL;
+    struct account *account = calloc(1, sizeof *account);
+    if (account == NULL)
+        return ctl_fail(CTL_FAILED, "out of memory");
+    account->ctl = ctl;
+    int r = ctl_connect(ctl, &client);
+    if (r == CTL_OK)
+        r = ctl_connect(ctl, &second);
+    if (r == CTL_OK)
+        r = explain(account, client, second);
+    lens_client_close(second);
     lens_client_close(client);
+    free(account);
     return r;
 }

@@ -24,6 +24,13 @@ static const struct ctl_flag pack_flags[] = {
     {0},
 };
 
+static const struct ctl_flag explain_flags[] = {
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
+    {"--score", "P", CTL_REAL, 0, 1, .help = "explain this raw score"},
+    {"--logit", "L", CTL_REAL, -1000, 1000, .help = "the same, for a score so near to 0 or 1 that it doesn't tell"},
+    {0},
+};
+
 static const struct ctl_flag detect_flags[] = {
     {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
     {"--rows", "N", CTL_INTEGER, 1, LENS_MAX_ROWS, .help = "rows of one submission", .fallback = "1"},
@@ -234,11 +241,16 @@ static const struct ctl_command commands[] = {
      .run = ctl_run_concepts},
     {.name = "explain",
      .arguments = {{.name = "CONCEPT", .words = CTL_WORDS_CONCEPT}},
-     .summary = "path, children, calibration, and why a score looks as it does",
-     .details = "CONCEPT is \"Name:layer\", \"Name\" when only one layer has it, or an id.",
-     .flags = pack_flags,
+     .summary = "path, children, calibration, when it is reported, and why a score looks as it does",
+     .details =
+         "CONCEPT is \"Name:layer\", \"Name\" when only one layer has it, or an id. With --score or --logit: how this "
+         "score\n"
+         "becomes a calibrated one, step by step, and which thresholds it passes.",
+     .flags = explain_flags,
      .json = "concept, id, generation, layer, role, resident, path and children (lists of concept and id), "
-             "children_total, calibration, why (sentences), examples (raw, calibrated).",
+             "children_total, calibration, why and when (sentences), examples (raw, calibrated), with --score or "
+             "--logit score (raw, logit, calibrated, steps), recent (rows, seconds, reported, last_time, last_session, "
+             "last_score, best_score; null when lensd remembers no rows).",
      .run = ctl_run_explain},
     {.name = "detect",
      .arguments = {{.name = "FILE", .words = CTL_WORDS_FILE}},

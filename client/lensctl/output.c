@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 void ctl_output_init(struct ctl_output *out, FILE *file)
@@ -162,6 +163,17 @@ json_t *ctl_json_text(struct lens_text text)
 json_t *ctl_json_number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *ctl_json_time(uint64_t ns)
+{
+    char date[32], text[64];
+    time_t seconds = (time_t)(ns / 1000000000u);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text, sizeof text, "%s.%06uZ", date, (unsigned)(ns % 1000000000u / 1000u));
+    return json_string(text);
 }
 
 void ctl_json_set_text(json_t *object, const char *key, struct lens_text text)

@@ -80,6 +80,9 @@ json_t *ctl_json_text(struct lens_text text);
 /* A number, or null when it isn't finite. */
 json_t *ctl_json_number(double value);
 
+/* CLOCK_REALTIME nanoseconds as "2026-11-30T22:23:13.123456Z". */
+json_t *ctl_json_time(uint64_t ns);
+
 void ctl_json_set_text(json_t *object, const char *key, struct lens_text text);
 void ctl_json_set_count(json_t *object, const char *key, uint64_t value);
 

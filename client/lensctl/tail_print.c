@@ -12,17 +12,6 @@
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
 
-static json_t *time_json(uint64_t ns)
-{
-    char date[32], text[64];
-    time_t seconds = (time_t)(ns / SECOND_NS);
-    struct tm tm;
-    gmtime_r(&seconds, &tm);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text, sizeof text, "%s.%06uZ", date, (unsigned)(ns % SECOND_NS / 1000u));
-    return json_string(text);
-}
-
 static json_t *detections_json(const struct lens_event_page *page, const struct lens_event_row *row)
 {
     json_t *list = json_array();
@@ -45,7 +34,7 @@ static void row_json(const struct tail_lines *lines, const struct lens_event_pag
 {
     json_t *object = ctl_json_new();
     ctl_json_set_count(object, "event", row->number);
-    json_object_set_new(object, "time", time_json(row->time_ns));
+    json_object_set_new(object, "time", ctl_json_time(row->time_ns));
     ctl_json_set_count(object, "session", row->session);
     ctl_json_set_count(object, "sequence", row->sequence);
     ctl_json_set_count(object, "position", row->position);
@@ -152,7 +141,7 @@ void tail_print_daemon(const struct tail_lines *lines, const char *what, uint64_
         json_t *object = ctl_json_new();
         json_object_set_new(object, "daemon", json_string(what));
         if (start_ns != 0)
-            json_object_set_new(object, "started", time_json(start_ns));
+            json_object_set_new(object, "started", ctl_json_time(start_ns));
         (void)ctl_json_print(&lines->out, object, true);
         return;
     }
