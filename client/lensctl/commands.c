@@ -305,7 +305,8 @@ static const struct ctl_command commands[] = {
          "and\n"
          "paths.",
      .flags = timeline_flags,
-     .json = "source, pack, scores_are, tokens (row, token, status, flags), concepts_matching, concepts (concept, "
+     .json = "source, pack, scores_are, tokens (row, token, token_id, status, flags), concepts_matching, concepts "
+             "(concept, "
              "path, best, best_row, first_row, scores and logits, one for each token); with --html: file, bytes, "
              "tokens, concepts.",
      .run = ctl_run_timeline},
