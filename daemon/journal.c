@@ -2,6 +2,7 @@
 #include "daemon/journal.h"
 
 #include "daemon/sys.h"
+#include "proto/pack_utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,9 +17,7 @@ void lensd_journal_add(struct lensd_journal_entry *entry, const char *name, cons
     int n = snprintf(at, room, "%s=%s\n", name, value);
     if (n < 0 || (size_t)n >= room)
         return;
-    for (char *c = at; c < at + n - 1; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    pack_utf8_make_name(at, (size_t)n - 1);
     entry->used += (size_t)n;
 }
 

@@ -18,8 +18,8 @@ struct lensd_journal_entry {
     size_t used;
 };
 
-/* Adds NAME=value; control characters in the value become '?'. A field that has no room is left out as a whole: add
- * what matters first. */
+/* Adds NAME=value; control characters in the value, and what isn't UTF-8, become '?'. A field that has no room is left
+ * out as a whole: add what matters first. */
 void lensd_journal_add(struct lensd_journal_entry *entry, const char *name, const char *value);
 void lensd_journal_add_number(struct lensd_journal_entry *entry, const char *name, uint64_t value);
 

@@ -3,6 +3,7 @@
 
 #include "daemon/journal.h"
 #include "daemon/sys.h"
+#include "proto/pack_utf8.h"
 
 #include <poll.h>
 #include <stdarg.h>
@@ -49,14 +50,6 @@ void lensd_log_close(struct lensd_log *log)
 }
 
 /* ---- writing ---------------------------------------------------------------------------------------------------- */
-
-static void defuse(char *line, size_t length)
-{
-    for (size_t i = 0; i < length; i++) {
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-            line[i] = '?';
-    }
-}
 
 /* False when whoever reads lets it lie: a full pipe would hold the daemon up. One line fits where poll says so. */
 static bool write_text(const struct lensd_log_output *output, const char *text, size_t length)
@@ -143,7 +136,8 @@ static void log_message(const struct lensd_log *log, enum lensd_log_level level,
     if (level > log->level)
         return;
     vsnprintf(message, sizeof message, format, args);
-    defuse(message, strlen(message));
+    pack_utf8_make_name(message,
+                        strlen(message)); /* the journal hides what isn't UTF-8; a cut may leave half a character */
     tell_lost(log->output);
     if (!deliver(log->output, level, event, fields, message))
         atomic_fetch_add(&log->output->lost, 1);

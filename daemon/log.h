@@ -3,7 +3,8 @@
  *
  * A journal entry has MESSAGE, PRIORITY, SYSLOG_IDENTIFIER, and for events (log_events.h) LENSD_EVENT, MESSAGE_ID and
  * the fields that are set. Where the journal can't be had, lines go to stderr with a "<6>" priority in front; elsewhere
- * with "lensd: ". Control characters become '?', so that a client's name can't forge a line. Nothing here ever waits:
+ * with "lensd: ". Control characters and what isn't UTF-8 become '?': a client's name can neither forge a line nor have
+ * the journal hide it. Nothing here ever waits:
  * what nobody takes is counted, and told when somebody does. Never called on the hot path.
  * Threads: safe from any; a line is one write(2) or one datagram. */
 #ifndef LENSD_LOG_H

@@ -2,6 +2,7 @@
  *
  * Exit codes: 0 ok, 1 failed, 2 usage. */
 #include "daemon/arguments.h"
+#include "daemon/config_warnings.h"
 #include "daemon/service.h"
 
 #include <errno.h>
@@ -29,7 +30,8 @@ static const char options[] =
     "  --pack FILE\n      A pack to serve; repeat for more. The first is what clients get unless they name one.\n"
     "  --backend auto|cpu|cuda\n      Where lenses are scored; auto takes a card where there is one, else the CPU, "
     "and\n      says why.\n"
-    "  --check-config\n      Check settings and end: exit code 0 when they are fine.\n"
+    "  --check-config\n      Check settings, tell errors and what is odd, and end: exit code 0 when there is no "
+    "error.\n"
     "  --fault-script FILE\n      For tests: make calls of the backend fail as the file says (kernels/backend.h).\n"
     "  --version\n"
     "  --help\n"
@@ -65,14 +67,27 @@ static int print_man(const char *table)
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static void print_warning(void *arg, const char *sentence)
+{
+    fprintf(arg, "lensd: warning: %s\n", sentence);
+}
+
+/* As `nginx -t`: errors were told by whoever read the settings. */
+static int check_config(const struct lensd_arguments *arguments, const struct lensd_settings *settings)
+{
+    lensd_config_warnings(arguments, settings, true, print_warning, stderr);
+    printf("lensd: the configuration%s%s is fine\n", arguments->config != NULL ? " " : "",
+           arguments->config != NULL ? arguments->config : "");
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 /* As an event: to the journal with its priority, where stderr leads there. */
-static int fail(const struct lens_error *err, int code)
+static int fail(const struct lens_error *err, int code, enum lensd_log_event event)
 {
     struct lensd_log_output output;
     struct lensd_log log;
     lensd_log_init(&log, &output, LENSD_LOG_ERROR);
-    lensd_log_event(&log, LENSD_LOG_ERROR, LENSD_LOG_START_FAILED, &(struct lensd_log_fields){.code = err->code}, "%s",
-                    err->text);
+    lensd_log_event(&log, LENSD_LOG_ERROR, event, &(struct lensd_log_fields){.code = err->code}, "%s", err->text);
     lensd_log_close(&log);
     return code;
 }
@@ -93,14 +108,14 @@ static int serve(const struct lensd_arguments *arguments, struct lensd_settings 
     struct lensd_service *service = aligned_alloc(_Alignof(struct lensd_service), sizeof *service);
     if (service == NULL) {
         lens_error_set(&err, -ENOMEM, "no memory to start");
-        return fail(&err, EXIT_FAILURE);
+        return fail(&err, EXIT_FAILURE, LENSD_LOG_START_FAILED);
     }
     int code = EXIT_FAILURE;
     if (lensd_service_open(service, arguments, settings, &err) == 0) {
         code = lensd_service_run(service);
         lensd_service_close(service);
     } else {
-        fail(&err, code);
+        fail(&err, code, LENSD_LOG_START_FAILED);
     }
     free(service);
     return code;
@@ -111,13 +126,8 @@ static int with_settings(const struct lensd_arguments *arguments)
     static struct lensd_settings settings; /* main's: outlives everything */
     struct lens_error err = {0};
     if (lensd_arguments_settings(arguments, environ, &settings, &err) != 0)
-        return fail(&err, EXIT_FAILURE);
-    int code = EXIT_SUCCESS;
-    if (arguments->check_config)
-        printf("lensd: the configuration%s%s is fine\n", arguments->config != NULL ? " " : "",
-               arguments->config != NULL ? arguments->config : "");
-    else
-        code = serve(arguments, &settings);
+        return fail(&err, EXIT_FAILURE, arguments->check_config ? LENSD_LOG_PLAIN : LENSD_LOG_START_FAILED);
+    int code = arguments->check_config ? check_config(arguments, &settings) : serve(arguments, &settings);
     lensd_settings_free(&settings);
     return code;
 }

@@ -1,6 +1,7 @@
 /* See reload.h. */
 #include "daemon/reload.h"
 
+#include "daemon/config_warnings.h"
 #include "daemon/control.h"
 #include "daemon/peer.h"
 #include "daemon/service.h"
@@ -35,6 +36,17 @@ static void apply(struct lensd_service *service)
         lensd_reload_tune(service, service->packs[i]);
 }
 
+static void tell_warning(void *arg, const char *sentence)
+{
+    const struct lensd_service *service = arg;
+    lensd_log_event(&service->log, LENSD_LOG_WARNING, LENSD_LOG_CONFIG_ODD, NULL, "%s", sentence);
+}
+
+void lensd_reload_warn(struct lensd_service *service)
+{
+    lensd_config_warnings(service->arguments, service->settings, false, tell_warning, service);
+}
+
 static void take(struct lensd_service *service, struct lensd_settings *next, struct lensd_telemetry_change *http)
 {
     char changes[CHANGES_TEXT];
@@ -45,6 +57,7 @@ static void take(struct lensd_service *service, struct lensd_settings *next, str
     lensd_telemetry_commit(service, http);
     lensd_log_event(&service->log, waiting > 0 ? LENSD_LOG_WARNING : LENSD_LOG_INFO, LENSD_LOG_RELOADED, NULL,
                     "configuration reloaded: %s", changes[0] != '\0' ? changes : "nothing changed");
+    lensd_reload_warn(service);
     for (uint32_t i = 0; i < service->n_packs; i++)
         lensd_control_check_content(service, service->packs[i]);
 }

@@ -23,6 +23,9 @@ struct lensd_reload {
 /* Reads file, environment and flags again. */
 void lensd_reload(struct lensd_service *service);
 
+/* Logs what is odd in the configuration in force: at a start, too. */
+void lensd_reload_warn(struct lensd_service *service);
+
 /* What `lensctl status` says of the last reload: "" when it was taken, or there was none. */
 void lensd_reload_text(const struct lensd_service *service, char *out, size_t size);
 

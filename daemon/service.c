@@ -357,6 +357,7 @@ int lensd_service_open(struct lensd_service *service, const struct lensd_argumen
     lensd_log_init(&service->log, &service->log_output, log_level(settings));
     watch_begins(service);
     note_times(service);
+    lensd_reload_warn(service);
     int r = lensd_listener_open(&service->listener, settings->ipc.socket, lensd_peer_lists_are_wide(settings), err);
     if (r != 0)
         goto close_log;

@@ -5,8 +5,22 @@
 #include "daemon/content.h"
 #include "daemon/detections.h"
 #include "daemon/http_address.h"
+#include "kernels/backend.h"
 
 #include <errno.h>
+#include <string.h>
+
+/* What no backend computes; pool.dtype = pack is decided by the pack. */
+static int check_compute(const struct lensd_settings *settings, struct lens_error *err)
+{
+    static const char *const dtypes[] = {"pack", "f32", "bf16", "int8", "log8", "fp8"};
+    const char *dtype = dtypes[settings->pool.dtype];
+    const char *compute = lens_compute_name((enum lens_compute)settings->pool.compute);
+    if (settings->pool.dtype == 0 || settings->pool.compute == LENS_COMPUTE_EXACT || strcmp(dtype, compute) == 0)
+        return 0;
+    return lens_error_set(err, -EINVAL, "pool.compute = %s works on slots of pool.dtype = %s (or pack), found %s",
+                          compute, compute, dtype);
+}
 
 int lensd_settings_check(const struct lensd_settings *settings, struct lens_error *err)
 {
@@ -19,8 +33,11 @@ int lensd_settings_check(const struct lensd_settings *settings, struct lens_erro
         return lens_error_set(err, -EINVAL, "ipc.session_memory (%s) must not be above ipc.total_memory (%s)",
                               settings->text[lensd_setting_find("ipc.session_memory", 18)],
                               settings->text[lensd_setting_find("ipc.total_memory", 16)]);
+    int r = check_compute(settings, err);
+    if (r != 0)
+        return r;
     struct lensd_cache_quotas quotas;
-    int r = lensd_cache_quotas_parse(settings->cache.quotas, &quotas, err);
+    r = lensd_cache_quotas_parse(settings->cache.quotas, &quotas, err);
     if (r != 0)
         return lens_error_prefix(err, "cache.quotas");
     r = lensd_watch_check(settings->telemetry.watch, err);

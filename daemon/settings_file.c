@@ -98,7 +98,7 @@ static char *next_line(char *out, int size, void *stream)
     memcpy(out, r->rest, length);
     out[length] = '\0';
     r->rest += length;
-    check_section(r, out);
+    check_section(r, r->line == 1 && strncmp(out, "\xef\xbb\xbf", 3) == 0 ? out + 3 : out); /* as inih passes over it */
     return r->failed != 0 ? NULL : out;
 }
 

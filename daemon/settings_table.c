@@ -429,7 +429,7 @@ const struct lensd_setting lensd_settings_table[] = {
     {.key = "packs.serve",
      .type = LENSD_SETTING_LIST,
      .fallback = "",
-     .max = 65536,
+     .max = 8192,
      AT(packs.serve),
      .value_name = "FILE[,..]",
      .help = "Packs served from the start; the first is what clients get unless they name one. --pack flags take its "

@@ -28,17 +28,34 @@ static bool code_point(const unsigned char *at, size_t length, uint32_t *out)
     return value >= smallest[length] && value <= 0x10ffff && (value < 0xd800 || value > 0xdfff);
 }
 
+/* Bytes of the printable character at `at`, 0 when there is none. */
+static size_t printable(const unsigned char *at, size_t left)
+{
+    size_t n = sequence_length(at[0]);
+    uint32_t value;
+    if (n == 0 || n > left || !code_point(at, n, &value))
+        return 0;
+    return value >= 0x20 && (value < 0x7f || value >= 0xa0) ? n : 0;
+}
+
 bool pack_utf8_is_name(const char *text, size_t length)
 {
     const unsigned char *at = (const unsigned char *)text;
     for (size_t i = 0; i < length;) {
-        size_t n = sequence_length(at[i]);
-        uint32_t value;
-        if (n == 0 || n > length - i || !code_point(at + i, n, &value))
-            return false;
-        if (value < 0x20 || (value >= 0x7f && value < 0xa0))
+        size_t n = printable(at + i, length - i);
+        if (n == 0)
             return false;
         i += n;
     }
     return true;
+}
+
+void pack_utf8_make_name(char *text, size_t length)
+{
+    for (size_t i = 0; i < length;) {
+        size_t n = printable((const unsigned char *)text + i, length - i);
+        if (n == 0)
+            text[i++] = '?';
+        i += n;
+    }
 }

@@ -460,6 +460,50 @@ static void base_and_pins_that_leave_no_free_slot_are_refused(void **state)
     close_world(w);
 }
 
+static bool engine_sleeps(const struct ring_client *c)
+{
+    const struct lens_shm_header *header = (const struct lens_shm_header *)c->ring.base;
+    return __atomic_load_n(&header->daemon_sleeping, __ATOMIC_ACQUIRE) != 0;
+}
+
+static void how_long_it_spins_changes_while_it_runs(void **state)
+{
+    (void)state;
+    struct engine_world *w = open_world(0, 4000000000, NULL); /* an hour: it never gets to sleep */
+    struct ring_client c;
+    float row[DIM];
+    default_client(w, &c);
+    one_row(row, 3);
+    ask_row(&c, row, 0);
+    usleep(20000);
+    assert_false(engine_sleeps(&c));
+    lensd_engine_set_spin(w->engine, 0);
+    for (int i = 0; i < 20000 && !engine_sleeps(&c); i++)
+        usleep(1000);
+    assert_true(engine_sleeps(&c));
+    ask_row(&c, row, 0);
+    close_ring_client(w, &c);
+    close_world(w);
+}
+
+static void foresight_comes_and_goes_while_rows_do(void **state)
+{
+    (void)state;
+    struct engine_world *w = open_world(40, 50, NULL);
+    struct ring_client c;
+    struct lens_error err = {0};
+    float row[DIM];
+    default_client(w, &c);
+    for (unsigned i = 0; i < 60; i++) {
+        one_row(row, i % 5);
+        assert_int_equal(lensd_engine_set_prefetch(w->engine, &w->served, i % 7 < 4, &err), 0);
+        assert_true(lensd_pool_foresees(w->served.pool) == (i % 7 < 4));
+        assert_int_equal(ask_row(&c, row, 0).status, LENS_ROW_COMPLETE);
+    }
+    close_ring_client(w, &c);
+    close_world(w);
+}
+
 static void a_sleeping_client_is_woken_and_a_sleeping_daemon_hears_the_doorbell(void **state)
 {
     (void)state;
@@ -571,6 +615,8 @@ int main(void)
         cmocka_unit_test(a_failing_backend_answers_degraded_and_recovers),
         cmocka_unit_test(skip_answers_partial_now_and_loads_behind),
         cmocka_unit_test(base_and_pins_that_leave_no_free_slot_are_refused),
+        cmocka_unit_test(how_long_it_spins_changes_while_it_runs),
+        cmocka_unit_test(foresight_comes_and_goes_while_rows_do),
         cmocka_unit_test(a_sleeping_client_is_woken_and_a_sleeping_daemon_hears_the_doorbell),
         cmocka_unit_test(a_swap_moves_sessions_between_two_rows_and_says_so),
         cmocka_unit_test(a_swap_keeps_what_is_pinned_by_its_key),

@@ -118,6 +118,19 @@ static void a_name_forges_neither_a_field_nor_a_line(void **state)
     assert_string_equal(written(), "<6>client \"x?PRIORITY=0??[2J\" left\n");
 }
 
+/* A byte that isn't UTF-8 would have journalctl show "[12B blob data]" in the message's place. */
+static void what_is_not_utf8_hides_no_line(void **state)
+{
+    (void)state;
+    char long_name[1200];
+    lensd_log(&log_, LENSD_LOG_INFO, "client \"%s\"", "a\xff\xc2\x9b\xc3\xa4");
+    assert_non_null(strstr(entry(), "MESSAGE=client \"a???\xc3\xa4\"\n"));
+    memset(long_name, 'x', sizeof long_name);
+    memcpy(long_name + 1022, "\xc3\xa4", 3); /* the line is cut in the middle of it */
+    lensd_log(&log_, LENSD_LOG_INFO, "%s", long_name);
+    assert_non_null(strstr(entry(), "x?\nPRIORITY"));
+}
+
 static void without_a_journal_lines_are_plain(void **state)
 {
     (void)state;
@@ -221,6 +234,7 @@ int main(void)
         T(an_event_is_an_entry_with_its_fields),
         T(a_plain_line_is_an_entry_without_an_event),
         T(a_name_forges_neither_a_field_nor_a_line),
+        T(what_is_not_utf8_hides_no_line),
         T(without_a_journal_lines_are_plain),
         T(a_journal_that_is_gone_leaves_its_lines_on_stderr),
         T(a_log_that_nobody_reads_never_waits_and_counts),

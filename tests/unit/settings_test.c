@@ -369,6 +369,22 @@ static uint32_t reload_text(const char *text)
     return waiting;
 }
 
+static void slots_and_arithmetic_that_no_backend_has_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *dtype, *compute;
+        int result;
+    } cases[] = {{"pack", "int8", 0},       {"int8", "int8", 0},  {"f32", "int8", -EINVAL}, {"bf16", "bf16", 0},
+                 {"int8", "bf16", -EINVAL}, {"log8", "exact", 0}, {"fp8", "exact", 0},      {"log8", "bf16", -EINVAL}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(set("pool.dtype", cases[i].dtype), 0);
+        assert_int_equal(set("pool.compute", cases[i].compute), 0);
+        assert_int_equal(lensd_settings_check(&settings, &err), cases[i].result);
+    }
+    assert_says("pool.compute = bf16 works on slots of pool.dtype = bf16 (or pack), found log8");
+}
+
 static void a_reload_takes_what_can_change_and_names_what_cannot(void **state)
 {
     (void)state;
@@ -496,6 +512,19 @@ static void pages_fit_an_answer_however_long_the_values_are(void **state)
     free(msg);
 }
 
+/* A value that fits no answer could be set and never be looked at. */
+static void the_longest_value_of_every_setting_fits_an_answer(void **state)
+{
+    (void)state;
+    for (uint32_t row = 0; row < lensd_settings_count; row++) {
+        const struct lensd_setting *setting = &lensd_settings_table[row];
+        bool text = setting->type == LENSD_SETTING_TEXT || setting->type == LENSD_SETTING_LIST;
+        double values = setting->applies == LENSD_APPLIES_RESTART ? 2 : 1; /* the one that waits, too */
+        if (text && values * setting->max > LENS_ANSWER_MAX - 8192)
+            fail_msg("%s may have %.0f bytes", setting->key, setting->max);
+    }
+}
+
 static void count_line(void *arg, const char *line)
 {
     unsigned *lines = arg;
@@ -555,11 +584,13 @@ int main(void)
         T(what_is_no_file_is_refused_without_waiting_for_it),
         T(the_sample_configuration_is_accepted),
         T(settings_that_contradict_each_other_are_refused),
+        T(slots_and_arithmetic_that_no_backend_has_are_refused),
         T(a_reload_takes_what_can_change_and_names_what_cannot),
         T(what_waits_for_a_restart_waits_until_the_file_says_the_old_value_again),
         T(changes_that_the_sentence_has_no_room_for_are_counted),
         T(the_page_shows_every_setting_and_where_it_came_from),
         T(pages_fit_an_answer_however_long_the_values_are),
+        T(the_longest_value_of_every_setting_fits_an_answer),
         T(help_has_every_flag),
         T(running_out_of_memory_leaves_nothing),
     };
