@@ -1,5 +1,7 @@
 /* The command table: everything lensctl can do, in the order of --help. */
 #include "client/lensctl/commands.h"
+
+#include "client/lensctl/bench.h"
 #include "client/lensctl/timeline.h"
 
 #include "client/lensctl/top_model.h"
@@ -197,6 +199,18 @@ static const struct ctl_flag load_flags[] = {
 static const struct ctl_flag swap_flags[] = {
     {"--name", "NAME", CTL_TEXT, .help = "the loaded pack to replace", .fallback = "the first",
      .words = CTL_WORDS_PACK},
+    {0},
+};
+
+static const struct ctl_flag bench_flags[] = {
+    {"--seconds", "S", CTL_REAL, 0.05, 3600, .help = "how long to measure", .fallback = "5"},
+    {"--rows", "N", CTL_INTEGER, 1, LENS_MAX_ROWS, .help = "rows of one submission",
+     .fallback = "1; batch 64, stream 16"},
+    {"--states", "FILE", CTL_TEXT, .help = "hidden states to send, again and again", .fallback = "random ones",
+     .words = CTL_WORDS_FILE},
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
+    {"--spin", "US", CTL_INTEGER, 0, 1000000, .help = "microseconds to look for an answer before sleeping",
+     .fallback = "100"},
     {0},
 };
 
@@ -431,6 +445,21 @@ static const struct ctl_command commands[] = {
      .summary = "end the daemon after the rows it has (operators)",
      .json = "done (a sentence), generation.",
      .run = ctl_run_shutdown},
+    {.name = "bench",
+     .arguments = {{.name = "NAME", .choices = bench_names}},
+     .summary = "how fast this daemon scores this pack; uses its capacity while it runs",
+     .details =
+         "token: one row at a time, the next when the answer is there, as when a model generates. base: the same, with "
+         "the\nbase layers alone. batch: many rows at a time, as of a prompt. stream: 16 submissions on their way at "
+         "once, for the\nmost rows a second. Rows of others are scored meanwhile, and slow it down as it slows them "
+         "down. Random rows expand\nother concepts than real ones do: give --states for figures that hold in use. The "
+         "floor is what reading the weights\nof a row's lenses takes, measured here and now with as many threads as "
+         "lensd scores with.",
+     .json = "bench, pack, backend, random_rows, seconds, rows_a_submission, in_flight, submissions, rows, "
+             "invalid_rows, rows_per_s, round_trip_ns and in_lensd_ns (p50, p90, p99, p99.9, max, mean), "
+             "scored_per_row, loaded_per_row, missing_per_row, floor_ns (null where it isn't known).",
+     .flags = bench_flags,
+     .run = ctl_run_bench},
     {.name = "doctor",
      .summary = "what is missing or slow on this machine and in the daemon, and what to do",
      .details =

@@ -28,6 +28,7 @@ int ctl_run_swap(struct ctl *ctl);
 int ctl_run_preload(struct ctl *ctl);
 int ctl_run_unload(struct ctl *ctl);
 int ctl_run_shutdown(struct ctl *ctl);
+int ctl_run_bench(struct ctl *ctl);      /* cmd_bench.c */
 int ctl_run_doctor(struct ctl *ctl);     /* cmd_doctor.c */
 int ctl_run_completion(struct ctl *ctl); /* cmd_completion.c */
 
