@@ -23,6 +23,8 @@ CHECK_PACKAGES += bash-completion zsh fish
 CHECK_PACKAGES += mandoc man-db
 # systemd-analyze; containers and packages to try the service in.
 CHECK_PACKAGES += systemd systemd-container debhelper dpkg-dev lintian
+# The screen of lensctl top, as a person sees it.
+CHECK_PACKAGES += tmux
 # promtool.
 CHECK_PACKAGES += prometheus
 

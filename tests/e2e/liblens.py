@@ -3,6 +3,7 @@ import array
 import ctypes
 import os
 import pathlib
+import threading
 import unittest
 from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int, c_int8, c_int32, c_uint8, c_uint32, c_uint64, \
     c_void_p
@@ -141,3 +142,33 @@ class Client:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Sender:
+    """A client that asks row after row until it is stopped; counts them and keeps the hits of the last. `pause_s` is
+    between two."""
+
+    def __init__(self, daemon, row=None, pause_s=0.0, **params):
+        self.client = Client(daemon.socket, **params)
+        self.id = self.client.info().id
+        self.row = row or [((7 * i) % 23 - 11) / 3 for i in range(self.client.info().dim)]
+        self.rows, self.hits, self.pause_s = 0, [], pause_s
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._send, daemon=True)
+        self.thread.start()
+
+    def _send(self):
+        while not self.over.wait(self.pause_s):
+            try:
+                self.hits = self.client.ask(self.row)
+            except LensError:
+                return
+            self.rows += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join(30)
+        self.client.close()
