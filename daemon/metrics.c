@@ -28,7 +28,7 @@ static const struct plain plains[] = {
     {"lensd_load_bytes_total", "counter", "Bytes of weights read from file or host memory into slots.",
      WIDE(pool.load_bytes)},
     {"lensd_load_failures_total", "counter", "Lenses that could not be loaded.", WIDE(load_failures)},
-    {"lensd_evictions_total", "counter", "Lenses that left their slot for another.", WIDE(pool.evictions)},
+    {"lensd_evictions_total", "counter", "Lenses that left their slot: for another, or with their pack.", WIDE(pool.evictions)},
     {"lensd_prefetch_issued_total", "counter", "Loads begun ahead of any row's wish.", WIDE(pool.prefetch_issued)},
     {"lensd_engine_failures_total", "counter", "Runs and loads of the engine that failed.", WIDE(engine_failures)},
     {"lensd_queue_depth", "gauge", "Submissions that clients have sent and that aren't answered yet.",

@@ -16,6 +16,7 @@
 void lensd_telemetry_pool_gone(struct lensd_telemetry *telemetry, const struct lensd_pool *pool)
 {
     lensd_pool_counters_add(&telemetry->gone, pool);
+    telemetry->gone.evictions = telemetry->gone.loads; /* whatever was loaded into them has left its slot */
     telemetry->gone_failures += lensd_pool_failed(pool);
 }
 
