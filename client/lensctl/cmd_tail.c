@@ -26,7 +26,8 @@ struct tail {
     char *text; /* of `lines`, since the last write */
     size_t length;
     int signals;
-    bool away;
+    bool away, asked;
+    uint64_t goal; /* what was remembered at the beginning ends there: --seconds doesn't cut that short */
     uint64_t rows, max_rows, until_ns, interval_ns;
     enum ctl_live live;
 };
@@ -73,13 +74,17 @@ static int take_flags(struct tail *tail, struct lens_events *want)
 
 static bool is_enough(const struct tail *tail)
 {
+    bool begun = tail->asked && (tail->away || tail->feed.want.from >= tail->goal);
     return tail->live != CTL_LIVE_GOES_ON || (tail->max_rows > 0 && tail->rows >= tail->max_rows) ||
-           ctl_now_ns() >= tail->until_ns;
+           (begun && ctl_now_ns() >= tail->until_ns);
 }
 
 static void print_page(struct tail *tail)
 {
     const struct lens_event_page *page = &tail->feed.msg.u.event_page;
+    if (!tail->asked)
+        tail->goal = page->end;
+    tail->asked = true;
     if (page->lost > 0)
         tail_print_lost(&tail->lines, page->lost);
     for (uint32_t i = 0; i < page->count && (tail->max_rows == 0 || tail->rows < tail->max_rows); i++, tail->rows++)
@@ -92,8 +97,11 @@ static int print_news(struct tail *tail, enum event_feed_news news)
     tail->away = news == EVENT_FEED_AWAY;
     if (news == EVENT_FEED_REFUSED)
         return ctl_fail(CTL_FAILED, "%s", tail->feed.err.text);
+    tail->asked = tail->asked || tail->away;
     if (news == EVENT_FEED_AWAY && !was_away)
         tail_print_daemon(&tail->lines, "away", 0, "lensd is away; waiting for it");
+    if (news == EVENT_FEED_RESTARTED)
+        tail->goal = 0;
     if (news == EVENT_FEED_RESTARTED)
         tail_print_daemon(&tail->lines, "restarted", tail->feed.daemon_start_ns,
                           "lensd was started anew: events are counted from 1 again");

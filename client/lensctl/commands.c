@@ -123,7 +123,8 @@ static const struct ctl_flag tail_flags[] = {
      .fallback = "now"},
     {"--rows", "N", CTL_INTEGER, 1, 1e12, .help = "end after so many rows", .fallback = "any number"},
     {"-n", "N", CTL_INTEGER, 1, 1e12, .help = "the same"},
-    {"--seconds", "S", CTL_REAL, 0, 31536000, .help = "end after so long", .fallback = "until ^C"},
+    {"--seconds", "S", CTL_REAL, 0, 31536000,
+     .help = "end after so long; with --from, what is remembered is shown all the same", .fallback = "until ^C"},
     {"--interval", "S", CTL_REAL, 0.01, 60, .help = "ask lensd anew after so long", .fallback = "0.2"},
     {0},
 };

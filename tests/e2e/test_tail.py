@@ -7,7 +7,7 @@ import threading
 import unittest
 
 from tests.e2e.harness import BUILD, FIXTURES, ROOT, Daemon, clean_env, eventually, small_pack, temp_dir
-from tests.e2e.test_lensctl import on_a_terminal
+from tests.e2e.test_lensctl import DIM, on_a_terminal, some_rows, write_safetensors
 
 DATA = ROOT / "tests" / "real" / "data"
 PACK = DATA / "wordnet-minilm.lens"
@@ -158,6 +158,28 @@ class Live(unittest.TestCase):
             self.assertEqual([line["event"] for line in lines[1:]], list(range(sent - 3, sent + 1)))
             shown = on_a_terminal("--socket", daemon.socket, "tail", "--from", "1", "--all-rows", "-n", "4", NO_COLOR="1")
             self.assertIn(f"{sent - 4} rows lost: they came faster than they were read", shown)
+
+    def test_rows_shown_and_rows_lost_add_up(self):
+        file = write_safetensors(temp_dir() / "rows", some_rows(500), [500, DIM])
+        with Daemon(packs=[small_pack()], args=["--telemetry-events", "64"]) as daemon:
+            tail = Tail(daemon.socket, "--from", "1", "--all-rows", "--interval", "0.05")
+            for _ in range(6):
+                daemon.lensctl("detect", file, "--rows", "64").check()
+            tail.wait_for(lambda lines: lines and lines[-1].get("event") == 3000, "the last row")
+            self.assertEqual(tail.end(), (0, ""))
+        numbers = [line["event"] for line in tail.lines if "event" in line]
+        self.assertEqual(numbers, sorted(set(numbers)))
+        self.assertEqual(len(numbers) + sum(line.get("lost", 0) for line in tail.lines), 3000)
+        self.assertTrue(any("lost" in line for line in tail.lines))
+
+    def test_seconds_end_it_but_not_before_what_is_remembered_was_shown(self):
+        with Daemon(packs=[small_pack()]) as daemon:
+            sent = 0
+            while sent < 100:  # more than a page
+                sent += self.send(daemon)
+            rows = daemon.lensctl("tail", "--from", "start", "--all-rows", "--seconds", "0").check().json_lines()
+            self.assertEqual([row["event"] for row in rows], list(range(1, sent + 1)))
+            self.assertEqual(daemon.lensctl("tail", "--seconds", "0.1").check().stdout, "")
 
     def test_a_daemon_without_memory_of_rows_says_what_to_do(self):
         with Daemon(packs=[small_pack()], args=["--telemetry-events", "0"]) as daemon:
