@@ -91,24 +91,34 @@ static void print_page(struct tail *tail)
         tail_print_row(&tail->lines, page, &page->rows[i]);
 }
 
+static void print_restart(struct tail *tail)
+{
+    tail->goal = 0;
+    tail_print_daemon(&tail->lines, "restarted", tail->feed.daemon_start_ns,
+                      "lensd was started anew: events are counted from 1 again");
+}
+
 static int print_news(struct tail *tail, enum event_feed_news news)
 {
     bool was_away = tail->away;
     tail->away = news == EVENT_FEED_AWAY;
-    if (news == EVENT_FEED_REFUSED)
-        return ctl_fail(CTL_FAILED, "%s", tail->feed.err.text);
     tail->asked = tail->asked || tail->away;
-    if (news == EVENT_FEED_AWAY && !was_away)
-        tail_print_daemon(&tail->lines, "away", 0, "lensd is away; waiting for it");
-    if (news == EVENT_FEED_RESTARTED)
-        tail->goal = 0;
-    if (news == EVENT_FEED_RESTARTED)
-        tail_print_daemon(&tail->lines, "restarted", tail->feed.daemon_start_ns,
-                          "lensd was started anew: events are counted from 1 again");
-    else if (was_away && !tail->away)
-        tail_print_daemon(&tail->lines, "back", 0, "lensd is back");
-    if (news == EVENT_FEED_PAGE)
+    switch (news) {
+    case EVENT_FEED_REFUSED:
+        return ctl_fail(CTL_FAILED, "%s", tail->feed.err.text);
+    case EVENT_FEED_AWAY:
+        if (!was_away)
+            tail_print_daemon(&tail->lines, "away", 0, "lensd is away; waiting for it");
+        break;
+    case EVENT_FEED_RESTARTED:
+        print_restart(tail);
+        break;
+    case EVENT_FEED_PAGE:
+        if (was_away)
+            tail_print_daemon(&tail->lines, "back", 0, "lensd is back");
         print_page(tail);
+        break;
+    }
     return CTL_OK;
 }
 

@@ -1,5 +1,6 @@
 /* The rows of a timeline out of a file of hidden states, scored by the daemon; see timeline_collect.h. */
 #include "client/lensctl/detect.h"
+#include "client/lensctl/progress.h"
 #include "client/lensctl/timeline_collect.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 struct collector {
     struct timeline *timeline;
     struct timeline_origin *origin;
+    struct ctl_progress progress;
 };
 
 int timeline_add_failed(int code)
@@ -44,7 +46,7 @@ static int add_hit(struct timeline *timeline, const struct concept_tree *tree, c
 
 static int take_row(struct detect *d, uint64_t row, const struct lens_answer *answer)
 {
-    const struct collector *c = d->arg;
+    struct collector *c = d->arg;
     const struct timeline_token token = {.row = row,
                                          .text = (char *)hidden_states_token(&d->states, row),
                                          .token_id = -1,
@@ -54,12 +56,16 @@ static int take_row(struct detect *d, uint64_t row, const struct lens_answer *an
     for (uint32_t i = 0; i < answer->n_hits && r == 0; i++)
         r = add_hit(c->timeline, &d->tree, &answer->hits[i]);
     snprintf(c->origin->pack, sizeof c->origin->pack, "%s", d->tree.pack);
+    ctl_progress_update(&c->progress, "scoring", row + 1, d->states.rows);
     return r == 0 ? CTL_OK : timeline_add_failed(r);
 }
 
 int timeline_from_file(const struct ctl *ctl, struct timeline *timeline, struct timeline_origin *origin)
 {
-    struct collector collector = {timeline, origin};
+    struct collector collector = {.timeline = timeline, .origin = origin};
     snprintf(origin->name, sizeof origin->name, "%s", ctl_argument(ctl, 0));
-    return detect_run(ctl, true, take_row, &collector);
+    ctl_progress_begin(&collector.progress);
+    int r = detect_run(ctl, true, take_row, &collector);
+    ctl_progress_end(&collector.progress);
+    return r;
 }

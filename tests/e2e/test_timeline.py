@@ -1,12 +1,11 @@
 """lensctl timeline: one map of tokens and concepts, of a file of hidden states; in the terminal, as a table, as JSON
-and as a page of HTML that needs nothing else. What the page does in a browser is tests/e2e/timeline_page.mjs's."""
+and as a page of HTML that needs nothing else. What the page does in a browser is test_timeline_page.py's."""
 import html.parser
 import json
-import pathlib
-import re
+import shutil
 import unittest
 
-from tests.e2e.harness import FIXTURES, ROOT, Daemon, lensctl, small_pack, temp_dir
+from tests.e2e.harness import ROOT, Daemon, run, small_pack, temp_dir
 from tests.e2e.liblens import Client
 from tests.e2e.test_lensctl import DIM, on_a_terminal, some_rows, write_safetensors
 
@@ -120,6 +119,12 @@ class RealSentence(unittest.TestCase):
         self.assertNotRegex(page, r"""https?:|//[a-z0-9-]+\.[a-z]|\bsrc=|<link|@import|url\(""")
         self.assertIn("default-src 'none'", page)
         self.assertEqual(list(path.parent.glob("*.tmp")), [])
+
+    @unittest.skipUnless(shutil.which("node"), "no node here: the page's program isn't parsed")
+    def test_the_program_of_the_page_parses(self):
+        page = (ROOT / "client" / "lensctl" / "timeline.html").read_text(encoding="ascii")
+        program = page.rsplit("<script>", 1)[1].split("</script>")[0]
+        run(["node", "--check", "-"], stdin=program).check()
 
     def test_an_older_page_is_replaced_and_stays_when_writing_fails(self):
         path = temp_dir() / "page.html"

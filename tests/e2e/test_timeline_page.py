@@ -121,6 +121,12 @@ class RealSentence(unittest.TestCase):
         self.page.run("[...document.querySelectorAll('#names div')].find(e => e.textContent === 'Region:1').click()")
         shaded = self.page.run("[...document.querySelectorAll('#reading span')].filter(e => e.style.background).map(e => e.textContent)")
         self.assertEqual(shaded, ["yard"])
+        self.page.run("$('map').focus()")
+        for _ in range(self.given.index("Dog:5")):
+            self.page.key(DOWN)
+        self.page.key("Enter")
+        shaded = self.page.run("[...document.querySelectorAll('#reading span')].filter(e => e.style.background).map(e => e.textContent)")
+        self.assertEqual(shaded, ["dog", "puppy"])
 
     def test_paper_gets_all_of_it_as_tables(self):
         self.page.run("fillPrint()")
