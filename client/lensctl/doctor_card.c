@@ -28,6 +28,7 @@ static unsigned count_cards(const char *root)
     snprintf(path, sizeof path, "%s" PCI_DIR, root);
     DIR *dir = opendir(path);
     unsigned n = 0;
+    // cppcheck-suppress readdirCalled ; the directory is this reader's alone
     for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
         n += entry->d_name[0] != '.' && is_nvidia_card(root, entry->d_name);
     if (dir != NULL)

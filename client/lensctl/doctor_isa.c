@@ -32,7 +32,7 @@ static void say_best(struct doctor *doctor, enum isa isa, bool vnni, bool bf16)
 {
     if (isa == ISA_SCALAR) {
         doctor_find(&doctor->report, "cpu.isa", DOCTOR_WARNING,
-                    "The processor has no AVX2 (or hides it): plain C scores, several times slower.");
+                    "The processor has no AVX2 (or hides it): plain C scores, ten times slower and more.");
         doctor_advise(&doctor->report, "In a virtual machine pass the host's processor through (-cpu host); else take "
                                        "another machine, or a card.");
     } else if (isa == ISA_AVX2) {

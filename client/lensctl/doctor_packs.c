@@ -19,6 +19,7 @@ static bool was_replaced(const struct doctor *doctor, const char *pack, const st
     DIR *dir = opendir(path);
     bool replaced = false;
     size_t length = strlen(pack);
+    // cppcheck-suppress readdirCalled ; the directory is this reader's alone
     for (const struct dirent *entry; dir != NULL && !replaced && (entry = readdir(dir)) != NULL;) {
         if (snprintf(link, sizeof link, "%s/%s", path, entry->d_name) >= (int)sizeof link)
             continue;

@@ -51,11 +51,13 @@ static void check_degraded(struct doctor *doctor)
 static void check_rows(struct doctor *doctor)
 {
     const struct lens_status *s = &doctor->daemon.status;
+    unsigned long long sent = s->rows;
+    sent += s->dropped_rows;
     if (s->dropped_rows == 0) {
         doctor_find(&doctor->report, "daemon.dropped", DOCTOR_OK, "No row was dropped.");
     } else {
         doctor_find(&doctor->report, "daemon.dropped", DOCTOR_PROBLEM, "%llu rows were dropped, of %llu.",
-                    (unsigned long long)s->dropped_rows, (unsigned long long)(s->rows + s->dropped_rows));
+                    (unsigned long long)s->dropped_rows, sent);
         doctor_advise(&doctor->report,
                       "Clients sent faster than rows were scored or results read: `lensctl sessions` shows whose. "
                       "Larger queue_depth for bursts; more engine.threads, or fewer base layers, for good.");
