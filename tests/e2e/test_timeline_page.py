@@ -74,6 +74,10 @@ class RealSentence(unittest.TestCase):
         self.set("sort", "hierarchy")
         self.assertEqual(self.texts("#names div"), ["Location:0", "Region:1", "Organism:0", "Animal:1", "Mammal:2",
                                                     "Carnivore:3", "Canine:4", "Dog:5"])
+        self.set("filter", "canine")            # indented below what is shown, not below what isn't
+        indents = self.page.run("[...document.querySelectorAll('#names div')].map(e => e.style.paddingLeft)")
+        self.assertEqual(indents, ["12px", "22px"])
+        self.set("filter", "")
         self.set("sort", "score")
         self.assertEqual(self.texts("#names div")[0], "Organism:0")
         self.assertEqual(self.texts("#names div")[-1], "Location:0")
