@@ -107,9 +107,6 @@ int lensd_watch_check(const char *list, struct lens_error *err)
     struct lens_text item, other;
     uint32_t n = 0;
     for (const char *at = list; lensd_list_next(&at, &item); n++) {
-        if (item.length >= LENSD_WATCH_TEXT)
-            return lens_error_set(err, -EINVAL, "a concept to watch may have %u bytes, found %u", LENSD_WATCH_TEXT - 1,
-                                  item.length);
         const char *rest = at;
         while (lensd_list_next(&rest, &other))
             if (other.length == item.length && memcmp(other.data, item.data, item.length) == 0)

@@ -34,7 +34,8 @@ struct lensd_routing {
 
 /* The concepts of a list between commas that lensd_watch_check accepted; a new version. */
 void lensd_watch_parse(const char *list, struct lensd_watch *out);
-/* -EINVAL with a sentence that doesn't name the setting: too many, too long, or twice the same. */
+/* Of a list that lensd_list_check accepted: -EINVAL with a sentence that doesn't name the setting: too many, or one
+ * twice. */
 int lensd_watch_check(const char *list, struct lens_error *err);
 
 struct lensd_detections {

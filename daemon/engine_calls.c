@@ -159,10 +159,11 @@ int lensd_engine_attach(struct lensd_engine *engine, struct lensd_session *sessi
     return call_engine(engine, attach_here, session, err);
 }
 
-/* What the session sent and will hear nothing of. */
-static void count_abandoned(struct lensd_engine *engine, const struct lensd_session *session)
+/* What the session sent and will hear nothing of, also what wasn't looked at yet. */
+static void count_abandoned(struct lensd_engine *engine, struct lensd_session *session)
 {
     uint32_t slots = session->ring.layout.submit_slots;
+    (void)lensd_batch_intake(session);
     for (uint64_t i = session->pending_tail; i < session->pending_head; i++)
         if (session->pending_state[i % slots] != LENSD_PENDING_DONE)
             lensd_statistics_count(&engine->statistics->abandoned_rows, session->pending[i % slots].rows);

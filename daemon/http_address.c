@@ -130,21 +130,17 @@ static int remove_stale(const struct lensd_http_address *address, struct lens_er
     return 0;
 }
 
-/* Says where the socket is, with the port that the kernel chose. */
-static void tell_where(int fd, const struct lensd_http_address *wanted, char where[LENSD_HTTP_WHERE])
+static void tell_where(const struct lensd_http_address *address, char where[LENSD_HTTP_WHERE])
 {
-    struct sockaddr_storage bound = wanted->address;
-    socklen_t size = sizeof bound;
+    const struct sockaddr_in *four = (const struct sockaddr_in *)&address->address;
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&address->address;
+    bool is_six = address->address.ss_family == AF_INET6;
     char host[INET6_ADDRSTRLEN] = "?";
-    const struct sockaddr_in *four = (const struct sockaddr_in *)&bound;
-    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&bound;
-    if (path_of(wanted) != NULL) {
-        snprintf(where, LENSD_HTTP_WHERE, "unix:%s", path_of(wanted));
+    if (path_of(address) != NULL) {
+        snprintf(where, LENSD_HTTP_WHERE, "unix:%s", path_of(address));
         return;
     }
-    (void)getsockname(fd, (struct sockaddr *)&bound, &size);
-    bool is_six = bound.ss_family == AF_INET6;
-    inet_ntop(bound.ss_family, is_six ? (const void *)&six->sin6_addr : (const void *)&four->sin_addr, host,
+    inet_ntop(address->address.ss_family, is_six ? (const void *)&six->sin6_addr : (const void *)&four->sin_addr, host,
               sizeof host);
     snprintf(where, LENSD_HTTP_WHERE, "http://%s%s%s:%u/metrics", is_six ? "[" : "", host, is_six ? "]" : "",
              ntohs(is_six ? six->sin6_port : four->sin_port));
@@ -177,7 +173,7 @@ int lensd_http_address_listen(const struct lensd_http_address *address, int *fd,
     int made = socket(address->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (made < 0)
         return lens_error_set(err, -errno, "can't make a socket for metrics: %s", strerror(errno));
-    tell_where(made, address, where);
+    tell_where(address, where);
     r = bind_and_listen(address, made);
     if (r != 0) {
         close(made);
@@ -186,7 +182,10 @@ int lensd_http_address_listen(const struct lensd_http_address *address, int *fd,
                               : r == -ENOENT   ? " (its directory doesn't exist)"
                                                : "");
     }
-    tell_where(made, address, where);
+    struct lensd_http_address bound = *address; /* with the port that the kernel chose */
+    if (path_of(address) == NULL)
+        (void)getsockname(made, (struct sockaddr *)&bound.address, &bound.size);
+    tell_where(&bound, where);
     *fd = made;
     return 0;
 }

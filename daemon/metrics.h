@@ -14,7 +14,7 @@
 
 #include <stdio.h>
 
-#define LENSD_STAGE_BOUNDS 13u /* 10 us .. 100 ms */
+#define LENSD_STAGE_BOUNDS 25u /* 10 us .. 100 ms, six to a power of ten: quantiles are made of them */
 
 /* One served pack. Texts are cut to what fits: they are labels. */
 struct lensd_metrics_pack {

@@ -20,12 +20,20 @@ void lensd_telemetry_pool_gone(struct lensd_telemetry *telemetry, const struct l
     telemetry->gone_failures += lensd_pool_failed(pool);
 }
 
+/* The pack's concepts of the watch list, as it is now; those it lacks are told of once. */
+static void heed_watch(const struct lensd_service *service, struct lensd_served_pack *served)
+{
+    struct lensd_detections *detections = served->detections;
+    if (lensd_detections_watch(detections, served->pack, &service->telemetry.watch) && detections->missing[0] != '\0')
+        lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s has no concept %s (telemetry.watch)", served->name,
+                  detections->missing);
+}
+
 void lensd_telemetry_pack_replaced(struct lensd_service *service, struct lensd_served_pack *served,
                                    struct lensd_served_pack *old)
 {
-    const struct lensd_watch *watch = &service->telemetry.watch;
-    (void)lensd_detections_watch(old->detections, old->pack, watch);
-    (void)lensd_detections_watch(served->detections, served->pack, watch);
+    (void)lensd_detections_watch(old->detections, old->pack, &service->telemetry.watch);
+    heed_watch(service, served);
     lensd_detections_carry(served->detections, old->detections);
 }
 
@@ -58,10 +66,7 @@ void lensd_telemetry_look(struct lensd_service *service)
     for (uint32_t i = 0; i < service->n_packs; i++) {
         struct lensd_served_pack *served = service->packs[i];
         lensd_detections_look(served->detections, now);
-        if (lensd_detections_watch(served->detections, served->pack, &service->telemetry.watch) &&
-            served->detections->missing[0] != '\0')
-            lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s has no concepts (telemetry.watch) %s", served->name,
-                      served->detections->missing);
+        heed_watch(service, served);
     }
 }
 
@@ -137,7 +142,7 @@ static void take_pack(const struct lensd_service *service, struct lensd_served_p
     const struct lens_pack *pack = served->pack;
     const struct lensd_pool *pool = served->pool;
     struct lensd_detections *detections = served->detections;
-    (void)lensd_detections_watch(detections, pack, &service->telemetry.watch);
+    heed_watch(service, served);
     *out = (struct lensd_metrics_pack){
         .generation = served->generation,
         .sessions = served->sessions,

@@ -120,14 +120,16 @@ def copy_pack(path, name=None):
 
 
 class Daemon:
-    """A running lensd. `args` are further flags; `env` changes to the environment; `socket_path` where it listens."""
+    """A running lensd. `args` are further flags; `env` changes to the environment; `socket_path` where it listens.
+    `http`: where it serves metrics (off: tests run side by side, and none may want the default's port), None = as the
+    rest says."""
 
-    def __init__(self, packs=(), args=(), env=None, socket_path=None, wait=True):
+    def __init__(self, packs=(), args=(), env=None, socket_path=None, wait=True, http="off"):
         self.dir = temp_dir()
         self.socket = pathlib.Path(socket_path) if socket_path is not None else self.dir / "lensd.sock"
         flags = [flag for pack in packs for flag in ("--pack", str(pack))]
-        if not any(str(arg).startswith("--http-listen") for arg in args) and "LENSD_HTTP_LISTEN" not in (env or {}):
-            flags += ["--http-listen", "off"]  # tests run side by side: none may want the default's port
+        if http is not None:
+            flags += ["--http-listen", http]
         self.command = [str(BUILD / "lensd"), "--socket", str(self.socket), *flags, *map(str, args)]
         self.lines = []
         self.ready_line = None
