@@ -1,6 +1,7 @@
 /* The hidden states of a file through the running daemon, one submission at a time as a model that generates would
  * send them; see detect.h. */
 #include "client/lensctl/detect.h"
+#include "client/lensctl/progress.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -79,13 +80,20 @@ static int collect(struct detect *d, uint64_t first, uint32_t n)
 static int send_all(struct detect *d)
 {
     int r = CTL_OK;
+    struct ctl_progress progress;
+    bool prints =
+        d->ctl->out.terminal && !d->everything; /* rows on the screen tell enough, and a bar would cut them up */
+    ctl_progress_begin(&progress);
     for (uint64_t first = 0; first < d->states.rows && r == CTL_OK; first += d->rows) {
         uint64_t left = d->states.rows - first;
         uint32_t n = left < d->rows ? (uint32_t)left : d->rows;
         r = submit(d, first, n);
         if (r == CTL_OK)
             r = collect(d, first, n);
+        if (!prints)
+            ctl_progress_update(&progress, "rows", first, d->states.rows);
     }
+    ctl_progress_end(&progress);
     return r;
 }
 

@@ -78,7 +78,7 @@ struct doctor_daemon {
     char socket[108];          /* that was named to lensctl; "" = where liblens looks by itself */
     bool is_operator;          /* this user is one to the daemon */
     struct lens_status status; /* numbers alone; its texts are these: */
-    char version[64], backend[32], variant[32], reason[512], degraded[1024], memory[512];
+    char version[64], backend[32], variant[32], reason[512], degraded[1024], memory[512], metrics[512], config[1024];
     struct lens_statistics statistics;
     struct doctor_pack packs[DOCTOR_PACKS];
     uint32_t n_packs, packs_total;

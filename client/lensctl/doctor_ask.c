@@ -22,6 +22,8 @@ static void take_status(const struct lens_status *status, struct doctor_daemon *
     copy_text(status->reason, out->reason, sizeof out->reason);
     copy_text(status->degraded, out->degraded, sizeof out->degraded);
     copy_text(status->memory, out->memory, sizeof out->memory);
+    copy_text(status->metrics, out->metrics, sizeof out->metrics);
+    copy_text(status->config, out->config, sizeof out->config);
 }
 
 static void take_packs(const struct lens_pack_page *page, struct doctor_daemon *out)

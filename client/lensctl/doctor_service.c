@@ -119,29 +119,55 @@ static void check_latency(struct doctor *doctor)
     advise_latency(doctor);
 }
 
-static void check_metrics(struct doctor *doctor)
+/* Asks where lensd says that it listens: "http://ADDRESS:PORT/metrics" or "unix:PATH". */
+static void ask_health(struct doctor *doctor, const char *where)
 {
-    const char *where = doctor_setting(&doctor->daemon, "http.listen");
-    char why[256];
-    if (where == NULL)
-        return;
-    if (strcmp(where, "off") == 0 || where[0] == '\0') {
-        doctor_find(&doctor->report, "daemon.metrics", DOCTOR_NOTE, "Metrics are off (http.listen = off).");
-        return;
-    }
-    int status = doctor_http_get(where, "/healthz", why, sizeof why);
+    static const char scheme[] = "http://", page[] = "/metrics";
+    char address[512], why[256];
+    size_t skipped = strncmp(where, scheme, sizeof scheme - 1) == 0 ? sizeof scheme - 1 : 0;
+    snprintf(address, sizeof address, "%s", where + skipped);
+    size_t length = strlen(address);
+    if (skipped > 0 && length > sizeof page && strcmp(address + length - (sizeof page - 1), page) == 0)
+        address[length - (sizeof page - 1)] = '\0';
+    int status = doctor_http_get(address, "/healthz", why, sizeof why);
     if (status == 200) {
         doctor_find(&doctor->report, "daemon.metrics", DOCTOR_OK, "Metrics are served on %s.", where);
     } else if (status > 0) {
-        doctor_find(&doctor->report, "daemon.metrics", DOCTOR_WARNING, "%s answers /healthz with status %d.", where,
-                    status);
-        doctor_advise(&doctor->report, "What it says: %s", why);
+        doctor_find(&doctor->report, "daemon.metrics", DOCTOR_WARNING, "%s answers /healthz with status %d: %s",
+                    address, status, why);
+        doctor_advise(&doctor->report, "lensd's log has more; when its engine hangs, the service manager restarts it.");
     } else {
         doctor_find(&doctor->report, "daemon.metrics", DOCTOR_PROBLEM,
-                    "http.listen is %s, and nobody answers there: %s.", where, why);
-        doctor_advise(&doctor->report, "lensd's log says whether it could listen there; another program may have the "
-                                       "port. In a container, look from inside.");
+                    "lensd serves metrics on %s, and nobody answers there: %s.", where, why);
+        doctor_advise(&doctor->report,
+                      "If lensd runs in a container or a network namespace, look from inside; else its "
+                      "log says more.");
     }
+}
+
+static void check_metrics(struct doctor *doctor)
+{
+    const char *where = doctor->daemon.metrics;
+    if (where[0] == '\0')
+        return;
+    if (strcmp(where, "off") == 0) {
+        doctor_find(&doctor->report, "daemon.metrics", DOCTOR_NOTE, "Metrics are off (http.listen = off).");
+    } else if (strncmp(where, "http://", 7) != 0 && strncmp(where, "unix:", 5) != 0) {
+        doctor_find(&doctor->report, "daemon.metrics", DOCTOR_WARNING, "Metrics are %s.", where);
+        doctor_advise(&doctor->report, "Give http.listen an address of its own, or off, and reload lensd.");
+    } else {
+        ask_health(doctor, where);
+    }
+}
+
+/* A reload that failed left the old configuration in force. */
+static void check_config(struct doctor *doctor)
+{
+    if (doctor->daemon.config[0] == '\0')
+        return;
+    doctor_find(&doctor->report, "daemon.config", DOCTOR_PROBLEM, "The last reload failed: %s", doctor->daemon.config);
+    doctor_advise(&doctor->report, "Correct the file (lensd --check-config --config FILE), and reload; a restart would "
+                                   "end with that error.");
 }
 
 /* Where the last ".service" stands: a user's units are below user@UID.service. */
@@ -185,5 +211,6 @@ void doctor_check_service(struct doctor *doctor)
     check_degraded(doctor);
     check_rows(doctor);
     check_latency(doctor);
+    check_config(doctor);
     check_metrics(doctor);
 }

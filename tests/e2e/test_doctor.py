@@ -86,6 +86,14 @@ class Doctor(unittest.TestCase):
             self.assertEqual(found["cache.hits"]["level"], "warning")
             self.assertIn("pool.slots = 0", found["cache.hits"]["do"])
 
+    def test_metrics_are_asked_where_lensd_listens(self):
+        with Daemon(packs=[small_pack()], args=["--http-listen", "127.0.0.1:0"]) as daemon:
+            found = self.findings(daemon.lensctl("doctor", "--json"))
+            self.assertEqual(found["daemon.metrics"]["level"], "ok", found["daemon.metrics"])
+        with Daemon(packs=[], args=["--http-listen", f"unix:{temp_dir()}/metrics.sock"]) as daemon:
+            found = self.findings(daemon.lensctl("doctor", "--json"))
+            self.assertEqual(found["daemon.metrics"]["level"], "ok", found["daemon.metrics"])
+
     def test_a_dead_daemons_socket_is_a_problem_and_the_exit_code_1(self):
         daemon = Daemon(packs=[])
         daemon.kill()

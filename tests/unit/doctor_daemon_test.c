@@ -218,11 +218,17 @@ static void listener_close(struct listener *listener)
     close(listener->fd);
 }
 
+static void say_metrics(struct doctor_rig *rig, const char *scheme, const char *where)
+{
+    snprintf(rig->doctor.daemon.metrics, sizeof rig->doctor.daemon.metrics, "%s%s%s", scheme, where,
+             scheme[0] != '\0' ? "/metrics" : "");
+}
+
 static void run_with_listener(struct doctor_rig *rig, const char *answer)
 {
     struct listener listener;
     listener_open(&listener, answer);
-    doctor_rig_setting(rig, "http.listen", listener.where);
+    say_metrics(rig, "http://", listener.where);
     doctor_rig_run(rig, doctor_check_service);
     listener_close(&listener);
 }
@@ -233,19 +239,35 @@ static void metrics_that_are_switched_on_must_answer(void **state)
     doctor_rig_daemon(rig);
     doctor_rig_run(rig, doctor_check_service);
     doctor_rig_expect_none(rig, "daemon.metrics");
-    doctor_rig_setting(rig, "http.listen", "off");
+    say_metrics(rig, "", "off");
     doctor_rig_run(rig, doctor_check_service);
     doctor_rig_expect(rig, "daemon.metrics", DOCTOR_NOTE, "off");
+    say_metrics(rig, "", "not served: Address already in use");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_WARNING, "Metrics are not served: Address");
     run_with_listener(rig, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
-    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_OK, "127.0.0.1:");
+    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_OK, "http://127.0.0.1:");
     run_with_listener(rig, "HTTP/1.1 503 Service Unavailable\r\n\r\nthe engine stands still\n");
-    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_WARNING, "503");
-    doctor_rig_expect_advice(rig, "daemon.metrics", "the engine stands still");
+    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_WARNING, "503: the engine stands still");
     run_with_listener(rig, "220 mail.example ESMTP\r\n");
     doctor_rig_expect(rig, "daemon.metrics", DOCTOR_PROBLEM, "doesn't speak HTTP");
-    doctor_rig_setting(rig, "http.listen", "127.0.0.1:1"); /* nobody listens on tcpmux */
+    say_metrics(rig, "http://", "127.0.0.1:1"); /* nobody listens on tcpmux */
     doctor_rig_run(rig, doctor_check_service);
     doctor_rig_expect(rig, "daemon.metrics", DOCTOR_PROBLEM, "nobody answers");
+    say_metrics(rig, "", "unix:/nonexistent/socket");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.metrics", DOCTOR_PROBLEM, "nobody answers");
+}
+
+static void a_reload_that_failed_is_a_problem(void **state)
+{
+    struct doctor_rig *rig = *state;
+    doctor_rig_daemon(rig);
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect_none(rig, "daemon.config");
+    snprintf(rig->doctor.daemon.config, sizeof rig->doctor.daemon.config, "lensd.conf:3: unknown setting");
+    doctor_rig_run(rig, doctor_check_service);
+    doctor_rig_expect(rig, "daemon.config", DOCTOR_PROBLEM, "lensd.conf:3");
 }
 
 static void odd_addresses_are_refused_with_a_reason(void **state)
@@ -486,6 +508,7 @@ int main(void)
         TEST(rows_far_slower_than_usual_are_said_with_the_stage_that_varies),
         TEST(a_unit_that_starts_it_again_is_named),
         TEST(metrics_that_are_switched_on_must_answer),
+        TEST(a_reload_that_failed_is_a_problem),
         TEST(odd_addresses_are_refused_with_a_reason),
         TEST(a_daemon_without_a_pack_is_a_warning),
         TEST(a_file_that_is_gone_changed_or_replaced_is_told_apart),
