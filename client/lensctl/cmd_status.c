@@ -33,7 +33,7 @@ static void set_cache(json_t *object, const struct lens_status *s)
     ctl_json_set_count(object, "loads_waited", s->loads_waited);
 }
 
-static int print_json(const struct ctl *ctl, const struct lens_status *s)
+static int print_json(const struct ctl *ctl, const struct lens_status *s, json_t *packs)
 {
     json_t *object = ctl_json_new();
     ctl_json_set_text(object, "version", s->version);
@@ -46,6 +46,7 @@ static int print_json(const struct ctl *ctl, const struct lens_status *s)
     ctl_json_set_text(object, "reason", s->reason);
     ctl_json_set_count(object, "threads", s->threads);
     ctl_json_set_count(object, "packs", s->packs);
+    json_object_set(object, "pack_names", packs);
     ctl_json_set_count(object, "sessions", s->sessions);
     ctl_json_set_count(object, "rows", s->rows);
     ctl_json_set_count(object, "dropped_rows", s->dropped_rows);
@@ -148,7 +149,25 @@ static bool on_a_card(const struct lens_status *s)
     return s->backend.length == 4 && memcmp(s->backend.data, "cuda", 4) == 0;
 }
 
-static int print_text(const struct ctl *ctl, const struct lens_status *s)
+/* "2: small, large". */
+static void add_packs(struct ctl_table *table, const struct lens_status *s, json_t *packs)
+{
+    char text[256];
+    size_t used = (size_t)snprintf(text, sizeof text, "%u", s->packs), i;
+    json_t *name;
+    json_array_foreach(packs, i, name)
+    {
+        bool fits = used + json_string_length(name) + 8 < sizeof text; /* and ", .." */
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i == 0 ? ": " : ", ",
+                                 fits && json_is_string(name) ? json_string_value(name) : "..");
+        if (!fits)
+            break;
+    }
+    ctl_table_add(table, "packs");
+    ctl_table_text(table, lens_text_of(text));
+}
+
+static int print_text(const struct ctl *ctl, const struct lens_status *s, json_t *packs)
 {
     static const struct ctl_column columns[] = {{NULL, false}, {NULL, false}};
     struct ctl_table table;
@@ -164,8 +183,7 @@ static int print_text(const struct ctl *ctl, const struct lens_status *s)
     ctl_table_text(&table, s->device);
     ctl_table_add(&table, "because");
     ctl_table_text(&table, s->reason);
-    ctl_table_add(&table, "packs");
-    ctl_table_add(&table, "%u", s->packs);
+    add_packs(&table, s, packs);
     ctl_table_add(&table, "sessions");
     ctl_table_add(&table, "%u", s->sessions);
     add_work(&table, s);
@@ -177,6 +195,16 @@ static int print_text(const struct ctl *ctl, const struct lens_status *s)
     return r == 0 ? CTL_OK : ctl_fail(CTL_FAILED, "out of memory");
 }
 
+/* Names of the loaded packs, as many as one page has. */
+static int fetch_packs(struct lens_client *client, struct lens_msg *msg, json_t *names)
+{
+    ctl_request(msg, LENS_MSG_PACKS);
+    int r = ctl_call(client, msg, LENS_MSG_PACK_PAGE);
+    for (uint32_t i = 0; r == CTL_OK && i < msg->u.pack_page.count; i++)
+        json_array_append_new(names, ctl_json_text(msg->u.pack_page.rows[i].name));
+    return r;
+}
+
 int ctl_run_status(struct ctl *ctl)
 {
     struct lens_client *client;
@@ -184,10 +212,14 @@ int ctl_run_status(struct ctl *ctl)
     int r = ctl_connect(ctl, &client);
     if (r != CTL_OK)
         return r;
+    json_t *packs = json_array();
+    r = fetch_packs(client, &msg, packs);
     ctl_request(&msg, LENS_MSG_STATUS);
-    r = ctl_call(client, &msg, LENS_MSG_STATUS_IS);
     if (r == CTL_OK)
-        r = ctl->json ? print_json(ctl, &msg.u.status_is) : print_text(ctl, &msg.u.status_is);
+        r = ctl_call(client, &msg, LENS_MSG_STATUS_IS);
+    if (r == CTL_OK)
+        r = ctl->json ? print_json(ctl, &msg.u.status_is, packs) : print_text(ctl, &msg.u.status_is, packs);
+    json_decref(packs);
     lens_client_close(client);
     return r;
 }

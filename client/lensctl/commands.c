@@ -218,7 +218,8 @@ static const struct ctl_flag bench_flags[] = {
 static const struct ctl_command commands[] = {
     {.name = "status",
      .summary = "daemon, device, packs, latency, degradation: one screen",
-     .json = "version, pid, uptime_ns, start_time_ns, backend, device, variant, reason, threads, packs, sessions, "
+     .json = "version, pid, uptime_ns, start_time_ns, backend, device, variant, reason, threads, packs, pack_names, "
+             "sessions, "
              "counts of rows and lenses, memory in bytes, degraded and loading (empty = no), p50_ns, p99_ns, and the "
              "counts of the cache.",
      .run = ctl_run_status},

@@ -230,10 +230,11 @@ class Live(unittest.TestCase):
     def test_status_is_one_screen(self):
         found = self.object("status")
         self.assertEqual((found["pid"], found["packs"]), (self.daemon.pid, 1))
+        self.assertEqual(found["pack_names"], [self.pack])
         self.assertEqual(found["degraded"], "")
         text = self.text("status")
         self.assertLessEqual(len(text.splitlines()), 24)
-        for part in ("pid %d" % self.daemon.pid, "backend", found["reason"], "full service"):
+        for part in ("pid %d" % self.daemon.pid, "backend", f"packs\t1: {self.pack}\n", found["reason"], "full service"):
             self.assertIn(part, text)
 
     def test_packs(self):
