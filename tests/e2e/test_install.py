@@ -62,7 +62,8 @@ class Installation(unittest.TestCase):
 
     def test_installed_programs_serve_and_ask(self):
         path = temp_dir() / "lensd.sock"
-        process = subprocess.Popen([self.at("/usr/bin/lensd"), "--socket", path, "--pack", small_pack()],
+        process = subprocess.Popen([self.at("/usr/bin/lensd"), "--socket", path, "--pack", small_pack(),
+                                    "--http-listen", "off"],
                                    env=clean_env(), stderr=subprocess.PIPE, text=True)
         try:
             lensctl = [self.at("/usr/bin/lensctl"), "--socket", path, "--json"]
