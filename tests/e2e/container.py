@@ -27,7 +27,7 @@ class Unavailable(Exception):
 def check_available():
     if os.geteuid() != 0:
         raise Unavailable("a container needs root")
-    for program in ("systemd-nspawn", "unshare", "nsenter"):
+    for program in ("systemd-nspawn", "unshare", "nsenter", "setpriv"):
         if shutil.which(program) is None:
             raise Unavailable(f"{program} isn't installed")
     if not any(os.path.exists(f"{place}/cgroup.procs") for place in CGROUPS):
@@ -57,8 +57,9 @@ class Container:
         atexit.register(self.stop)
         with open(self.console, "wb") as console:
             self.process = subprocess.Popen(
-                ["unshare", "-m", str(SCRIPT), self.name, str(self.work), f"--bind-ro={bind}"], env=clean_env(),
-                stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "-m",
+                 str(SCRIPT), self.name, str(self.work), f"--bind-ro={bind}"],
+                env=clean_env(), stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
         try:
             self.wait_booted()
         except Unavailable:
@@ -92,6 +93,12 @@ class Container:
     def write(self, path, text):
         self.run("mkdir", "-p", str(pathlib.PurePath(path).parent)).check()
         self.run("tee", path, stdin=text).check()
+
+    def added(self):
+        """Names on its root file system that the host's doesn't have."""
+        upper = pathlib.Path(f"/proc/{self.process.pid}/root{self.work}/upper")
+        names = ["/" + str(path.relative_to(upper)) for path in upper.rglob("*") if not is_whiteout(path)]
+        return [name for name in names if not os.path.lexists(name)]
 
     def stop(self):
         """Everything in it ends with its first process; its file system was in memory."""
@@ -129,6 +136,11 @@ class Container:
 
     def __exit__(self, kind, value, trace):
         self.stop()
+
+
+def is_whiteout(path):
+    """How an overlay marks what was removed."""
+    return path.is_char_device() and os.stat(path).st_rdev == 0
 
 
 def remove_folder(folder):

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Boots this machine's own system as a container, over an overlay that forgets: `container.sh NAME`, root only. Runs in
+# Boots this machine's own system as a container, over an overlay that forgets: `container.sh NAME WORK --bind-ro=..`. Runs in
 # mount namespaces and control groups of its own, which the caller (container.py) removes; nothing of the host changes.
 # What is on the host's root file system is there, read through; what is mounted elsewhere isn't.
 set -eu
 name=$1
 work=$2
+bind=$3
 export SYSTEMD_LOG_LEVEL=warning
 
 # nspawn makes groups below the one it is in.
@@ -32,4 +33,4 @@ After=sysinit.target
 AllowIsolate=yes
 END
 exec systemd-nspawn --quiet --directory="$root" --machine="$name" --register=no --keep-unit --private-network \
-    --resolv-conf=off --timezone=off --link-journal=no --console=pipe "$3" --boot -- --unit=lensd-test.target
+    --resolv-conf=off --timezone=off --link-journal=no --console=pipe "$bind" --boot -- --unit=lensd-test.target

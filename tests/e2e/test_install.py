@@ -15,7 +15,8 @@ def make(target, root, **variables):
     """Runs make with the build under test, which has been made already."""
     words = [f"{name}={value}" for name, value in {"BUILD": BUILD, "DESTDIR": root, **variables}.items()]
     cuda = [] if LENS_CUDA.exists() else ["CUDA="]
-    return run(["make", "-C", ROOT, "--no-print-directory", *words, *cuda, target], env=clean_env(), timeout=600).check()
+    command = ["make", "-C", ROOT, "--no-print-directory", *words, *cuda, target]
+    return run(command, env=clean_env(), timeout=600).check()
 
 
 def tree(root):

@@ -1,4 +1,4 @@
-"""What lensd tells its service manager, heard on a notify socket of our own: ready, reload, stop, watchdog, progress."""
+"""What lensd tells its service manager, heard on a socket of our own: ready, reload, stop, watchdog, progress."""
 import ctypes
 import os
 import select
