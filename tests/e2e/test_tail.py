@@ -1,12 +1,14 @@
 """lensctl tail: detections as they happen: a JSON object a line when piped; filters, going on after an event, what was
 lost, a daemon that goes away and one that is started anew, a reader that is slow or leaves, ^C."""
 import json
+import re
 import signal
 import subprocess
 import threading
 import unittest
 
 from tests.e2e.harness import BUILD, FIXTURES, ROOT, Daemon, clean_env, eventually, small_pack, temp_dir
+from tests.e2e.terminal import Terminal
 from tests.e2e.test_lensctl import DIM, on_a_terminal, some_rows, write_safetensors
 
 DATA = ROOT / "tests" / "real" / "data"
@@ -123,6 +125,16 @@ class RealSentence(unittest.TestCase):
         self.assertRegex(lines[0], r"^\d\d:\d\d:\d\d\.\d{3}  #3  session \d+  sequence \d+      2  Dog:5 0\.90$")
         colour = on_a_terminal("--socket", self.daemon.socket, "tail", "--from", "start", "-n", "2")
         self.assertIn("\x1b[1mDog:5 0.99\x1b[0m", colour)
+
+
+class OnTheScreen(unittest.TestCase):
+    def test_lines_come_until_ctrl_c_which_says_how_to_go_on(self):
+        with Daemon(packs=[PACK]) as daemon, Terminal(100, 30) as terminal:
+            terminal.run(BUILD / "lensctl", "--socket", daemon.socket, "tail", "--from", "start")
+            daemon.lensctl("detect", DOGS).check()
+            terminal.wait_for(re.compile(r"#3  session 1  sequence 0      2  Dog:5 0\.90\n.*#7 .*Dog:5 0\.99"))
+            terminal.press("C-c")
+            terminal.wait_for(re.compile(r"lensctl: 2 rows shown, 0 lost; --from \d+ goes on from here\nshell>"))
 
 
 class Live(unittest.TestCase):

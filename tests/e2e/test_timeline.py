@@ -2,11 +2,13 @@
 and as a page of HTML that needs nothing else. What the page does in a browser is test_timeline_page.py's."""
 import html.parser
 import json
+import re
 import shutil
 import unittest
 
-from tests.e2e.harness import ROOT, Daemon, run, small_pack, temp_dir
+from tests.e2e.harness import BUILD, ROOT, Daemon, run, small_pack, temp_dir
 from tests.e2e.liblens import Client
+from tests.e2e.terminal import Terminal
 from tests.e2e.test_lensctl import DIM, on_a_terminal, some_rows, write_safetensors
 
 DATA = ROOT / "tests" / "real" / "data"
@@ -134,6 +136,22 @@ class RealSentence(unittest.TestCase):
         refused = self.daemon.lensctl("timeline", DOGS, "--html", path.parent / "missing" / "page.html")
         self.assertEqual(refused.code, 1)
         self.assertIn("can't create", refused.stderr)
+
+
+class OnTheScreen(unittest.TestCase):
+    def test_the_map_is_as_wide_as_the_window(self):
+        with Daemon(packs=[PACK]) as daemon, Terminal(60, 40) as terminal:
+            terminal.run(BUILD / "lensctl", "--socket", daemon.socket, "timeline", DOGS, "--min", "0.5")
+            terminal.wait_for(re.compile(r"scale(.|\n)*0\.9 +\.95"))
+            lines = terminal.lines()
+            heads = [i for i, line in enumerate(lines) if re.search(r"^ {8,}(The old dog|.*yard \.)", line)]
+            self.assertEqual(len(heads), 2)  # two blocks, each with every concept below its head, unbroken
+            for head in heads:
+                self.assertEqual([line.split(" ")[0] for line in lines[head + 1:head + 9]],
+                                 ["Organism:0", "Mammal:2", "Animal:1", "Canine:4", "Dog:5", "Carnivore:3", "Region:1", "Location:0"])
+            dog = next(line for line in lines[heads[0]:] if line.startswith("Dog:5"))
+            column = lines[heads[0]].index("dog")
+            self.assertEqual(dog[column:column + 3], ".90")  # the score stands below its token
 
 
 class LiveSession(unittest.TestCase):
