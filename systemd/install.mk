@@ -43,6 +43,9 @@ INSTALLED := \
     644:$(BUILD)/completion/lensctl.bash:$(PREFIX)/share/bash-completion/completions/lensctl \
     644:$(BUILD)/completion/lensctl.zsh:$(PREFIX)/share/zsh/site-functions/_lensctl \
     644:$(BUILD)/completion/lensctl.fish:$(PREFIX)/share/fish/vendor_completions.d/lensctl.fish \
+    644:daemon/lensd.bash:$(PREFIX)/share/bash-completion/completions/lensd \
+    644:daemon/lensd.zsh:$(PREFIX)/share/zsh/site-functions/_lensd \
+    644:daemon/lensd.fish:$(PREFIX)/share/fish/vendor_completions.d/lensd.fish \
     644:$(BUILD)/man/catalog:$(PREFIX)/lib/systemd/catalog/lensd.catalog \
     644:systemd/README.md:$(DOCDIR)/systemd.md \
     $(foreach unit,$(UNITS),644:$(FILLED)/$(unit):$(UNITDIR)/$(unit)) \

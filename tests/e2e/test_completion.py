@@ -11,7 +11,7 @@ import subprocess
 import time
 import unittest
 
-from tests.e2e.harness import BUILD, FIXTURES, SANITIZED, Daemon, clean_env, lensctl, run, small_pack, temp_dir
+from tests.e2e.harness import BUILD, ROOT, SANITIZED, Daemon, clean_env, lensctl, lensd, run, small_pack, temp_dir
 
 PATIENCE_S = 120 if SANITIZED else 30
 PROGRAM = BUILD / "lensctl"
@@ -191,6 +191,8 @@ class Shells(unittest.TestCase):
         (cls.dir / "stairs").mkdir()
         for shell in ("bash", "zsh", "fish"):
             (cls.dir / f"lensctl.{shell}").write_text(lensctl("completion", shell).check().stdout)
+            shutil.copy(ROOT / "daemon" / f"lensd.{shell}", cls.dir)
+        (cls.dir / "bin" / "lensd").symlink_to(BUILD / "lensd")
         cls.env = clean_env(PATH=f"{cls.dir}/bin:{os.environ['PATH']}", LENSD_SOCKET=cls.daemon.socket, TERM="dumb",
                             HOME=cls.dir, LC_ALL="C.UTF-8")
 
@@ -212,6 +214,11 @@ class Shells(unittest.TestCase):
         ("lensctl detect sta", ["states.npy", "stairs"]),
         ("lensctl pack import hatcat st", ["stairs"]),
         ("lensctl unload ", [None]),  # the pack's name
+        ("lensd --pool-comp", ["--pool-compute"]),
+        ("lensd --pool-compute ", ["exact", "bf16", "int8"]),
+        ("lensd --backend c", ["cpu", "cuda"]),
+        ("lensd --check-config --cache-prefetch o", ["on", "off"]),
+        ("lensd --pack stat", ["states.npy"]),
     ]
 
     def expected(self, words):
@@ -224,7 +231,7 @@ class Shells(unittest.TestCase):
     def ask_bash(self, line):
         """COMPREPLY for a line, its words cut as readline cuts them."""
         script = r'''
-            source "$1"
+            source "$1/${2%% *}.bash"
             COMP_LINE=$2 COMP_POINT=${#2}
             COMP_WORDS=() word=
             for ((at = 0; at < ${#2}; at++)); do
@@ -237,10 +244,10 @@ class Shells(unittest.TestCase):
             done
             [[ $2 == *[:=] ]] || COMP_WORDS+=("$word")
             COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-            _lensctl
+            "_${2%% *}"
             printf '%s\n' "${COMPREPLY[@]}"
         '''
-        result = subprocess.run(["bash", "--norc", "-c", script, "bash", self.dir / "lensctl.bash", line],
+        result = subprocess.run(["bash", "--norc", "-c", script, "bash", self.dir, line],
                                 cwd=self.dir, env=self.env, stdin=subprocess.DEVNULL, text=True, capture_output=True,
                                 timeout=PATIENCE_S)
         self.assertEqual((result.returncode, result.stderr), (0, ""), result)
@@ -268,6 +275,12 @@ class Shells(unittest.TestCase):
                                 env={**self.env, "XDG_DATA_DIRS": str(self.dir / "share")}, stdin=subprocess.DEVNULL)
         self.assertEqual(result.stdout, "complete -F _lensctl lensctl\n", result)
 
+    def test_every_flag_of_lensd_is_proposed_in_bash(self):
+        self.need("bash")
+        flags = sorted(re.findall(r"^  (--[a-z-]+)", lensd("--help").check().stdout, re.M))
+        self.assertGreater(len(flags), 40)
+        self.assertEqual(sorted(self.ask_bash("lensd --")), flags)
+
     def test_bash_at_a_prompt(self):
         self.need("bash")
         shell = Shell(["bash", "--norc", "--noprofile", "-i"], {**self.env, "PS1": "ready> "})
@@ -289,7 +302,7 @@ class Shells(unittest.TestCase):
         self.need("fish")
         for line, words in self.CASES:
             with self.subTest(line=line):
-                script = f"source {self.dir}/lensctl.fish; complete -C '{line}'"
+                script = f"source {self.dir}/{line.split()[0]}.fish; complete -C '{line}'"
                 result = subprocess.run(["fish", "--no-config", "-c", script], cwd=self.dir, env=self.env, text=True,
                                         stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_S)
                 self.assertEqual(result.returncode, 0, result)
@@ -300,7 +313,8 @@ class Shells(unittest.TestCase):
         self.need("zsh")
         folder = self.dir / "functions"
         folder.mkdir(exist_ok=True)
-        shutil.copy(self.dir / "lensctl.zsh", folder / "_lensctl")
+        for program in ("lensctl", "lensd"):
+            shutil.copy(self.dir / f"{program}.zsh", folder / f"_{program}")
         shell = Shell(["zsh", "-f", "-i"], {**self.env, "PS1": "ready> ", "COLUMNS": "200"})
         try:
             shell.wait_for("ready> ")
