@@ -4,6 +4,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+
+#define TEXT_COLUMN 11 /* after the level */
 
 /* In the order in which they are printed. */
 static void (*const checks[])(struct doctor *doctor) = {
@@ -56,18 +59,53 @@ static enum ctl_style level_style(enum doctor_level level)
     return styles[level];
 }
 
+/* Columns that text may take; 0 = no end, for whoever greps. */
+static unsigned width_of(const struct ctl_output *out)
+{
+    struct winsize size;
+    if (!out->terminal || ioctl(fileno(out->file), TIOCGWINSZ, &size) != 0 || size.ws_col < 40)
+        return 0;
+    return size.ws_col;
+}
+
+/* Prints `text` from column `indent` on, broken between words, further lines set in as far. */
+static void print_wrapped(const struct ctl_output *out, const char *text, unsigned indent)
+{
+    unsigned width = width_of(out), column = indent;
+    while (*text != '\0') {
+        size_t length = strcspn(text, " ");
+        char word[2400];
+        snprintf(word, sizeof word, "%.*s", (int)length, text);
+        unsigned columns = (unsigned)ctl_columns(word);
+        if (column > indent && width > 0 && column + 1 + columns > width) {
+            fprintf(out->file, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (column > indent) {
+            fputc(' ', out->file);
+            column++;
+        }
+        fputs(word, out->file);
+        column += columns;
+        text += length + (text[length] == ' ');
+    }
+}
+
 static void print_finding(const struct ctl *ctl, const struct doctor_finding *finding)
 {
     char text[2400]; /* names of files and packs are somebody else's */
     const struct ctl_output *out = &ctl->out;
     const char *plain = ctl_style(out, CTL_PLAIN);
+    fprintf(out->file, "  %s%-7s%s  ", ctl_style(out, level_style(finding->level)), doctor_level_name(finding->level),
+            plain);
     ctl_printable(finding->found, strlen(finding->found), text, sizeof text);
-    fprintf(out->file, "  %s%-7s%s  %s  %s%s%s\n", ctl_style(out, level_style(finding->level)),
-            doctor_level_name(finding->level), plain, text, ctl_style(out, CTL_DIM), finding->id, plain);
+    print_wrapped(out, text, TEXT_COLUMN);
+    fprintf(out->file, "  %s%s%s\n", ctl_style(out, CTL_DIM), finding->id, plain);
     if (finding->advice[0] == '\0')
         return;
     ctl_printable(finding->advice, strlen(finding->advice), text, sizeof text);
-    fprintf(out->file, "           -> %s\n", text);
+    fprintf(out->file, "%*s-> ", TEXT_COLUMN, "");
+    print_wrapped(out, text, TEXT_COLUMN + 3);
+    fputc('\n', out->file);
 }
 
 static void print_group(const struct ctl *ctl, const struct doctor_finding *finding)

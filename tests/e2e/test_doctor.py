@@ -1,10 +1,13 @@
 """lensctl doctor against live daemons and on machines made of files: levels, exit codes, JSON, and that it answers
 without a daemon. Each finding by itself is in tests/unit/doctor_*_test.c."""
+import json
 import os
+import shutil
 import signal
+import subprocess
 import unittest
 
-from tests.e2e.harness import FIXTURES, Daemon, clean_env, copy_pack, lensctl, small_pack, temp_dir
+from tests.e2e.harness import BUILD, FIXTURES, Daemon, clean_env, copy_pack, lensctl, small_pack, temp_dir
 from tests.e2e.test_lensctl import on_a_terminal
 
 LEVELS = ["ok", "note", "warning", "problem"]
@@ -124,6 +127,53 @@ class Doctor(unittest.TestCase):
         self.assertIn("\x1b[1mdaemon\x1b[0m\n", text)
         self.assertIn("\x1b[36mnote   \x1b[0m", text)
         self.assertNotIn("\x1b[", on_a_terminal("--socket", nowhere, "doctor", NO_COLOR="1"))
+
+    def test_what_is_piped_stays_one_line_a_sentence(self):
+        nowhere = temp_dir() / "nobody.sock"
+        rows = lensctl("doctor", "--json", socket=nowhere).json()["findings"]
+        lines = lensctl("doctor", socket=nowhere).stdout.splitlines()
+        for row in rows:
+            if row["id"] != "memory.available":
+                self.assertEqual(sum(row["found"] in line for line in lines), 1, row)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "only root can look as somebody else")
+class SomebodyElse(unittest.TestCase):
+    """A user that lensd doesn't know, uid 65534, who may read neither this tree nor root's sockets."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = temp_dir()
+        cls.folder.chmod(0o755)
+        cls.program = cls.folder / "lensctl"
+        shutil.copy(BUILD / "lensctl", cls.program)
+        cls.program.chmod(0o755)
+
+    def found(self, daemon):
+        done = subprocess.run([self.program, "--socket", daemon.socket, "doctor", "--json"], text=True, cwd="/",
+                              capture_output=True, env=clean_env(), user=65534, group=65534, extra_groups=[])
+        self.assertEqual(done.stderr, "")
+        return {row["id"]: row for row in json.loads(done.stdout)["findings"]}, done.returncode
+
+    def test_a_socket_that_is_closed_to_it(self):
+        with Daemon(packs=[], socket_path=self.folder / "closed.sock") as daemon:
+            found, code = self.found(daemon)
+        self.assertEqual((found["daemon.socket"]["level"], code), ("problem", 1))
+        self.assertIn("mode 0600", found["daemon.socket"]["found"])
+        self.assertIn("ipc.allow_uids", found["daemon.socket"]["do"])
+
+    def test_a_daemon_that_lets_others_in_but_not_it(self):
+        with Daemon(packs=[], args=["--ipc-allow-uids", "0,4711"], socket_path=self.folder / "open.sock") as daemon:
+            found, code = self.found(daemon)
+        self.assertEqual((found["daemon.running"]["level"], code), ("problem", 1), found["daemon.running"])
+        self.assertIn("ipc.allow_uids", found["daemon.running"]["do"])
+        self.assertIn("65534", found["daemon.running"]["do"])
+
+    def test_a_client_that_is_no_operator(self):
+        with Daemon(packs=[small_pack()], args=["--ipc-allow-uids", "*"], socket_path=self.folder / "all.sock") as daemon:
+            found, code = self.found(daemon)
+        self.assertEqual((found["daemon.running"]["level"], code), ("ok", 0), found["daemon.running"])
+        self.assertEqual(found["daemon.role"]["level"], "note")
 
 
 if __name__ == "__main__":
