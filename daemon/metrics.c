@@ -160,6 +160,16 @@ static void render_cache(const struct lensd_metrics *m, FILE *out)
     render_resident(m, out);
 }
 
+static void render_cost(const struct lensd_metrics *m, FILE *out)
+{
+    static const char collect[] = "lensd_metrics_collect_duration_seconds";
+    static const char render[] = "lensd_metrics_render_duration_seconds";
+    lensd_exposition_family(out, collect, "gauge", "Time of the main thread that collecting these figures took.");
+    lensd_exposition_value(out, collect, NULL, 0, (double)m->collect_ns / 1e9);
+    lensd_exposition_family(out, render, "gauge", "Time that writing the text before this one took.");
+    lensd_exposition_value(out, render, NULL, 0, (double)m->render_ns / 1e9);
+}
+
 static void render_service(const struct lensd_metrics *m, FILE *out)
 {
     static const char used[] = "lensd_device_memory_bytes", available[] = "lensd_device_memory_free_bytes";
@@ -308,4 +318,5 @@ void lensd_metrics_render(const struct lensd_metrics *m, const struct lensd_proc
     render_pack_counts(m, out);
     render_routing(m, out);
     render_watch(m, out);
+    render_cost(m, out);
 }

@@ -46,6 +46,8 @@ struct lensd_metrics {
     bool steps[LENSD_STEPS];    /* of the ladder, in force */
     bool reload_ok;
     double reload_time_s; /* since the epoch: of the last reload that succeeded, or the start */
+    uint64_t collect_ns,
+        render_ns; /* what this snapshot took of the loop's time, and the text before this of the server's */
     uint32_t n_packs;
     struct lensd_metrics_pack packs[LENSD_PACKS_MAX];
     struct lensd_watch watch;

@@ -114,11 +114,14 @@ static void answer_metrics(struct lensd_telemetry *telemetry, struct lensd_http_
     }
     bool fresh = answer == ANSWER_FRESH;
     if (!fresh || page->rendered_ns != page->taken_ns) {
+        uint64_t begin = lensd_now_ns();
+        telemetry->handover.snapshot->render_ns = page->spent_ns;
         if (!render(telemetry, fresh ? telemetry->handover.snapshot : NULL)) {
             reply_line(reply, HTTP_UNAVAILABLE, "no memory to write the metrics\n");
             return;
         }
         page->rendered_ns = fresh ? page->taken_ns : 0;
+        page->spent_ns = lensd_now_ns() - begin;
     }
     *reply = (struct lensd_http_reply){
         .status = HTTP_OK, .type = LENSD_EXPOSITION_TYPE, .text = page->text, .length = page->length};
@@ -177,7 +180,9 @@ static void on_asked(uv_async_t *handle)
     struct lensd_handover *handover = &service->telemetry.handover;
     pthread_mutex_lock(&handover->lock);
     if (handover->wanted) {
+        uint64_t begin = lensd_now_ns();
         lensd_metrics_collect(service, handover->snapshot);
+        handover->snapshot->collect_ns = lensd_now_ns() - begin;
         handover->wanted = false;
         pthread_cond_signal(&handover->done);
     }

@@ -41,6 +41,7 @@ struct lensd_handover {
 /* The server's thread's: the page of the last snapshot. */
 struct lensd_page {
     uint64_t taken_ns, rendered_ns; /* the snapshot, and the one `text` was made of; 0 = none */
+    uint64_t spent_ns;              /* on making the last text */
     char *text;
     size_t length;
     char line[512]; /* for the short pages */

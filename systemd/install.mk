@@ -38,6 +38,9 @@ INSTALLED := \
     644:config/lensd.conf:$(DATADIR)/lensd.conf \
     644:config/realtime.conf:$(DATADIR)/realtime.conf \
     644:config/offline.conf:$(DATADIR)/offline.conf \
+    644:config/prometheus.yml:$(DATADIR)/prometheus.yml \
+    644:config/prometheus-alerts.yml:$(DATADIR)/prometheus-alerts.yml \
+    644:config/grafana-dashboard.json:$(DATADIR)/grafana-dashboard.json \
     644:proto/lens.fbs:$(DATADIR)/lens.fbs \
     $(foreach page,$(MAN_PAGES),644:$(BUILD)/man/$(page):$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(page)) \
     644:$(BUILD)/completion/lensctl.bash:$(PREFIX)/share/bash-completion/completions/lensctl \

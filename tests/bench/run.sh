@@ -32,6 +32,7 @@ if [ "$quick" = --quick ]; then
     bench ipc --count 20000
     bench allocs --count 500
     bench token --runs bf16:exact --rows 200
+    bench scrape --rounds 1 --seconds 1
     bench cache --rows 1000
     bench sessions --runs small:exact --sessions 1,8,64 --seconds 1
     bench cold --runs bf16 --rows 100 --families 50
@@ -47,6 +48,7 @@ else
     bench ipc
     bench allocs
     bench token
+    bench scrape
     bench cache
     bench sessions
     bench cold
@@ -63,7 +65,7 @@ else
         printf '\n== peer: left out, LENS_BENCH_HATCAT names no checkout of HatCat\n'
     fi
 fi
-printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,cache,sessions,cold,cold_read,sweep,blas,formats,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
+printf '\nfigures: %s/bench/{read,base,ipc,allocs,token,scrape,cache,sessions,cold,cold_read,sweep,blas,formats,import}.json; %s s\n' "$build" "$(($(date +%s) - began))"
 if [ -n "$failed" ]; then
     echo "did not run to the end:$failed"
     exit 1
