@@ -226,6 +226,17 @@ static int go_on(struct monitor *m, uint64_t interval_ns, int64_t count)
     return r;
 }
 
+static int check_role(const struct monitor *m)
+{
+    struct lens_hello_ok hello;
+    lens_control_daemon(m->client, &hello);
+    if (hello.role == LENS_PEER_OPERATOR)
+        return CTL_OK;
+    return ctl_fail(CTL_FAILED,
+                    "dmon has everyone's figures, which are for operators (ipc.admin_uids), found a user who "
+                    "isn't one: `lensctl top` shows your own user's rows");
+}
+
 int ctl_run_dmon(struct ctl *ctl)
 {
     const struct ctl_value *interval = ctl_value(ctl, "-d");
@@ -236,6 +247,8 @@ int ctl_run_dmon(struct ctl *ctl)
     m->session = (uint32_t)ctl_value(ctl, "--session")->number;
     m->signals = -1;
     int r = ctl_connect(ctl, &m->client);
+    if (r == CTL_OK)
+        r = check_role(m);
     if (r == CTL_OK)
         r = ctl_watch_signals(&m->signals);
     if (r == CTL_OK)

@@ -288,7 +288,7 @@ static enum top_style memory(const struct top *top, struct line *line)
     put(line, "slots %u/%u %s  heap %s", top->after.resident, top->after.slots,
         ctl_bytes_text(top->after.slab_bytes, slots, sizeof slots),
         ctl_bytes_text(top->after.heap_bytes, heap, sizeof heap));
-    if (top->has_figures && top->operator_)
+    if (top->has_figures)
         put(line, "  loads %.1f/s %s/s  evictions %.1f/s", f->loads_per_s,
             ctl_bytes_text((uint64_t)f->load_bytes_per_s, rate, sizeof rate), f->evictions_per_s);
     return known && f->hit_rate < 0.9 ? TOP_NOTE : TOP_PLAIN;
@@ -298,9 +298,10 @@ static enum top_style daemon_line(const struct top *top, struct line *line)
 {
     const struct ctl_sample *s = &top->after;
     char up[32];
-    put(line, "lensd %s on %s, up %s  %u %s  %u %s", s->version, s->backend,
-        ctl_duration_text(s->uptime_ns, up, sizeof up), s->packs, s->packs == 1 ? "pack" : "packs", s->sessions,
-        s->sessions == 1 ? "session" : "sessions");
+    put(line, "lensd %s on %s, up %s  %u %s", s->version, s->backend, ctl_duration_text(s->uptime_ns, up, sizeof up),
+        s->packs, s->packs == 1 ? "pack" : "packs");
+    if (top->operator_) /* others hear of those of their own connection alone: none */
+        put(line, "  %u %s", s->sessions, s->sessions == 1 ? "session" : "sessions");
     if (top->session != 0)
         put(line, "  showing session %u", top->session);
     if (top->pack != NULL)

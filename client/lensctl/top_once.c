@@ -52,15 +52,16 @@ static json_t *concept_json(const struct top *top, const struct top_concept *con
     return object;
 }
 
-static json_t *daemon_json(const struct ctl_sample *s)
+static json_t *daemon_json(const struct top *top)
 {
+    const struct ctl_sample *s = &top->after;
     json_t *object = json_object();
     ctl_json_set_text(object, "version", lens_text_of(s->version));
     ctl_json_set_text(object, "backend", lens_text_of(s->backend));
     ctl_json_set_text(object, "device", lens_text_of(s->device));
     ctl_json_set_count(object, "uptime_ns", s->uptime_ns);
     ctl_json_set_count(object, "packs", s->packs);
-    ctl_json_set_count(object, "sessions", s->sessions);
+    json_object_set_new(object, "sessions", top->operator_ ? json_integer(s->sessions) : json_null());
     ctl_json_set_count(object, "slots", s->slots);
     ctl_json_set_count(object, "resident", s->resident);
     ctl_json_set_count(object, "slab_bytes", s->slab_bytes);
@@ -93,7 +94,7 @@ static int print_json(const struct top *top, struct top_concept **list, uint32_t
     json_t *object = ctl_json_new(), *concepts = json_array();
     json_object_set_new(object, "seconds", ctl_json_number(top->figures.seconds));
     json_object_set_new(object, "everyone", json_boolean(top->operator_ && top->session == 0));
-    json_object_set_new(object, "daemon", daemon_json(&top->after));
+    json_object_set_new(object, "daemon", daemon_json(top));
     json_object_set_new(object, "figures", figures_json(&top->figures));
     ctl_json_set_count(object, "rows_not_seen", top->feed.lost);
     ctl_json_set_count(object, "detections", top->model.detections);

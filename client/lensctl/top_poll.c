@@ -121,12 +121,12 @@ int top_poll(struct top *top)
 
 /* ---- intervals -------------------------------------------------------------------------------------------------- */
 
-/* The figures that the events themselves give: all there is for whoever may not ask for everyone's. */
-static void figures_of_events(struct top *top)
+/* What the figures say of rows, out of the events: all there is for whoever may not ask for everyone's. */
+static void rows_of_events(struct top *top)
 {
     const struct lensd_histogram *total = &top->model.total;
     struct ctl_figures *f = &top->figures;
-    *f = (struct ctl_figures){.seconds = top->model.interval_s, .rows_per_s = top->model.rows_per_s};
+    f->rows_per_s = top->model.rows_per_s;
     f->dropped_per_s = f->invalid_per_s = f->batch_rows = f->queue_ns = f->scored_per_row = f->hit_rate = NAN;
     f->p50_ns = total->count > 0 ? (double)lensd_histogram_quantile(total, 0.5) : (double)NAN;
     f->p99_ns = total->count > 0 ? (double)lensd_histogram_quantile(total, 0.99) : (double)NAN;
@@ -154,10 +154,9 @@ int top_close_interval(struct top *top)
         top->after = top->before;
         return trouble(top, r, err.text);
     }
-    if (top->operator_)
-        ctl_figures_between(&top->before, &top->after, &top->figures);
-    else
-        figures_of_events(top);
+    ctl_figures_between(&top->before, &top->after, &top->figures);
+    if (!top->operator_)
+        rows_of_events(top);
     top->has_figures = true;
     return 0;
 }

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from tests.e2e.harness import BUILD, Daemon, clean_env, lensctl, small_pack, temp_dir
+from tests.e2e.harness import BUILD, Daemon, clean_env, eventually, lensctl, small_pack, temp_dir
 from tests.e2e.liblens import Client, Sender
 
 COLUMNS = ["time", "rows_per_s", "p50_us", "p99_us", "batch_rows", "queue_us", "dropped_per_s", "invalid_per_s",
@@ -104,6 +104,25 @@ class Dmon(unittest.TestCase):
         self.assertEqual(process.returncode, 0, errors)
         self.assertIn("restarted", errors)
         self.assertGreater(float(dict(zip(COLUMNS, out.strip().split(",")))["rows_per_s"]), 0)
+
+    def test_degradation_is_said_in_one_field(self):
+        faults = temp_dir() / "faults"
+        faults.write_text("run 12 enodev\n", encoding="utf-8")
+        with Daemon(packs=[small_pack()], args=["--fault-script", faults]) as daemon, Sender(daemon):
+            said = eventually(lambda: daemon.lensctl("--json", "status").check().json()["degraded"])
+            text = daemon.lensctl("dmon", "-d", "0.2", "-c", "1").check().stdout
+            line = daemon.lensctl("--json", "dmon", "-d", "0.2", "-c", "1").check().json()
+        header, values = csv.reader(io.StringIO(text))
+        self.assertEqual(len(values), len(header))
+        self.assertEqual(values[-1], said)
+        self.assertEqual(line["degraded"], said)
+
+    def test_who_is_no_operator_hears_whose_figures_they_are(self):
+        with Daemon(packs=[small_pack()], args=["--ipc-admin-uids", "12345"]) as daemon:
+            refused = daemon.lensctl("dmon", "-c", "1")
+        self.assertEqual((refused.code, refused.stdout), (1, ""))
+        self.assertIn("operators", refused.stderr)
+        self.assertIn("lensctl top", refused.stderr)
 
     def test_wrong_flags_exit_2(self):
         for args in (["-d", "0.01"], ["-d", "x"], ["-c", "0"], ["-c", "1.5"], ["more"]):

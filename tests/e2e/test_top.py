@@ -135,6 +135,18 @@ class Once(unittest.TestCase):
             out, _ = process.communicate(timeout=WAIT_S)
         self.assertGreater(json.loads(out)["rows_not_seen"], 50)
 
+    def test_who_is_no_operator_sees_the_rows_of_their_user(self):
+        with Daemon(packs=[small_pack()], args=["--ipc-admin-uids", "12345"]) as daemon, Sender(daemon) as sender:
+            eventually(lambda: sender.rows > 20)
+            snapshot = once(daemon)
+            text = daemon.lensctl("top", "--once", "--interval", "0.2").check().stdout
+        self.assertFalse(snapshot["everyone"])
+        self.assertGreater(snapshot["figures"]["rows_per_s"], 0)
+        self.assertGreater(snapshot["figures"]["p99_ns"], 0)
+        self.assertIsNone(snapshot["figures"]["dropped_per_s"])
+        self.assertTrue(snapshot["concepts"])
+        self.assertIn("rows of your own user only", text)
+
     def test_a_daemon_that_remembers_nothing_says_so(self):
         with Daemon(packs=[small_pack()], args=["--telemetry-events", "0"]) as daemon:
             refused = daemon.lensctl("top", "--once")
