@@ -202,17 +202,22 @@ $(BUILD)/liblens.so: $(LIBLENS_OBJ) client/liblens/lens.map
 	@ln -sf liblens.so $(BUILD)/liblens.so.0
 
 # Man pages stand beside their programs as NAME.SECTION.in. A line @table@ is replaced by what `lensd --print-man table`
-# prints: what is in tables of the program is written once.
+# prints: what is in tables of the program is written once. @DATADIR@ and the like are where `make install` puts things.
 MAN_PAGES  := lensd.8 lensd.conf.5 lensctl.1 liblens.3
 MAN_TABLES := settings events catalog
-.PHONY: man
+MAN_PLACES := $(BUILD)/man/.places
+.PHONY: man always
 man: $(addprefix $(BUILD)/man/,$(MAN_PAGES)) ## the man pages, in build/man/
 
-$(BUILD)/man/%: daemon/%.in $(BUILD)/lensd
+$(addprefix $(BUILD)/man/,$(MAN_TABLES)): $(BUILD)/lensd
 	@mkdir -p $(@D)
+	$(Q)$(BUILD)/lensd --print-man $(@F) >$@
+$(MAN_PLACES): always
+	@mkdir -p $(@D)
+	@echo '$(SYSCONFDIR) $(DATADIR) $(VERSION)' | cmp -s - $@ || echo '$(SYSCONFDIR) $(DATADIR) $(VERSION)' >$@
+$(BUILD)/man/%: daemon/%.in $(addprefix $(BUILD)/man/,$(MAN_TABLES)) $(MAN_PLACES)
 	$(call say,MAN,$@)
-	$(Q)for table in $(MAN_TABLES); do $(BUILD)/lensd --print-man $$table >$(@D)/$$table || exit 1; done
-	$(Q)sed -e 's|@VERSION@|$(VERSION)|g' $(foreach t,$(MAN_TABLES),-e '/^@$(t)@$$/{r $(@D)/$(t)' -e 'd}') $< >$@
+	$(Q)$(fill) $(foreach t,$(MAN_TABLES),-e '/^@$(t)@$$/{r $(@D)/$(t)' -e 'd}') $< >$@
 
 $(BUILD)/man/lensctl.1: client/lensctl/lensctl.1.in $(BUILD)/lensctl
 	@mkdir -p $(@D)

@@ -31,7 +31,9 @@ void lensd_journal_add_number(struct lensd_journal_entry *entry, const char *nam
 int lensd_journal_open(void)
 {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd >= 0 ? fd : -errno;
+    if (fd < 0)
+        return -errno;
+    return fd;
 }
 
 int lensd_journal_send(int fd, const char *path, const struct lensd_journal_entry *entry)

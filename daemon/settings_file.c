@@ -238,7 +238,7 @@ static int read_steadily(int fd, const char *path, char *text, size_t *length, s
 
 int lensd_settings_read_file(struct lensd_settings *settings, const char *path, struct lens_error *err)
 {
-    size_t length;
+    size_t length = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return lens_error_set(err, -errno, "can't open the configuration %s: %s", path, strerror(errno));

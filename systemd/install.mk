@@ -38,6 +38,7 @@ INSTALLED := \
     644:config/lensd.conf:$(DATADIR)/lensd.conf \
     644:config/realtime.conf:$(DATADIR)/realtime.conf \
     644:config/offline.conf:$(DATADIR)/offline.conf \
+    644:config/low-memory.conf:$(DATADIR)/low-memory.conf \
     644:config/prometheus.yml:$(DATADIR)/prometheus.yml \
     644:config/prometheus-alerts.yml:$(DATADIR)/prometheus-alerts.yml \
     644:config/grafana-dashboard.json:$(DATADIR)/grafana-dashboard.json \
@@ -62,7 +63,7 @@ OWN_FOLDERS := $(DATADIR) $(DOCDIR) $(PREFIX)/lib/lensd $(UNITDIR)/lensd.service
 
 fill = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
            -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' -e 's|@DOCDIR@|$(DOCDIR)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
-           -e 's|@VERSION@|$(VERSION)|g'
+           -e 's|@DATADIR@|$(DATADIR)|g' -e 's|@VERSION@|$(VERSION)|g'
 
 filled: ## files of an installation with its paths filled in, in build/install
 	@mkdir -p $(FILLED)
