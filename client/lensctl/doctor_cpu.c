@@ -61,7 +61,8 @@ static void check_quota(struct doctor *doctor, unsigned threads)
     uint64_t throttled;
     if (!doctor_cgroup_cpus(doctor->root, doctor_process(doctor, process), &cpus, &throttled))
         return;
-    if (threads > 0 ? cpus >= (double)threads && throttled == 0 : cpus >= 1.0) {
+    bool enough = threads > 0 ? cpus >= (double)threads : cpus >= 1.0;
+    if (enough && throttled == 0) {
         doctor_find(&doctor->report, "cpu.quota", DOCTOR_OK, "A quota allows %.3g processors, which is enough.", cpus);
         return;
     }

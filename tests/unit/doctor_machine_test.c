@@ -66,6 +66,9 @@ static void a_quota_below_the_threads_is_a_warning_in_both_versions_of_control_g
     doctor_rig_write(rig, "/sys/fs/cgroup/system.slice/cpu.stat", "nr_periods 100\nnr_throttled 0\n");
     doctor_rig_run(rig, doctor_check_cpu);
     doctor_rig_expect(rig, "cpu.quota", DOCTOR_OK, "allows 4 processors");
+    doctor_rig_write(rig, "/sys/fs/cgroup/system.slice/cpu.stat", "nr_periods 100\nnr_throttled 5\n");
+    doctor_rig_run(rig, doctor_check_cpu);
+    doctor_rig_expect(rig, "cpu.quota", DOCTOR_NOTE, "used up 5 times"); /* while packs were read, perhaps */
     doctor_rig_write(rig, "/proc/77/cgroup", "5:cpuset:/\n3:cpu,cpuacct:/docker/abc\n1:name=systemd:/x\n0::/\n");
     doctor_rig_write(rig, "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "50000\n"); /* a container sees its own as the root */
     doctor_rig_write(rig, "/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
