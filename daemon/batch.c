@@ -298,6 +298,7 @@ bool lensd_batch_assemble(struct lensd_served_pack *pack, struct lensd_session *
     if (batch->run.n_jobs == before)
         return false;
     uint64_t now = lensd_now_ns(), loads = lensd_pool_loads(pack->pool);
+    batch->assembled_ns = now;
     for (uint32_t j = before; j < batch->run.n_jobs; j++) {
         flight_of(batch->run.jobs[j])->picked_ns = now;
         flight_of(batch->run.jobs[j])->loads = loads;

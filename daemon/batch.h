@@ -34,6 +34,7 @@ struct lensd_batch {
     uint32_t n_rows;              /* used */
     bool degrade;                 /* engine.degrade: the breaker may open */
     struct lensd_breaker breaker;
+    uint64_t assembled_ns;             /* when new submissions were picked last */
     uint64_t offered_in;               /* the engine's turn that last looked for submissions for it */
     uint64_t failures_told;            /* failed loads that the engine has told of */
     uint32_t next_start;               /* the session whose turn is first in the next batch */

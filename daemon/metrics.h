@@ -37,6 +37,7 @@ struct lensd_metrics {
     uint64_t batch_rows, batch_sizes[LENSD_BATCH_SIZES];
     uint64_t stage_counts[LENS_STAGES][LENSD_STAGE_BOUNDS + 1], stage_sums_ns[LENS_STAGES];
     uint64_t engine_busy_ns, engine_failures;
+    uint64_t events, events_held; /* rows put into the ring of events, and still there */
     struct lensd_pool_counters pool;
     uint64_t prefetch_in_time, load_failures;
     uint64_t queue_depth, session_memory, session_memory_max;

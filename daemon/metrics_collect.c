@@ -1,6 +1,7 @@
 /* Fills the snapshot that metrics are made of, on the loop's thread, and keeps what must not be forgotten: totals of
  * pools that went, the engine's heartbeat, routing. See telemetry.h. */
 #include "daemon/batch.h"
+#include "daemon/events.h"
 #include "daemon/service.h"
 #include "daemon/sys.h"
 #include "daemon/telemetry.h"
@@ -200,6 +201,15 @@ static void take_sessions(const struct lensd_service *service, struct lensd_metr
     out->connections_max = settings->ipc.max_connections;
 }
 
+static void take_events(const struct lensd_service *service, struct lensd_metrics *out)
+{
+    uint64_t first = 1, end = 1;
+    if (service->events != NULL)
+        lensd_events_range(service->events, &first, &end);
+    out->events = end - 1;
+    out->events_held = end - first;
+}
+
 void lensd_metrics_collect(struct lensd_service *service, struct lensd_metrics *out)
 {
     struct lens_error last;
@@ -213,6 +223,7 @@ void lensd_metrics_collect(struct lensd_service *service, struct lensd_metrics *
     take_packs(service, out);
     take_sessions(service, out);
     out->device_free_bytes = service->device_memory.looked_ns != 0 ? service->device_memory.free_bytes : 0;
+    take_events(service, out);
     lensd_ladder_steps(service, out->steps);
     out->reload_ok = service->telemetry.reload_ok;
     out->reload_time_s = service->telemetry.reload_time_s;

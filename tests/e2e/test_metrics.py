@@ -101,6 +101,7 @@ class WhatIsServed(unittest.TestCase):
         self.assertEqual(m("lensd_lenses_scored_total"), sum(row["scored"] for row in self.rows))
         self.assertEqual(m("lensd_lenses_expanded_total"), sum(len(row["expanded"]) for row in self.rows))
         self.assertEqual(m("lensd_batch_rows_sum"), n)
+        self.assertEqual((m("lensd_events_total"), m("lensd_events_held")), (n, n))
         self.assertEqual(m("lensd_sessions"), 0)
         wanted = sum(m.all("lensd_cache_requests_total", tier="slot").values())
         self.assertEqual(m("lensd_cache_requests_total", tier="slot", outcome="hit"), wanted)
@@ -286,6 +287,31 @@ class TotalsNeverFall(unittest.TestCase):
             daemon.lensctl("detect", STATES).check()
             eventually(lambda: scrape(daemon).all("lensd_concept_detections_total", pack="p") ==
                        {labels: 2 * value for labels, value in before.items()})
+
+
+    def test_over_the_cpu_taking_over_from_a_lost_card(self):
+        script = temp_dir() / "faults"
+        script.write_text("run 6 enodev\n", encoding="utf-8")
+        self.fallen, self.last, ended = [], None, threading.Event()
+        with Daemon(packs=[small_pack()], http="127.0.0.1:0", args=["--fault-script", script]) as daemon:
+            loads = sum(scrape(daemon).all("lensd_loads_total").values())
+            self.assertGreater(loads, 0)
+            watcher = threading.Thread(target=self.watch, args=(daemon, ended))
+            watcher.start()
+            try:
+                with Client(daemon.socket) as client:
+                    for i in range(10):
+                        client.ask([x + 0.1 * i for x in first_row()])
+                    eventually(lambda: scrape(daemon)("lensd_degraded", reason="on_cpu") == 1, timeout=60)
+                    client.ask(first_row())
+            finally:
+                ended.set()
+                watcher.join()
+            self.assertEqual(self.fallen, [])
+            eventually(lambda: scrape(daemon)("lensd_rows_total") == 11)
+            self.assertGreaterEqual(sum(scrape(daemon).all("lensd_loads_total").values()), loads)
+            self.assertGreater(scrape(daemon)("lensd_unscored_rows_total", reason="engine_failure"), 0)
+            self.assertEqual(scrape(daemon)("lensd_degraded", reason="card_lost"), 0)
 
 
 class DropsAndRefusals(unittest.TestCase):
