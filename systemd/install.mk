@@ -53,7 +53,7 @@ INSTALLED := \
     644:$(BUILD)/man/catalog:$(PREFIX)/lib/systemd/catalog/lensd.catalog \
     644:systemd/README.md:$(DOCDIR)/systemd.md \
     $(foreach unit,$(UNITS),644:$(FILLED)/$(unit):$(UNITDIR)/$(unit)) \
-    $(if $(NOTIFY_RELOAD),$(foreach unit,lensd lensd@,644:systemd/notify-reload.conf:$(UNITDIR)/$(unit).service.d/notify-reload.conf)) \
+    $(if $(NOTIFY_RELOAD),$(foreach unit,lensd lensd@,644:$(FILLED)/notify-reload.conf:$(UNITDIR)/$(unit).service.d/notify-reload.conf)) \
     644:systemd/sysusers.conf:$(SYSUSERSDIR)/lensd.conf \
     644:systemd/tmpfiles.conf:$(TMPFILESDIR)/lensd.conf
 
@@ -70,6 +70,7 @@ filled: ## files of an installation with its paths filled in, in build/install
 	@for unit in $(UNITS); do \
 		sed -e '/^@SERVICE@$$/{' -e 'r systemd/service.in' -e 'd' -e '}' "systemd/$$unit.in" | $(fill) > "$(FILLED)/$$unit" || exit 1; \
 	done
+	@$(fill) systemd/notify-reload.conf.in > $(FILLED)/notify-reload.conf
 	@$(fill) client/liblens/liblens.pc.in > $(FILLED)/liblens.pc
 
 row = $(subst :, ,$(1))
