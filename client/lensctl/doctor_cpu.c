@@ -69,7 +69,7 @@ static void check_quota(struct doctor *doctor, unsigned threads)
     if (threads > 0)
         snprintf(whom, sizeof whom, " for %u threads", threads);
     doctor_find(
-        &doctor->report, "cpu.quota", DOCTOR_WARNING,
+        &doctor->report, "cpu.quota", enough ? DOCTOR_NOTE : DOCTOR_WARNING,
         "The control group's quota allows %.3g processors%s, and was used up %llu times: all threads then stand "
         "still until the next period, up to 0.1 s.",
         cpus, whom, (unsigned long long)throttled);
