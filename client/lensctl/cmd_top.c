@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_NS UINT64_C(100000000)
+#define LOOK_NS     UINT64_C(100000000)
+#define DEFAULT_MIN 0.1f /* most of what rows report scores next to nothing */
 
 static int once(struct top *top)
 {
@@ -33,8 +34,10 @@ static int once(struct top *top)
 static int take_flags(struct top *top)
 {
     const struct ctl_value *interval = ctl_value(top->ctl, "--interval");
+    const struct ctl_value *min = ctl_value(top->ctl, "--min");
     const char *filter = ctl_value(top->ctl, "--filter")->text;
     top->interval_s = interval->set ? interval->real : 1.0;
+    top->min_score = min->set ? (float)min->real : DEFAULT_MIN;
     top->session = (uint32_t)ctl_value(top->ctl, "--session")->number;
     top->pack = ctl_value(top->ctl, "--pack")->text;
     top->sort = (enum top_sort)ctl_value(top->ctl, "--sort")->number;

@@ -144,6 +144,7 @@ static const struct ctl_flag top_flags[] = {
      .words = CTL_WORDS_CONCEPT},
     {"--watch", "CONCEPT[,..]", CTL_TEXT, .help = "keep these on top, also when they are silent",
      .words = CTL_WORDS_CONCEPTS},
+    {"--min", "S", CTL_REAL, 0, 1, .help = "detections that score at least so much", .fallback = "0.1"},
     {"--sort", NULL, CTL_CHOICE, .choices = top_sort_names, .help = "what the others are ordered by",
      .fallback = "score"},
     {"--once", NULL, CTL_SWITCH, .help = "print one snapshot after one interval; needs no terminal"},
@@ -346,14 +347,16 @@ static const struct ctl_command commands[] = {
      .details =
          "score is the decayed maximum: the highest score so far, halved every 10 s; last is the latest detection's. "
          "The\nhistory has the highest score of each interval, newest on the right. The arrow compares the mean of "
-         "its last 4\nintervals with the 4 before: up or down when they differ by 0.05 or more. Of each row the daemon "
-         "remembers the\nfirst 16 detections. Rows that came faster than they could be taken, and concepts beyond "
-         "4096, are counted.\np50 and p99 are of the rows of the last interval.\n"
+         "its last 4\nintervals with the 4 before: up or down when they differ by 0.05 or more. Scores below --min "
+         "count as\nnothing. Of each row the daemon remembers the first 16 detections. Rows that came faster than they "
+         "could be taken,\nand concepts beyond "
+         "4096, are counted. p50 and p99 are of the rows of the last interval.\n"
          "Keys: q quit, s sort, / filter, w watch the marked concept, p pause, + and - interval, h help, arrows and "
          "page\nkeys. When the daemon goes away it says so and goes on as soon as it is back. Operators see "
          "everybody's rows,\nothers those of their own user.",
      .flags = top_flags,
-     .json = "with --once: seconds, everyone, daemon, figures, concepts (concept, pack, id, score, last, trend, per_s, "
+     .json = "with --once: seconds, everyone, min_score, daemon, figures, concepts (concept, pack, id, score, last, "
+             "trend, per_s, "
              "history, path) and the counts of what wasn't seen.",
      .run = ctl_run_top},
     {.name = "dmon",

@@ -16,7 +16,8 @@ struct top {
     const char *pack; /* --pack, or NULL */
     uint32_t session; /* 0 = all */
     double interval_s;
-    bool operator_; /* figures of everyone may be asked for */
+    float min_score; /* less counts as nothing */
+    bool operator_;  /* figures of everyone may be asked for */
 
     struct top_model model;
     struct event_feed feed;

@@ -318,6 +318,8 @@ static enum top_style list(const struct top *top, uint32_t shown, struct line *l
     if (top->filter[0] != '\0')
         put(line, " of %u", m->n);
     put(line, " %s by %s", m->n == 1 ? "concept" : "concepts", top_sort_names[top->sort]);
+    if (top->min_score > 0.0f)
+        put(line, ", scores from %.3g", (double)top->min_score);
     if (top->filter[0] != '\0')
         put(line, "  filter %s", top->filter);
     if (watched > 0)
@@ -349,6 +351,8 @@ enum top_style top_header(const struct top *top, enum top_header which, uint32_t
     }
 }
 
+_Static_assert(TOP_TREND == 4 && TOP_CAPACITY == 4096, "as the help below and `lensctl help top` say");
+
 const char *const *top_help(void)
 {
     static const char *const lines[] = {"q        quit",
@@ -370,7 +374,8 @@ const char *const *top_help(void)
                                         "per s    detections per second in the last interval",
                                         "below    the concepts above it in the hierarchy",
                                         "",
-                                        "Of each row the daemon remembers the first 16 detections.",
+                                        "Of each row the daemon remembers the first 16 detections;",
+                                        "scores below --min count as nothing.",
                                         NULL};
     return lines;
 }

@@ -94,6 +94,7 @@ static int print_json(const struct top *top, struct top_concept **list, uint32_t
     json_t *object = ctl_json_new(), *concepts = json_array();
     json_object_set_new(object, "seconds", ctl_json_number(top->figures.seconds));
     json_object_set_new(object, "everyone", json_boolean(top->operator_ && top->session == 0));
+    json_object_set_new(object, "min_score", ctl_json_number((double)top->min_score));
     json_object_set_new(object, "daemon", daemon_json(top));
     json_object_set_new(object, "figures", figures_json(&top->figures));
     ctl_json_set_count(object, "rows_not_seen", top->feed.lost);

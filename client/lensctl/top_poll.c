@@ -258,7 +258,8 @@ int top_start(struct top *top)
 {
     struct lens_client_error err = {0};
     struct lens_hello_ok hello;
-    struct lens_events want = {.session = top->session, .glob = {"", 0}, .from = LENS_EVENTS_NOW};
+    struct lens_events want = {
+        .session = top->session, .glob = {"", 0}, .min_score = top->min_score, .from = LENS_EVENTS_NOW};
     const char *list = ctl_value(top->ctl, "--watch")->text;
     lens_control_daemon(top->client, &hello);
     top->operator_ = hello.role == LENS_PEER_OPERATOR;

@@ -20,7 +20,7 @@ WAIT_S = 60
 
 
 def once(daemon, *args):
-    return daemon.lensctl("--json", "top", "--once", "--interval", "0.5", *args).check().json()
+    return daemon.lensctl("--json", "top", "--once", "--interval", "0.5", "--min", "0", *args).check().json()
 
 
 def by_name(snapshot):
@@ -103,6 +103,16 @@ class Once(unittest.TestCase):
         names = [concept["concept"] for concept in snapshot["concepts"]]
         self.assertEqual(len(names), len(set(names)))
         self.assertEqual({concept["generation"] for concept in snapshot["concepts"]}, {generation})
+
+    def test_low_scores_count_as_nothing(self):
+        with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as sender:
+            eventually(lambda: sender.rows > 20)
+            scores = sorted(score for _, score in sender.hits)
+            least = (scores[0] + scores[-1]) / 2
+            snapshot = daemon.lensctl("--json", "top", "--once", "--interval", "0.5", "--min", least).check().json()
+        self.assertAlmostEqual(snapshot["min_score"], least, places=5)
+        self.assertEqual(len(snapshot["concepts"]), sum(score >= least for score in scores))
+        self.assertTrue(all(concept["score"] >= least for concept in snapshot["concepts"]))
 
     def test_a_table_when_it_is_text(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as sender:
@@ -220,7 +230,7 @@ class Screen(unittest.TestCase):
             terminal.type(name[:4])
             terminal.wait_for(f"filter: {name[:4]}_")
             terminal.press("Enter")
-            screen = terminal.wait_for(re.compile(rf"\d of \d+ concepts? by name  filter {name[:4]}"))
+            screen = terminal.wait_for(re.compile(rf"\d of \d+ concepts? by name, scores from 0.1  filter {name[:4]}"))
             for row in self.rows_of(screen)[1:]:
                 self.assertIn(name[:4].lower(), row.lower())
             terminal.press("Down", "w")
@@ -235,7 +245,7 @@ class Screen(unittest.TestCase):
             terminal.press("h")
             terminal.wait_for("full service")
             terminal.press("Escape")
-            terminal.wait_for(re.compile(r"\n\d+ concepts by name  2 watched"))
+            terminal.wait_for(re.compile(r"\n\d+ concepts by name, scores from 0.1  2 watched"))
 
     def test_every_size_is_drawn_without_a_mess(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon, pause_s=0.002):
