@@ -387,6 +387,35 @@ void lensd_connection_resume(struct lensd_connection *c)
         watch(c);
 }
 
+static void judge(struct lensd_service *service, struct lensd_connection *c)
+{
+    struct lensd_peer peer;
+    bool was_allowed = c->peer.allowed;
+    if (lensd_peer_identify(c->fd, service->settings, &peer) != 0)
+        return; /* gone: the next read says so */
+    if (peer.role < c->peer.role)
+        lensd_control_trace_left(service, c);
+    c->peer.allowed = peer.allowed;
+    c->peer.role = peer.role;
+    if (peer.allowed || !was_allowed)
+        return;
+    const struct lensd_log_fields fields = lensd_connection_fields(c);
+    lensd_log_client(&service->log, LENSD_LOG_WARNING, LENSD_LOG_CLIENT_DROPPED, &fields,
+                     "dropped client \"%s\" (pid %u, uid %u): ipc.allow_uids and ipc.allow_gids no longer name it",
+                     c->name, c->peer.pid, c->peer.uid);
+    lensd_connection_goodbye(c, 0, "the daemon's configuration no longer lets this user in");
+    lensd_connection_close(c);
+}
+
+void lensd_connections_judge(struct lensd_service *service)
+{
+    struct lensd_connection *next;
+    for (struct lensd_connection *c = service->connections; c != NULL; c = next) {
+        next = c->next;
+        judge(service, c);
+    }
+}
+
 void lensd_connections_sweep(struct lensd_service *service, uint64_t now_ns)
 {
     struct lensd_connection *next;

@@ -71,6 +71,10 @@ void lensd_connection_resume(struct lensd_connection *connection);
 /* The connection of that id if it still lives. */
 struct lensd_connection *lensd_connection_find(const struct lensd_service *service, uint64_t id);
 
+/* The lists of who may do what have changed: every connection gets its role anew, and those that are no longer allowed
+ * hear so and are dropped. */
+void lensd_connections_judge(struct lensd_service *service);
+
 /* Drops those that never said hello, or don't read their answers. */
 void lensd_connections_sweep(struct lensd_service *service, uint64_t now_ns);
 

@@ -32,6 +32,7 @@ static void apply(struct lensd_service *service)
     lensd_engine_set_degrade(service->engine, settings->engine.degrade);
     lensd_engine_set_spin(service->engine, settings->engine.spin_us);
     lensd_listener_set_wide(&service->listener, lensd_peer_lists_are_wide(settings));
+    lensd_connections_judge(service);
     for (uint32_t i = 0; i < service->n_packs; i++)
         lensd_reload_tune(service, service->packs[i]);
 }

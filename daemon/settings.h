@@ -35,11 +35,10 @@ enum lensd_setting_type {
 
 /* What a reload (SIGHUP) changes a setting for. */
 enum lensd_setting_applies {
-    LENSD_APPLIES_RESTART,     /* nothing: the value waits for the next start */
-    LENSD_APPLIES_NOW,         /* everything */
-    LENSD_APPLIES_CONNECTIONS, /* clients that connect from then on */
-    LENSD_APPLIES_SESSIONS,    /* sessions attached from then on */
-    LENSD_APPLIES_PACKS,       /* packs loaded or swapped from then on */
+    LENSD_APPLIES_RESTART,  /* nothing: the value waits for the next start */
+    LENSD_APPLIES_NOW,      /* everything */
+    LENSD_APPLIES_SESSIONS, /* sessions attached from then on */
+    LENSD_APPLIES_PACKS,    /* packs loaded or swapped from then on */
 };
 
 enum lensd_origin { LENSD_ORIGIN_DEFAULT, LENSD_ORIGIN_FILE, LENSD_ORIGIN_ENVIRONMENT, LENSD_ORIGIN_FLAG };
@@ -156,7 +155,7 @@ int lensd_setting_find(const char *name, size_t length);
 const char *lensd_setting_nearest(const char *name, size_t length);
 
 const char *lensd_origin_name(enum lensd_origin origin);
-/* "restart", "at once", "new connections", "new sessions", "new packs". */
+/* "restart", "at once", "new sessions", "new packs". */
 const char *lensd_setting_applies_name(enum lensd_setting_applies applies);
 
 /* The rows from `first` on, as many as an answer has room for; texts are lent by the settings, the table and `space`

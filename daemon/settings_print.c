@@ -45,7 +45,6 @@ static const char *reload_text(const struct lensd_setting *row)
     static const char *const texts[] = {
         [LENSD_APPLIES_RESTART] = "change needs a restart",
         [LENSD_APPLIES_NOW] = "reload changes it",
-        [LENSD_APPLIES_CONNECTIONS] = "reload changes it for new connections",
         [LENSD_APPLIES_SESSIONS] = "reload changes it for new sessions",
         [LENSD_APPLIES_PACKS] = "reload changes it for packs that are loaded or swapped from then on",
     };

@@ -10,7 +10,7 @@
 
 const char *lensd_setting_applies_name(enum lensd_setting_applies applies)
 {
-    static const char *const names[] = {"restart", "at once", "new connections", "new sessions", "new packs"};
+    static const char *const names[] = {"restart", "at once", "new sessions", "new packs"};
     return (unsigned)applies < sizeof names / sizeof names[0] ? names[applies] : "?";
 }
 

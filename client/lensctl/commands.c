@@ -241,7 +241,7 @@ static const struct ctl_command commands[] = {
      .details =
          "GLOB is matched against \"section.setting\", with * ? and [..], as in 'cache.*'. \"from\" names the line of\n"
          "the file, the variable or the flag. \"reload\" says what a reload (SIGHUP) changes the setting for: all at\n"
-         "once, or only connections, sessions or packs that are new then; restart = nothing before the next start.\n"
+         "once, or only sessions or packs that are new then; restart = nothing before the next start.\n"
          "\"waits\" shows a value that waits for that, or how many loaded packs were made before the last change:\n"
          "lensctl swap makes a pack anew.",
      .json = "settings: a list of name, value, origin, place, default, live, applies, pending, older_packs, help.",
