@@ -1,6 +1,7 @@
 /* lensctl cache-sim: what each cache policy would have done with a recorded trace, against Belady's optimum. Needs no
  * daemon. */
 #include "client/lensctl/commands.h"
+#include "client/lensctl/progress.h"
 
 #include "daemon/cache/simulate.h"
 
@@ -60,7 +61,13 @@ static bool wants_policy(struct ctl *ctl, int kind)
     return !chosen->set || chosen->number == kind;
 }
 
-static int simulate_size(struct ctl *ctl, const struct lensd_sim_input *input, struct outcome *out)
+/* How many of the runs are done, for the bar. */
+struct runs {
+    struct ctl_progress bar;
+    uint64_t done, total;
+};
+
+static int simulate_size(struct ctl *ctl, const struct lensd_sim_input *input, struct runs *runs, struct outcome *out)
 {
     struct lens_error err;
     struct lensd_predictor_config predictor;
@@ -74,6 +81,7 @@ static int simulate_size(struct ctl *ctl, const struct lensd_sim_input *input, s
                                                 .prefetch = budget};
         if (wants_policy(ctl, kind))
             r = lensd_sim_run(input, &config, &out->policy[kind], &err);
+        ctl_progress_update(&runs->bar, "simulating", ++runs->done, runs->total);
     }
     return r == 0 ? CTL_OK : ctl_fail(CTL_FAILED, "%s", err.text);
 }
@@ -175,11 +183,16 @@ static int simulate(struct ctl *ctl, const struct lensd_sim_input *input)
     struct outcome outcomes[MAX_SIZES] = {0};
     struct sizes sizes;
     const struct ctl_value *asked = ctl_value(ctl, "--slots");
+    struct runs runs = {.total = 0};
     int r = read_sizes(asked->set ? asked->text : DEFAULT_SIZES, input->trace->tables.lenses, &sizes);
+    ctl_progress_begin(&runs.bar);
+    for (int kind = 0; r == CTL_OK && lensd_cache_policy_names[kind] != NULL; kind++)
+        runs.total += sizes.n;
     for (unsigned i = 0; r == CTL_OK && i < sizes.n; i++) {
         outcomes[i] = (struct outcome){.slots = sizes.slots[i], .policy = figures[i]};
-        r = simulate_size(ctl, input, &outcomes[i]);
+        r = simulate_size(ctl, input, &runs, &outcomes[i]);
     }
+    ctl_progress_end(&runs.bar);
     if (r != CTL_OK)
         return r;
     return ctl->json ? print_json(ctl, input, outcomes, sizes.n) : print_text(ctl, input, outcomes, sizes.n);

@@ -28,6 +28,8 @@ enum ctl_words {
     CTL_WORDS_PACK, /* this and the next ones are asked of the daemon */
     CTL_WORDS_SESSION,
     CTL_WORDS_CONCEPT,
+    CTL_WORDS_SETTING,
+    CTL_WORDS_FILE_OR_SESSION,
     CTL_WORDS_CONCEPTS /* with commas between */
 };
 

@@ -142,6 +142,10 @@ static void propose_words(const struct ctl_completion *c, enum ctl_words words)
     case CTL_WORDS_FILE:
         fputs(":file\n", c->file);
         break;
+    case CTL_WORDS_FILE_OR_SESSION:
+        ctl_propose_from_daemon(c, CTL_WORDS_SESSION);
+        fputs(":file\n", c->file);
+        break;
     case CTL_WORDS_DIRECTORY:
         fputs(":directory\n", c->file);
         break;
@@ -153,6 +157,7 @@ static void propose_words(const struct ctl_completion *c, enum ctl_words words)
         break;
     case CTL_WORDS_PACK:
     case CTL_WORDS_SESSION:
+    case CTL_WORDS_SETTING:
     case CTL_WORDS_CONCEPT:
         ctl_propose_from_daemon(c, words);
         break;

@@ -25,7 +25,8 @@ struct ctl_completion {
 /* Prints the proposal when it begins with what was typed. */
 void ctl_propose(const struct ctl_completion *c, const char *word, const char *what);
 
-/* complete_daemon.c: names of loaded packs, numbers of sessions, "Name:layer" of concepts. Nothing without a daemon, or
+/* complete_daemon.c: names of loaded packs, numbers of sessions, names of settings, "Name:layer" of
+ * concepts. Nothing without a daemon, or
  * with one that doesn't answer within a second. */
 void ctl_propose_from_daemon(const struct ctl_completion *c, enum ctl_words words);
 

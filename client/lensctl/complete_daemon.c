@@ -77,6 +77,21 @@ static void propose_sessions(const struct ctl_completion *c, struct lens_client 
     } while (msg->u.session_page.count > 0 && first < msg->u.session_page.total);
 }
 
+static void propose_settings(const struct ctl_completion *c, struct lens_client *client, struct lens_msg *msg)
+{
+    uint32_t first = 0;
+    do {
+        request(msg, LENS_MSG_CONFIG);
+        msg->u.page.first = first;
+        if (!ask(client, msg, LENS_MSG_SETTING_PAGE))
+            return;
+        const struct lens_setting_page *page = &msg->u.setting_page;
+        for (uint32_t i = 0; i < page->count; i++)
+            propose_text(c, page->rows[i].name, page->rows[i].value);
+        first += page->count;
+    } while (msg->u.setting_page.count > 0 && first < msg->u.setting_page.total);
+}
+
 /* The glob of everything that begins with `typed`, whose own pattern characters stand for themselves. */
 static void prefix_glob(const char *typed, char *out, size_t size)
 {
@@ -127,6 +142,8 @@ void ctl_propose_from_daemon(const struct ctl_completion *c, enum ctl_words word
         propose_packs(c, client, msg);
     else if (words == CTL_WORDS_SESSION)
         propose_sessions(c, client, msg);
+    else if (words == CTL_WORDS_SETTING)
+        propose_settings(c, client, msg);
     else
         propose_concepts(c, client, msg);
     lens_client_close(client);

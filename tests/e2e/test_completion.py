@@ -11,7 +11,7 @@ import subprocess
 import time
 import unittest
 
-from tests.e2e.harness import BUILD, ROOT, SANITIZED, Daemon, clean_env, lensctl, lensd, run, small_pack, temp_dir
+from tests.e2e.harness import BUILD, ROOT, SANITIZED, Daemon, clean_env, eventually, lensctl, lensd, run, small_pack, temp_dir
 
 PATIENCE_S = 120 if SANITIZED else 30
 PROGRAM = BUILD / "lensctl"
@@ -70,6 +70,11 @@ class EveryRow(unittest.TestCase):
                     if flag["min"] is not None:
                         self.assertRegex(line, rf"{flag['min']:g} to |at least {flag['min']:g}")
 
+    def test_every_flag_that_takes_a_value_says_what_holds_without_it(self):
+        silent = [(c["name"], f["name"]) for c in table()["commands"] for f in c["flags"]
+                  if f["kind"] != "switch" and not f["required"] and not f["default"]]
+        self.assertEqual(silent, [])
+
     def test_a_letter_left_out_of_a_command_or_flag_names_the_right_one(self):
         for command in table()["commands"]:
             name = command["name"]
@@ -112,6 +117,17 @@ class Words(unittest.TestCase):
         keys = [c["concept"] for c in self.daemon.lensctl("concepts", "--json").check().json()["concepts"]]
         self.assertEqual(sorted(asked(*self.where, "explain", "")), sorted(keys))
         self.assertEqual(asked(*self.where, "latency", "--session", ""), [])
+        self.assertEqual(asked(*self.where, "config", "cache.host"), ["cache.host_memory"])
+        self.assertEqual(asked(*self.where, "timeline", ""), [":file"])  # and sessions, if there were any
+        sender = subprocess.Popen([PROGRAM, *self.where, "bench", "token", "--seconds", "600"],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_env())
+        try:
+            number = eventually(lambda: asked(*self.where, "latency", "--session", ""), PATIENCE_S, "a session")
+            self.assertEqual(asked(*self.where, "timeline", ""), [*number, ":file"])
+        finally:
+            sender.kill()
+            sender.wait()
+        eventually(lambda: not asked(*self.where, "latency", "--session", ""), PATIENCE_S, "no session")
 
     def test_lists_are_completed_after_the_last_comma(self):
         self.assertEqual(asked(*self.where, "detect", "--pin", "Mind:0,Decepti"), ["Mind:0,Deception:1", ":nospace"])
