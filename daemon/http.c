@@ -17,7 +17,6 @@
 
 #define IDLE_TIMEOUT_S   5 /* without a byte in either direction */
 #define ACCEPTS_PER_TURN 16
-#define NICENESS         10
 #define SWEEP_MS         500                 /* between two looks for old connections */
 #define FULL_PAUSE_NS    UINT64_C(200000000) /* without accepting, after descriptors ran out */
 
@@ -195,11 +194,9 @@ static int wait_ms(const struct lensd_http *http, bool full)
     return wait;
 }
 
-/* Scrapes give way to scoring: this thread is a nicer one, where that can be had. */
 static void *serve(void *arg)
 {
     struct lensd_http *http = arg;
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS);
     for (;;) {
         bool full = lensd_now_ns() < http->full_until_ns;
         struct pollfd polled[] = {
