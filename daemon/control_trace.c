@@ -20,10 +20,11 @@ static void stop(struct lensd_service *service)
     struct lensd_recording *recording = &service->recording;
     if (service->engine != NULL)
         lensd_engine_trace(service->engine, recording->served, NULL);
-    lensd_log(&service->log, LENSD_LOG_INFO,
-              "trace of pack %s ends: %llu rows went to the recorder, %llu were left out", recording->served->name,
-              (unsigned long long)lensd_tracing_rows(recording->tracing),
-              (unsigned long long)lensd_tracing_dropped(recording->tracing));
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_TRACE_ENDED,
+                    &(struct lensd_log_fields){.pack = recording->served->name},
+                    "trace of pack %s ends: %llu rows went to the recorder, %llu were left out",
+                    recording->served->name, (unsigned long long)lensd_tracing_rows(recording->tracing),
+                    (unsigned long long)lensd_tracing_dropped(recording->tracing));
     lensd_tracing_destroy(recording->tracing);
     *recording = (struct lensd_recording){0};
 }
@@ -51,8 +52,11 @@ void lensd_control_trace(struct lensd_service *service, struct lensd_connection 
         lensd_connection_fault(c, lensd_control_fault_of(r), "%s", err.text);
         return;
     }
-    lensd_log(&service->log, LENSD_LOG_INFO, "trace of pack %s begins, for \"%s\" (pid %u, uid %u)", served->name,
-              c->name, c->peer.pid, c->peer.uid);
+    struct lensd_log_fields fields = lensd_connection_fields(c);
+    fields.pack = served->name;
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_TRACE_BEGAN, &fields,
+                    "trace of pack %s begins, for \"%s\" (pid %u, uid %u)", served->name, c->name, c->peer.pid,
+                    c->peer.uid);
     struct lens_msg *answer = lensd_control_answer(service, LENS_MSG_TRACING);
     answer->u.tracing = (struct lens_tracing){
         .generation = served->generation,

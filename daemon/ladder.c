@@ -127,8 +127,9 @@ static int open_cpu(struct lensd_service *service, struct lens_error *err)
     service->ladder.on_cpu = true;
     cpu->ops->describe(cpu, &service->device);
     snprintf(service->reason, sizeof service->reason, "the card was lost: %.200s", service->ladder.why.text);
-    lensd_log(&service->log, LENSD_LOG_INFO, "backend %s (%s, %u threads) on %s: %s", service->device.backend,
-              service->device.variant, service->device.threads, service->device.name, service->reason);
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_BACKEND, NULL, "backend %s (%s, %u threads) on %s: %s",
+                    service->device.backend, service->device.variant, service->device.threads, service->device.name,
+                    service->reason);
     return 0;
 }
 

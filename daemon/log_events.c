@@ -66,6 +66,21 @@ const struct lensd_log_event_info lensd_log_events[LENSD_LOG_EVENTS] = {
     [LENSD_LOG_CLIENT_DROPPED] = {"client-dropped", "d519e7e1cc6a4e2195024c6f456c8797",
                                   "A client broke the protocol, forged its shared memory or does not read its answers.",
                                   "The line names program, pid and uid. Others are not affected."},
+    [LENSD_LOG_BACKEND] = {"backend", "437636b423394f2086b8ead52be140ee",
+                           "Where lenses are scored, and why there: the card, or the processor for want of one.", ""},
+    [LENSD_LOG_METRICS_FAILED] = {"metrics-failed", "9e952345d1e546d0bf24b45e694a2ef9",
+                                  "Metrics, health and readiness are not served.",
+                                  "Another program has the address, or it can't be had: set http.listen and reload."},
+    [LENSD_LOG_SLOTS_FEWER] =
+        {"slots-fewer", "bf2461bfd7004054bdae8e365550e408",
+         "A pack has fewer slots than its settings ask for, for want of memory or by pool.device_memory.",
+         "Rows wait for lenses more often. lensctl status shows how many slots are missing."},
+    [LENSD_LOG_SESSION_CHANGED] =
+        {"session-changed", "d3749cd554d043ed9cd6f7f842a54881",
+         "A session that moved to another pack lost pins or patterns that the pack does not know.", ""},
+    [LENSD_LOG_TRACE_BEGAN] = {"trace-began", "d2541ed190d34b92826fbe389f0007a7",
+                               "An operator records what rows ask of the cache.", ""},
+    [LENSD_LOG_TRACE_ENDED] = {"trace-ended", "97951fc091f84a3fb0d01de187999833", "A recording ended.", ""},
 };
 
 void lensd_log_events_print_man(void (*print)(void *arg, const char *line), void *arg)

@@ -26,8 +26,9 @@ static void heed_watch(const struct lensd_service *service, struct lensd_served_
 {
     struct lensd_detections *detections = served->detections;
     if (lensd_detections_watch(detections, served->pack, &service->telemetry.watch) && detections->missing[0] != '\0')
-        lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s has no concept %s (telemetry.watch)", served->name,
-                  detections->missing);
+        lensd_log_event(&service->log, LENSD_LOG_WARNING, LENSD_LOG_CONFIG_ODD,
+                        &(struct lensd_log_fields){.pack = served->name, .generation = served->generation},
+                        "pack %s has no concept %s (telemetry.watch)", served->name, detections->missing);
 }
 
 void lensd_telemetry_pack_replaced(struct lensd_service *service, struct lensd_served_pack *served,

@@ -112,8 +112,15 @@ static void log_notes(const struct lensd_service *service, struct lensd_session 
     for (uint32_t i = 0; i < n; i++) {
         const struct lensd_binding *binding = &sessions[i]->binding;
         if (binding->note[0] != '\0')
-            lensd_log(&service->log, LENSD_LOG_WARNING, "session %u of \"%s\" on pack %s: %s", sessions[i]->id,
-                      sessions[i]->label, binding->served->name, binding->note);
+            lensd_log_event(&service->log, LENSD_LOG_WARNING, LENSD_LOG_SESSION_CHANGED,
+                            &(struct lensd_log_fields){.pack = binding->served->name,
+                                                       .generation = binding->served->generation,
+                                                       .session = sessions[i]->id,
+                                                       .client = sessions[i]->label,
+                                                       .pid = sessions[i]->pid,
+                                                       .uid = sessions[i]->uid},
+                            "session %u of \"%s\" on pack %s: %s", sessions[i]->id, sessions[i]->label,
+                            binding->served->name, binding->note);
     }
 }
 

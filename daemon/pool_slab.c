@@ -55,7 +55,8 @@ static void say(const struct lensd_pool *pool, const struct lensd_pool_config *c
                 const char *sentence)
 {
     if (config->log != NULL)
-        lensd_log(config->log, level, "pack %s: %s", pool->pack->path, sentence);
+        lensd_log_event(config->log, level, LENSD_LOG_SLOTS_FEWER, &(struct lensd_log_fields){.pack = pool->pack->path},
+                        "pack %s: %s", pool->pack->path, sentence);
 }
 
 /* Slots that `bytes` have room for beside the tables. */
@@ -147,8 +148,10 @@ static void note_step(struct lensd_pool *pool, const struct lensd_pool_config *c
         snprintf(pool->note + used, sizeof pool->note - (size_t)used, ", batches of %u rows instead of %u",
                  plan->slab.max_batch_rows, config->max_batch_rows);
     if (config->log != NULL)
-        lensd_log(config->log, LENSD_LOG_WARNING, "pack %s: %s: trying %u slots and batches of %u rows",
-                  pool->pack->path, err->text, plan->slab.slots, plan->slab.max_batch_rows);
+        lensd_log_event(config->log, LENSD_LOG_WARNING, LENSD_LOG_SLOTS_FEWER,
+                        &(struct lensd_log_fields){.pack = pool->pack->path, .code = err->code},
+                        "pack %s: %s: trying %u slots and batches of %u rows", pool->pack->path, err->text,
+                        plan->slab.slots, plan->slab.max_batch_rows);
 }
 
 int pool_make_slab(struct lensd_pool *pool, const struct lensd_pool_config *config, struct lens_error *err)

@@ -20,8 +20,9 @@ void lensd_reload_tune(struct lensd_service *service, struct lensd_served_pack *
     lensd_pool_set_verify_loads(served->pool, service->settings->cache.verify_loads);
     if (service->engine != NULL &&
         lensd_engine_set_prefetch(service->engine, served, service->settings->cache.prefetch, &err) != 0)
-        lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s: cache.prefetch stays as it was: %s", served->name,
-                  err.text);
+        lensd_log_event(&service->log, LENSD_LOG_WARNING, LENSD_LOG_CONFIG_ODD,
+                        &(struct lensd_log_fields){.pack = served->name, .generation = served->generation},
+                        "pack %s: cache.prefetch stays as it was: %s", served->name, err.text);
 }
 
 /* What has copies of settings gets the new ones. */

@@ -90,9 +90,9 @@ int lensd_service_open_backend(struct lensd_service *service, struct lens_error 
         return r;
     service->backend->ops->describe(service->backend, &service->device);
     bool card = service->backend->ops->memory_free != NULL;
-    lensd_log(&service->log, LENSD_LOG_INFO, "backend %s (%s, %u %s) on %s: %s", service->device.backend,
-              service->device.variant, service->device.threads, card ? "multiprocessors" : "threads",
-              service->device.name, service->reason);
+    lensd_log_event(&service->log, LENSD_LOG_INFO, LENSD_LOG_BACKEND, NULL, "backend %s (%s, %u %s) on %s: %s",
+                    service->device.backend, service->device.variant, service->device.threads,
+                    card ? "multiprocessors" : "threads", service->device.name, service->reason);
     return 0;
 }
 

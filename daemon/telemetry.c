@@ -236,7 +236,8 @@ static int take_address(struct lensd_service *service, const struct lensd_settin
         lens_error_set(err, r, "http.listen: %s", why.text);
         return r;
     }
-    lensd_log(&service->log, LENSD_LOG_WARNING, "no metrics are served: %s", why.text);
+    lensd_log_event(&service->log, LENSD_LOG_WARNING, LENSD_LOG_METRICS_FAILED, &(struct lensd_log_fields){.code = r},
+                    "no metrics are served: %s", why.text);
     snprintf(out->where, sizeof out->where, "not served: %s", why.text);
     return 0;
 }
@@ -350,7 +351,8 @@ void lensd_telemetry_commit(struct lensd_service *service, struct lensd_telemetr
         return;
     stop_serving(&service->telemetry);
     if (start_serving(service, change, &err) != 0)
-        lensd_log(&service->log, LENSD_LOG_ERROR, "no metrics are served: %s", err.text);
+        lensd_log_event(&service->log, LENSD_LOG_ERROR, LENSD_LOG_METRICS_FAILED,
+                        &(struct lensd_log_fields){.code = err.code}, "no metrics are served: %s", err.text);
     else if (service->telemetry.address.off)
         lensd_log(&service->log, LENSD_LOG_INFO, "no metrics are served any more (http.listen = off)");
 }

@@ -4,18 +4,28 @@
 #include "daemon/settings_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #define MUTATIONS 20000
 #define SAMPLE    "config/lensd.conf"
+
+struct rewriting {
+    int fd;
+    atomic_bool stop;
+};
 
 static struct lensd_settings settings;
 
@@ -178,6 +188,48 @@ static void settings_without_end_are_refused(void **state)
     free(text);
 }
 
+/* Writes the file anew in place, again and again, of another length each time. */
+static void *rewrite(void *arg)
+{
+    struct rewriting *work = arg;
+    static char text[200000];
+    memset(text, '#', sizeof text);
+    memcpy(text, "[pool]\nslots = 5\n", 17);
+    for (unsigned i = 0; !atomic_load(&work->stop); i++) {
+        size_t length = 100000 + i % 1000 * 100;
+        if (ftruncate(work->fd, 0) != 0 || pwrite(work->fd, text, length, 0) != (ssize_t)length)
+            break;
+    }
+    return NULL;
+}
+
+/* Half of a file would be a configuration that nobody meant: it is seen that it changes, or what is there is whole. */
+static void a_file_that_is_being_written_is_refused(void **state)
+{
+    (void)state;
+    struct rewriting work = {.stop = false};
+    struct lens_error err = {0};
+    char path[] = "/tmp/settings-hostile-XXXXXX";
+    pthread_t thread;
+    int r = 0;
+    work.fd = mkostemp(path, O_CLOEXEC);
+    assert_true(work.fd >= 0);
+    assert_int_equal(pthread_create(&thread, NULL, rewrite, &work), 0);
+    for (time_t end = time(NULL) + 60; r != -EAGAIN && time(NULL) < end;) {
+        assert_int_equal(lensd_settings_init(&settings, &err), 0);
+        r = lensd_settings_read_file(&settings, path, &err);
+        if (r == 0)
+            assert_true(settings.pool.slots == 5 || settings.pool.slots == 0); /* or it was empty just then */
+        lensd_settings_free(&settings);
+    }
+    atomic_store(&work.stop, true);
+    pthread_join(thread, NULL);
+    close(work.fd);
+    unlink(path);
+    assert_int_equal(r, -EAGAIN);
+    assert_non_null(strstr(err.text, "changed while it was read"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +240,7 @@ int main(void)
         cmocka_unit_test(what_no_text_has_is_refused),
         cmocka_unit_test(a_path_that_is_not_utf8_is_a_path),
         cmocka_unit_test(settings_without_end_are_refused),
+        cmocka_unit_test(a_file_that_is_being_written_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 /* Settings: who wins, what is refused and how it is said, where a value came from. */
+#include "daemon/man_text.h"
 #include "daemon/settings.h"
 #include "daemon/settings_file.h"
 #include "daemon/sys.h"
@@ -539,6 +540,41 @@ static void help_has_every_flag(void **state)
     assert_int_equal(lines, lensd_settings_count);
 }
 
+struct man_seen {
+    unsigned items, bounds, control;
+};
+
+static void look_at_man(void *arg, const char *line)
+{
+    struct man_seen *seen = arg;
+    seen->items += strncmp(line, ".It Ic ", 7) == 0;
+    seen->bounds += strstr(line, "Default: ") == line;
+    seen->control += line[0] == '.' && strncmp(line, ".It ", 4) != 0 && strncmp(line, ".Ss ", 4) != 0 &&
+                     strncmp(line, ".El", 3) != 0;
+}
+
+static void the_man_page_has_every_setting(void **state)
+{
+    (void)state;
+    struct man_seen seen = {0};
+    lensd_settings_print_man(look_at_man, &seen);
+    assert_int_equal(seen.items, lensd_settings_count);
+    assert_int_equal(seen.bounds, lensd_settings_count);
+    assert_int_equal(seen.control, 0);
+}
+
+static void text_of_a_man_page_is_no_macro(void **state)
+{
+    (void)state;
+    char out[64];
+    lensd_man_escape(".Dd \\fB --flag 'x", out, sizeof out);
+    assert_string_equal(out, "\\&.Dd \\efB \\-\\-flag 'x");
+    lensd_man_escape("'quoted", out, sizeof out);
+    assert_string_equal(out, "\\&'quoted");
+    lensd_man_escape("0123456789", out, 8);
+    assert_true(strlen(out) < 8);
+}
+
 static int fail_nth(void *arg, const char *call)
 {
     int *left = arg;
@@ -592,6 +628,8 @@ int main(void)
         T(pages_fit_an_answer_however_long_the_values_are),
         T(the_longest_value_of_every_setting_fits_an_answer),
         T(help_has_every_flag),
+        T(the_man_page_has_every_setting),
+        T(text_of_a_man_page_is_no_macro),
         T(running_out_of_memory_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
