@@ -60,6 +60,14 @@ class Pages(unittest.TestCase):
         without = [c["name"] for c in table()["commands"] if c["json"] is None]
         self.assertEqual(without, ["completion"])
 
+    def test_findings_of_doctor_are_those_that_the_page_lists(self):
+        code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "client" / "lensctl").glob("doctor_*.c"))
+        given = set(re.findall(r'doctor_find\(\s*&doctor->report,\s*"([a-z]+\.[a-z]+)"', code))
+        self.assertGreater(len(given), 40)
+        text = page("lensctl.1").read_text(encoding="utf-8")
+        section = text[text.index(".Sh FINDINGS"):text.index(".Sh ENVIRONMENT")]
+        self.assertEqual(set(re.findall(r"\.It Ic ([a-z.]+)", section)), given)
+
     def test_members_of_json_answers_are_the_documented_ones(self):
         documented = {c["name"]: c["json"] for c in table()["commands"]}
         with Daemon(packs=[small_pack()]) as daemon:
