@@ -14,6 +14,9 @@ ROWS    ?= 10000000
 VERSION := 0.1.0
 PYTHON  ?= python3
 
+# Named from here, however it was given: what objects depend on is noted under their names.
+override BUILD := $(patsubst $(CURDIR)/%,%,$(abspath $(BUILD)))
+
 PACKAGES := gcc g++ libc6-dev pkg-config libuv1-dev libjemalloc-dev flatbuffers-compiler libflatbuffers-dev libzip-dev \
             libjansson-dev libinih-dev libxxhash-dev libcmocka-dev libsystemd-dev libmicrohttpd-dev libncurses-dev python3
 CHECK_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-venv strace
