@@ -1,10 +1,10 @@
 /* See content.h. From patterns and a pack to bitmaps; knows no session and no setting. */
 #include "daemon/content.h"
 
+#include "daemon/glob.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -154,13 +154,13 @@ void lensd_content_free(struct lensd_content *content)
 
 /* ---- matching --------------------------------------------------------------------------------------------------- */
 
-static bool pattern_matches(const struct pattern *p, const char *glob, const char *key, size_t key_length)
+static bool pattern_matches(const struct pattern *p, const struct lensd_glob *glob, const char *key, size_t key_length)
 {
     if (key_length < p->literal || memcmp(p->text, key, p->literal) != 0)
         return false;
     if (p->literal == p->glob_length)
         return key_length == p->literal;
-    return fnmatch(glob, key, 0) == 0;
+    return lensd_glob_matches(glob, key, key_length);
 }
 
 static void set_bit(uint64_t *map, uint32_t lens)
@@ -211,14 +211,13 @@ static int begin_resolving(struct resolving *r, const struct lensd_content *cont
 /* Marks what the pattern's glob matches. True when that is anything. */
 static bool mark_matches(const struct resolving *r, const struct pattern *p, uint64_t *map)
 {
-    char glob[LENSD_CONTENT_PATTERN_MAX + 1];
-    memcpy(glob, p->text, p->glob_length);
-    glob[p->glob_length] = '\0';
+    struct lensd_glob glob;
+    lensd_glob_read(&glob, p->text, p->glob_length);
     bool any = false;
     const char *key = r->keys;
     for (uint32_t lens = 0; lens < r->pack->lenses; lens++) {
         size_t length = strlen(key);
-        if (pattern_matches(p, glob, key, length)) {
+        if (pattern_matches(p, &glob, key, length)) {
             set_bit(map, lens);
             any = true;
         }

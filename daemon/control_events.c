@@ -2,16 +2,16 @@
  * a time. Nothing of the asker is kept between two requests, and one request looks at a bounded number of rows. */
 #include "daemon/control.h"
 #include "daemon/events.h"
+#include "daemon/glob.h"
 #include "daemon/sys.h"
 
-#include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #define LOOKED_AT    1024u  /* rows in one request at most, so that nobody keeps the loop busy */
+#define TRIED        4096u  /* detections that a glob is tried on in one request, or a row's more: as above */
 #define KEY_BYTES    8192u  /* of the concepts' keys in one page */
-#define PATTERN_MAX  511u   /* bytes of a glob */
 #define OVERFLOW_UID 65534u /* what the kernel says of users that our namespace doesn't know */
 
 /* One request being answered. */
@@ -19,8 +19,9 @@ struct asked {
     struct lensd_service *service;
     struct lens_event_page *page;
     const struct lens_events *want;
-    char glob[PATTERN_MAX + 1]; /* "" = all */
-    bool everyone;              /* an operator asks */
+    struct lensd_glob glob; /* no steps = all */
+    uint32_t tried;
+    bool everyone; /* an operator asks */
     uint32_t uid;
     uint64_t offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
     uint32_t key_bytes;
@@ -72,7 +73,8 @@ static enum fit name_concept(struct asked *a, const struct lens_pack *pack, uint
     struct lens_text key = {"", 0};
     if (pack != NULL && id < pack->lenses)
         key = lensd_control_key(a->service, pack, id);
-    if (a->glob[0] != '\0' && (key.length == 0 || fnmatch(a->glob, key.data, 0) != 0)) {
+    a->tried += a->glob.n > 0;
+    if (a->glob.n > 0 && (key.length == 0 || !lensd_glob_matches(&a->glob, key.data, key.length))) {
         a->service->keys_used = keys_used;
         return LEFT_OUT;
     }
@@ -124,7 +126,7 @@ static void collect(struct asked *a, uint64_t first, uint64_t to)
 {
     struct lensd_event event;
     uint64_t number = first;
-    for (uint32_t looked = 0; number < to && looked < LOOKED_AT; number++, looked++) {
+    for (uint32_t looked = 0; number < to && looked < LOOKED_AT && a->tried < TRIED; number++, looked++) {
         if (!lensd_events_read(a->service->events, number, &event)) {
             a->page->lost++; /* overwritten since we looked at the range */
             continue;
@@ -144,8 +146,8 @@ static bool refused(struct lensd_service *service, struct lensd_connection *c, c
     else if (want->session > service->last_session)
         lensd_connection_fault(c, LENS_FAULT_NO_SUCH_SESSION, "there was no session %u yet: see lensctl sessions",
                                want->session);
-    else if (want->glob.length > PATTERN_MAX)
-        lensd_connection_fault(c, LENS_FAULT_BAD_MESSAGE, "a pattern may have %u bytes, found %u", PATTERN_MAX,
+    else if (want->glob.length > LENSD_GLOB_MAX)
+        lensd_connection_fault(c, LENS_FAULT_BAD_MESSAGE, "a pattern may have %u bytes, found %u", LENSD_GLOB_MAX,
                                want->glob.length);
     else
         return false;
@@ -174,7 +176,7 @@ void lensd_control_events(struct lensd_service *service, struct lensd_connection
         .uid = c->peer.uid,
         .offset_ns = realtime_offset(),
     };
-    lensd_control_copy(want->glob, asked.glob, sizeof asked.glob);
+    lensd_glob_read(&asked.glob, want->glob.data, want->glob.length);
     asked.page->lost = from != 0 && from < first ? first - from : 0;
     collect(&asked, from > first ? from : first, end);
     lensd_connection_send(c, &service->answer, NULL, 0);

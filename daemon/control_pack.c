@@ -1,13 +1,12 @@
 /* Requests that read packs: the list, the hierarchy page by page, one concept in full. */
 #include "daemon/control.h"
+#include "daemon/glob.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define GLOB_MAX    256
 #define CONTENT_MAX (sizeof(struct lens_error) + 64)
 #define SCAN_MAX    8192u /* lenses one concepts request looks at: bounds what a pattern may cost */
 
@@ -57,13 +56,14 @@ void lensd_control_packs(struct lensd_service *service, struct lensd_connection 
     lensd_connection_send(c, &service->answer, NULL, 0);
 }
 
-static bool matches(const struct lens_pack *pack, uint32_t lens, const char *glob)
+/* A glob of no steps is none: all match. */
+static bool matches(const struct lens_pack *pack, uint32_t lens, const struct lensd_glob *glob)
 {
     char key[1024];
-    if (glob[0] == '\0')
+    if (glob->n == 0)
         return true;
-    lens_pack_key(pack, lens, key, sizeof key);
-    return fnmatch(glob, key, 0) == 0;
+    int n = lens_pack_key(pack, lens, key, sizeof key);
+    return n >= 0 && (size_t)n < sizeof key && lensd_glob_matches(glob, key, (size_t)n);
 }
 
 static void fill_concept(const struct lensd_served_pack *served, uint32_t lens, struct lens_concept_row *out)
@@ -83,20 +83,21 @@ void lensd_control_concepts(struct lensd_service *service, struct lensd_connecti
 {
     const struct lens_concepts *asked = &request->u.concepts;
     const struct lensd_served_pack *served = lensd_control_pack(service, c, asked->pack);
-    char glob[GLOB_MAX];
+    struct lensd_glob glob;
     if (served == NULL)
         return;
-    if (!lensd_control_copy(asked->glob, glob, sizeof glob)) {
-        lensd_connection_fault(c, LENS_FAULT_BAD_MESSAGE, "a pattern may have %d bytes, found %u", GLOB_MAX - 1,
+    if (asked->glob.length > LENS_PATTERN_MAX) {
+        lensd_connection_fault(c, LENS_FAULT_BAD_MESSAGE, "a pattern may have %u bytes, found %u", LENS_PATTERN_MAX,
                                asked->glob.length);
         return;
     }
+    lensd_glob_read(&glob, asked->glob.data, asked->glob.length);
     struct lens_concept_page *page = &lensd_control_answer(service, LENS_MSG_CONCEPT_PAGE)->u.concept_page;
     uint32_t lenses = served->pack->lenses, lens = asked->first < lenses ? asked->first : lenses;
     uint32_t stop = lenses - lens > SCAN_MAX ? lens + SCAN_MAX : lenses;
     page->generation = served->generation;
     for (; lens < stop && page->count < LENS_PAGE_ROWS; lens++) {
-        if (matches(served->pack, lens, glob))
+        if (matches(served->pack, lens, &glob))
             fill_concept(served, lens, &page->rows[page->count++]);
     }
     page->next = lens;
