@@ -12,17 +12,13 @@
 
 #include <cmocka.h>
 
-static char config[128];
-
 /* A daemon that reads `text` at its next reload: what service_world sets holds further. */
 static void write_config(struct service_world *w, const char *text)
 {
-    snprintf(config, sizeof config, "%s/lensd.conf", w->dir);
-    FILE *file = fopen(config, "we");
+    FILE *file = fopen(w->config, "we");
     assert_non_null(file);
     fprintf(file, "[http]\nlisten = off\n[log]\nlevel = error\n%s", text);
     fclose(file);
-    w->arguments.config = config;
 }
 
 static void reload(struct service_world *w, const char *text)

@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#define MUTATIONS 20000
+#define MUTATIONS 8000
 #define SAMPLE    "config/lensd.conf"
 
 struct rewriting {

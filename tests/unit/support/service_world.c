@@ -111,6 +111,8 @@ struct service_world *service_world_try(const char *const *settings, struct lens
     snprintf(w->socket, sizeof w->socket, "%s/s", w->dir);
     snprintf(w->pack, sizeof w->pack, "%s/lenses.lens", w->dir);
     service_world_write_pack(w->pack, 200, 16);
+    snprintf(w->config, sizeof w->config, "%s/lensd.conf", w->dir);
+    w->arguments.config = w->config;
     w->arguments.packs[w->arguments.n_packs++] = w->pack;
     assert_int_equal(lensd_settings_init(&w->settings, err), 0);
     set(w, "ipc.socket", 10, w->socket);

@@ -8,6 +8,7 @@
 
 struct service_world {
     char dir[64], socket[96], pack[96];
+    char config[96]; /* what a reload reads: isn't there until a test writes it */
     struct lensd_arguments arguments;
     struct lensd_settings settings;
     struct lensd_service *service;
