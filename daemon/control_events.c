@@ -55,7 +55,7 @@ static struct lens_event_concept *known_concept(const struct asked *a, uint32_t 
     for (uint32_t i = 0; i < a->page->n_concepts; i++) {
         struct lens_event_concept *concept = &a->page->concepts[i];
         if (concept->id == id && concept->generation == generation)
-        return concept;
+            return concept;
     }
     return NULL;
 }

@@ -78,7 +78,7 @@ struct lens_text event_feed_key(const struct lens_event_page *page, const struct
     for (uint32_t i = 0; i < page->n_concepts; i++) {
         const struct lens_event_concept *concept = &page->concepts[i];
         if (concept->id == id && concept->generation == row->generation)
-        return concept->key;
+            return concept->key;
     }
     return lens_text_of("");
 }

@@ -117,7 +117,7 @@ static int by_score(const void *a, const void *b)
 {
     const struct line *x = a, *y = b;
     if (x->concept->best != y->concept->best)
-    return x->concept->best > y->concept->best ? -1 : 1;
+        return x->concept->best > y->concept->best ? -1 : 1;
     return by_key(x, y);
 }
 
@@ -133,7 +133,7 @@ static int by_first(const void *a, const void *b)
 static const char *path_key(const struct timeline_concept *concept, size_t i)
 {
     if (json_array_size(concept->path) == 0)
-    return i == 0 ? concept->key : NULL;
+        return i == 0 ? concept->key : NULL;
     return json_string_value(json_array_get(concept->path, i));
 }
 

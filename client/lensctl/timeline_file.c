@@ -37,11 +37,11 @@ static int add_hit(struct timeline *timeline, const struct concept_tree *tree, c
     const char *key = concept_tree_key(tree, hit->id);
     int64_t concept = timeline_concept(timeline, key, strlen(key));
     if (concept < 0)
-    return (int)concept;
+        return (int)concept;
     if (timeline->concepts[concept].path == NULL)
         timeline->concepts[concept].path = timeline_path(tree, hit->id);
     const struct timeline_cell cell = {hit->score, hit->raw, hit->logit};
-    return timeline_add_score(timeline, (uint32_t) concept, &cell);
+    return timeline_add_score(timeline, (uint32_t)concept, &cell);
 }
 
 static int take_row(struct detect *d, uint64_t row, const struct lens_answer *answer)

@@ -41,7 +41,7 @@ static int take_row(struct reader *reader, const struct lens_event_page *page, c
         const struct lens_detection *d = &page->detections[row->first_detection + i];
         const struct timeline_cell cell = {d->score, d->raw, d->logit};
         int64_t concept = concept_of(t, page, row, d->id);
-        r = concept < 0 ? (int)concept : timeline_add_score(t, (uint32_t) concept, &cell);
+        r = concept < 0 ? (int)concept : timeline_add_score(t, (uint32_t)concept, &cell);
     }
     reader->generation = row->generation;
     return r == 0 ? CTL_OK : timeline_add_failed(r);

@@ -27,7 +27,7 @@ static void add(struct timeline *t, const char *key, float score)
     const struct timeline_cell cell = {score, score, score * 10};
     int64_t concept = timeline_concept(t, key, strlen(key));
     assert_true(concept >= 0);
-    assert_int_equal(timeline_add_score(t, (uint32_t) concept, &cell), 0);
+    assert_int_equal(timeline_add_score(t, (uint32_t)concept, &cell), 0);
 }
 
 static void set_path(struct timeline *t, const char *key, const char *parent)

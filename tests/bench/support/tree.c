@@ -238,9 +238,9 @@ void bench_tree_close(struct bench_tree *tree)
 uint32_t bench_tree_path_of(const struct bench_tree *tree, uint32_t concept, uint32_t path[16])
 {
     uint32_t depth = 0, n = 0;
-    for (int32_t at = (int32_t) concept; at >= 0 && depth < 16; at = tree->parent[at])
+    for (int32_t at = (int32_t)concept; at >= 0 && depth < 16; at = tree->parent[at])
         depth++;
-    for (int32_t at = (int32_t) concept; n < depth; at = tree->parent[at])
+    for (int32_t at = (int32_t)concept; n < depth; at = tree->parent[at])
         path[depth - ++n] = (uint32_t)at;
     return depth;
 }
