@@ -68,8 +68,8 @@ static unsigned width_of(const struct ctl_output *out)
     return size.ws_col;
 }
 
-/* Prints `text` from column `indent` on, broken between words, further lines set in as far. */
-static void print_wrapped(const struct ctl_output *out, const char *text, unsigned indent)
+/* Prints `text` from column `indent` on, broken between words, further lines set in as far. The column it ends in. */
+static unsigned print_wrapped(const struct ctl_output *out, const char *text, unsigned indent)
 {
     unsigned width = width_of(out), column = indent;
     while (*text != '\0') {
@@ -88,6 +88,18 @@ static void print_wrapped(const struct ctl_output *out, const char *text, unsign
         column += columns;
         text += length + (text[length] == ' ');
     }
+    return column;
+}
+
+/* After the sentence, or on a line of its own where it doesn't fit. */
+static void print_id(const struct ctl_output *out, const char *id, unsigned column)
+{
+    unsigned width = width_of(out);
+    if (width > 0 && column + 2 + strlen(id) > width)
+        fprintf(out->file, "\n%*s", TEXT_COLUMN, "");
+    else
+        fputs("  ", out->file);
+    fprintf(out->file, "%s%s%s\n", ctl_style(out, CTL_DIM), id, ctl_style(out, CTL_PLAIN));
 }
 
 static void print_finding(const struct ctl *ctl, const struct doctor_finding *finding)
@@ -98,13 +110,12 @@ static void print_finding(const struct ctl *ctl, const struct doctor_finding *fi
     fprintf(out->file, "  %s%-7s%s  ", ctl_style(out, level_style(finding->level)), doctor_level_name(finding->level),
             plain);
     ctl_printable(finding->found, strlen(finding->found), text, sizeof text);
-    print_wrapped(out, text, TEXT_COLUMN);
-    fprintf(out->file, "  %s%s%s\n", ctl_style(out, CTL_DIM), finding->id, plain);
+    print_id(out, finding->id, print_wrapped(out, text, TEXT_COLUMN));
     if (finding->advice[0] == '\0')
         return;
     ctl_printable(finding->advice, strlen(finding->advice), text, sizeof text);
     fprintf(out->file, "%*s-> ", TEXT_COLUMN, "");
-    print_wrapped(out, text, TEXT_COLUMN + 3);
+    (void)print_wrapped(out, text, TEXT_COLUMN + 3);
     fputc('\n', out->file);
 }
 

@@ -78,7 +78,10 @@ static void check_evictions(struct doctor *doctor)
                 "missing.",
                 s->slots, ctl_percent_text(s->evictions, s->loads, text, sizeof text),
                 (unsigned long long)s->slot_misses);
-    advise_slots(doctor);
+    if (part(s->slot_misses, lookups) > 0.03) /* then it was said already */
+        doctor_advise(&doctor->report, "What cache.hits advises helps here too.");
+    else
+        advise_slots(doctor);
 }
 
 static void check_waits(struct doctor *doctor)

@@ -2,12 +2,14 @@
 without a daemon. Each finding by itself is in tests/unit/doctor_*_test.c."""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import unittest
 
 from tests.e2e.harness import BUILD, FIXTURES, Daemon, clean_env, copy_pack, lensctl, small_pack, temp_dir
+from tests.e2e.terminal import Terminal
 from tests.e2e.test_lensctl import on_a_terminal
 
 LEVELS = ["ok", "note", "warning", "problem"]
@@ -135,6 +137,32 @@ class Doctor(unittest.TestCase):
         for row in rows:
             if row["id"] != "memory.available":
                 self.assertEqual(sum(row["found"] in line for line in lines), 1, row)
+
+
+class OnAScreen(unittest.TestCase):
+    """As a person sees it, in a terminal of 80 columns."""
+
+    def test_sentences_are_broken_between_words(self):
+        with Daemon(packs=[small_pack()], args=["--pool-slots", "40"]) as daemon, \
+                Terminal(80, 100, LENSD_SOCKET=daemon.socket) as terminal:
+            terminal.run(BUILD / "lensctl", "doctor")
+            screen = terminal.wait_for(" problems")
+            found = daemon.lensctl("doctor", "--json").json()["findings"]
+            words = " ".join(screen.split())
+            for row in found:
+                if row["id"] != "memory.available":
+                    self.assertIn(f"{row['level']} {' '.join(row['found'].split())} {row['id']}", words)
+                    if row["do"] is not None:
+                        self.assertIn(f"-> {' '.join(row['do'].split())}", words)
+            self.assertEqual([line for line in screen.split("\n") if line.startswith("cache")], ["cache"])
+
+    def test_a_bar_is_shown_while_a_bench_runs(self):
+        with Daemon(packs=[small_pack()]) as daemon, Terminal(100, 24, LENSD_SOCKET=daemon.socket) as terminal:
+            terminal.run(BUILD / "lensctl", "bench", "token", "--seconds", 4)
+            terminal.wait_for(re.compile(r"bench \[#*\.*\] +\d+%"))
+            screen = terminal.wait_for("floor: reading")
+            self.assertNotIn("bench [", screen)
+            self.assertRegex(screen, r"us +p50 +p90 +p99 +p99\.9 +max +mean\n")
 
 
 @unittest.skipUnless(os.geteuid() == 0, "only root can look as somebody else")
