@@ -11,7 +11,7 @@ import termios
 import time
 import unittest
 
-from tests.e2e.harness import BUILD, Daemon, clean_env, eventually, lensctl, small_pack, temp_dir
+from tests.e2e.harness import BUILD, SANITIZED, Daemon, clean_env, eventually, lensctl, small_pack, temp_dir
 from tests.e2e.liblens import Client, Sender
 from tests.e2e.terminal import Terminal
 
@@ -25,6 +25,16 @@ def once(daemon, *args):
 
 def by_name(snapshot):
     return {concept["concept"]: concept for concept in snapshot["concepts"]}
+
+
+def start_once(daemon, *args):
+    """A `top --once` that has begun to follow the rows."""
+    before = daemon.fd_count()
+    process = subprocess.Popen([TOP, "--socket", daemon.socket, "--json", "top", "--once", "--interval", *args],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_env())
+    eventually(lambda: daemon.fd_count() > before, WAIT_S, "its connection")
+    time.sleep(1 if SANITIZED else 0.3)
+    return process
 
 
 class Once(unittest.TestCase):
@@ -90,11 +100,13 @@ class Once(unittest.TestCase):
     def test_a_swap_goes_on_with_the_same_concepts(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as sender:
             eventually(lambda: sender.rows > 20)
-            process = subprocess.Popen([TOP, "--socket", daemon.socket, "--json", "top", "--once", "--interval", "3"],
-                                       stdout=subprocess.PIPE, text=True, env=clean_env())
-            time.sleep(0.5)
+            process = start_once(daemon, "5")
+            process.send_signal(signal.SIGSTOP)
             name = daemon.lensctl("--json", "packs").check().json()["packs"][0]["name"]
             daemon.lensctl("swap", small_pack(), "--name", name).check()
+            rows = sender.rows
+            eventually(lambda: sender.rows > rows + 20, WAIT_S)
+            process.send_signal(signal.SIGCONT)
             out, _ = process.communicate(timeout=WAIT_S)
             self.assertEqual(process.returncode, 0)
             generation = daemon.lensctl("--json", "packs").check().json()["packs"][0]["generation"]
@@ -135,9 +147,7 @@ class Once(unittest.TestCase):
     def test_rows_that_came_too_fast_are_counted(self):
         with Daemon(packs=[small_pack()], args=["--telemetry-events", "16"]) as daemon, Sender(daemon) as sender:
             eventually(lambda: sender.rows > 20)
-            process = subprocess.Popen([TOP, "--socket", daemon.socket, "--json", "top", "--once", "--interval", "1"],
-                                       stdout=subprocess.PIPE, text=True, env=clean_env())
-            time.sleep(0.4)
+            process = start_once(daemon, "5")
             process.send_signal(signal.SIGSTOP)
             rows = sender.rows
             eventually(lambda: sender.rows > rows + 100)
@@ -166,10 +176,7 @@ class Once(unittest.TestCase):
     def test_without_a_daemon_the_exit_code_is_3(self):
         self.assertEqual(lensctl("top", "--once", socket=temp_dir() / "none").code, 3)
         daemon = Daemon(packs=[small_pack()])
-        process = subprocess.Popen([TOP, "--socket", daemon.socket, "top", "--once", "--interval", "60"],
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_env())
-        eventually(lambda: daemon.fd_count() and process.poll() is None)
-        time.sleep(0.3)
+        process = start_once(daemon, "60")
         daemon.stop()
         out, errors = process.communicate(timeout=WAIT_S)
         self.assertEqual((process.returncode, out), (3, ""))
