@@ -25,7 +25,10 @@ class Terminal:
         self.socket = temp_dir() / "tmux"
         self.env = clean_env(LC_ALL="C.UTF-8", **env)
         self.env.pop("TMUX", None)
-        self.tmux("-u", "-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", rows, "sh")
+        try:
+            self.tmux("-u", "-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", rows, "sh")
+        except AssertionError as error:
+            raise unittest.SkipTest(f"tmux doesn't work here: {error}") from None
         self.type("PS1='she''ll> '; clear")  # what the environment says of it is nothing to a root's dash
         self.press("Enter")
         self.wait_for("shell>")
@@ -34,7 +37,7 @@ class Terminal:
         done = subprocess.run(["tmux", "-S", str(self.socket), *map(str, args)], env=self.env, timeout=WAIT_S,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if done.returncode != 0:
-            raise unittest.SkipTest(f"tmux doesn't work here: {done.stderr.decode()}")
+            raise AssertionError(f"tmux {args[0]}: {done.stderr.decode()}")
         return done.stdout.decode()
 
     def run(self, *command):

@@ -301,7 +301,8 @@ class LiveReloads(unittest.TestCase):
             issued = issued_after_rows()
             self.assertGreater(issued, 0)
             r.reload(text)
-            self.assertEqual(issued_after_rows(), status(r.daemon)["prefetch_issued"])
+            issued = status(r.daemon)["prefetch_issued"]
+            self.assertEqual(issued_after_rows(), issued)
 
     def test_rows_go_on_while_the_configuration_is_reloaded(self):
         with Reloading("", packs=[small_pack()], args=["--pool-slots", "40"]) as r, \

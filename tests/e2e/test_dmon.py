@@ -89,7 +89,7 @@ class Dmon(unittest.TestCase):
 
     def test_a_restart_between_two_lines_is_said_and_counted_from_the_start(self):
         daemon = Daemon(packs=[small_pack()])
-        process = start(daemon, "-d", "0.2", "-c", "1")
+        process = start(daemon, "-d", "4", "-c", "1")
         self.assertEqual(process.stdout.readline().strip(), ",".join(COLUMNS))  # it has had its first look
         process.send_signal(signal.SIGSTOP)
         with Client(daemon.socket) as client:

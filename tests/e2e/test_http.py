@@ -1,4 +1,5 @@
 """What is served over HTTP, where, and to whom: addresses, reloads, phases, and clients that mean harm."""
+import http.client
 import os
 import resource
 import signal
@@ -248,26 +249,29 @@ class Reloads(unittest.TestCase):
 
     def test_reloads_while_others_scrape_lose_no_scrape_but_those_cut_off(self):
         with self.daemon(f"[http]\nlisten = {ANY}\n") as daemon:
-            path, ended, counts = temp_dir() / "m.sock", threading.Event(), [0]
+            path, ended, counts, others = temp_dir() / "m.sock", threading.Event(), [0], []
 
             def ask():
                 while not ended.is_set():
                     try:
                         counts[0] += get(path, timeout=60).status == 200
-                    except OSError:
-                        pass  # between two servers
-                    except Exception as error:  # cut off in the middle
-                        self.assertIn(type(error).__name__, ("RemoteDisconnected", "IncompleteRead", "BadStatusLine"))
+                    except (OSError, http.client.IncompleteRead, http.client.BadStatusLine):
+                        pass  # between two servers, or cut off in the middle
+                    except Exception as error:  # the thread's own: told below
+                        others.append(error)
 
             asker = threading.Thread(target=ask)
             asker.start()
             try:
-                for i in range(6):
-                    self.reload(daemon, f"[http]\nlisten = {f'unix:{path}' if i % 2 == 0 else ANY}\n")
+                for _ in range(3):
+                    self.reload(daemon, f"[http]\nlisten = unix:{path}\n")
+                    before = counts[0]
+                    eventually(lambda: counts[0] > before, timeout=60, what="a scrape of the new address")
+                    self.reload(daemon, f"[http]\nlisten = {ANY}\n")
             finally:
                 ended.set()
                 asker.join()
-            self.assertGreater(counts[0], 0)
+            self.assertEqual(others, [])
             self.assertEqual(get(daemon, "/healthz").status, 200)
 
 
@@ -282,7 +286,7 @@ class Phases(unittest.TestCase):
 
     def test_while_packs_are_opened_the_page_says_how_far_that_is(self):
         daemon = Daemon(packs=[small_pack()], http=ANY, wait=False,
-                        args=["--fault-script", faults("slot_write * slow:300")])
+                        args=["--fault-script", faults("slot_write * slow:3000")])
         try:
             daemon.wait_log("metrics on")
             reply = eventually(lambda: (r := get(daemon, "/readyz")).text.startswith("opening pack") and r, timeout=60)
@@ -298,7 +302,7 @@ class Phases(unittest.TestCase):
 
     def test_while_it_drains_the_daemon_is_healthy_and_not_ready(self):
         with Daemon(packs=[small_pack()], http=ANY,
-                    args=["--fault-script", faults("run 1 slow:3000"), "--engine-drain-ms", "10000"]) as daemon:
+                    args=["--fault-script", faults("run 1 slow:8000"), "--engine-drain-ms", "60000"]) as daemon:
             with Client(daemon.socket) as client:
                 self.assertEqual(client.submit(first_row()), 0)
                 time.sleep(0.3)
@@ -321,7 +325,7 @@ class Phases(unittest.TestCase):
                 eventually(lambda: get(daemon, "/healthz").status == 200, timeout=60)
 
     def test_a_loop_that_does_not_answer_is_told_within_two_seconds(self):
-        with Daemon(packs=[small_pack()], http=ANY, args=["--fault-script", faults("run 1 slow:5000")]) as daemon:
+        with Daemon(packs=[small_pack()], http=ANY, args=["--fault-script", faults("run 1 slow:8000")]) as daemon:
             client = Client(daemon.socket)
             self.assertEqual(client.submit(first_row()), 0)
             time.sleep(0.3)
@@ -435,12 +439,12 @@ class Hostile(unittest.TestCase):
         self.scrape_in_time()
 
     def test_scrapes_without_pause_leave_the_loop_free(self):
-        ended, n = threading.Event(), [0]
+        ended, answered = threading.Event(), []
 
         def hammer():
             while not ended.is_set():
                 try:
-                    n[0] += get(self.daemon).status == 200
+                    answered.append(get(self.daemon).status)
                 except OSError:
                     pass
 
@@ -455,7 +459,7 @@ class Hostile(unittest.TestCase):
             ended.set()
             for thread in hammers:
                 thread.join()
-        self.assertGreater(n[0], 20)
+        self.assertGreater(answered.count(200), 20)
 
 
 class FewDescriptors(unittest.TestCase):
@@ -468,15 +472,13 @@ class FewDescriptors(unittest.TestCase):
         peers = [socket.create_connection(address_of(daemon), timeout=30) for _ in range(60)]
         try:
             eventually(lambda: daemon.fd_count() >= limit - 2, timeout=30, what="descriptors running out")
-            spent = time.process_time()
-            time.sleep(1)
-            with open(f"/proc/{daemon.pid}/task/{thread_of(daemon, 'lensd-http')}/stat", encoding="ascii") as file:
-                ticks = sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13]))
-            self.assertLess(ticks / os.sysconf("SC_CLK_TCK"), 5, "accepting spins")
-            self.assertGreaterEqual(time.process_time(), spent)
+            spent = seconds_of(daemon, "lensd-http")
+            time.sleep(2)
+            self.assertLess(seconds_of(daemon, "lensd-http") - spent, 1, "accepting spins")
         finally:
             for peer in peers:
                 peer.close()
+        eventually(lambda: daemon.fd_count() < limit - 16, timeout=60, what="descriptors coming back")
         with Client(daemon.socket) as client:
             self.assertTrue(client.ask(first_row()))
         eventually(lambda: get(daemon, "/healthz").status == 200, timeout=30)
@@ -489,6 +491,12 @@ def thread_of(daemon, name):
             if comm.read().strip() == name:
                 return task
     raise AssertionError(f"no thread {name}")
+
+
+def seconds_of(daemon, name):
+    """Processor time that a thread has taken."""
+    with open(f"/proc/{daemon.pid}/task/{thread_of(daemon, name)}/stat", encoding="ascii") as file:
+        return sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -328,7 +328,7 @@ class DropsAndRefusals(unittest.TestCase):
 
     def test_rows_of_a_session_that_ends_are_counted_as_lost(self):
         script = temp_dir() / "faults"
-        script.write_text("run 1 slow:1000\n", encoding="utf-8")
+        script.write_text("run 1 slow:4000\n", encoding="utf-8")
         with Daemon(packs=[small_pack()], http="127.0.0.1:0", args=["--fault-script", script]) as daemon:
             with Client(daemon.socket, queue_depth=8, result_slots=8) as client:
                 for _ in range(4):  # one sequence: the first runs, the others wait for it
