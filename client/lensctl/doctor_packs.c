@@ -10,37 +10,50 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* Whether the file that the daemon has open under this path is still the one of that name. False also when this user
- * may not look. */
-static bool was_replaced(const struct doctor *doctor, const char *pack, const struct stat *now)
+enum same { SAME_UNKNOWN, SAME_YES, SAME_NO };
+
+/* Whether the descriptor `link`, which leads to `target`, is of the pack that is there now. */
+static enum same compare(const char *link, const char *target, const char *pack, const struct stat *now)
+{
+    struct stat open;
+    size_t length = strlen(pack);
+    if (strncmp(target, pack, length) != 0)
+        return SAME_UNKNOWN;
+    if (strcmp(target + length, " (deleted)") == 0)
+        return SAME_NO;
+    if (target[length] != '\0' || stat(link, &open) != 0)
+        return SAME_UNKNOWN;
+    return open.st_dev == now->st_dev && open.st_ino == now->st_ino ? SAME_YES : SAME_NO;
+}
+
+/* Whether the file that the daemon has open under this path is still the one of that name. Only the daemon's own user
+ * and root may look. */
+static enum same is_same(const struct doctor *doctor, const char *pack, const struct stat *now)
 {
     char path[PATH_MAX], link[PATH_MAX], target[PATH_MAX];
+    enum same found = SAME_UNKNOWN;
     snprintf(path, sizeof path, "%s/proc/%llu/fd", doctor->root, (unsigned long long)doctor->daemon.status.pid);
-    DIR *dir = opendir(path);
-    bool replaced = false;
-    size_t length = strlen(pack);
+    DIR *dir = doctor_sees_daemon(doctor) ? opendir(path) : NULL;
     // cppcheck-suppress readdirCalled ; the directory is this reader's alone
-    for (const struct dirent *entry; dir != NULL && !replaced && (entry = readdir(dir)) != NULL;) {
+    for (const struct dirent *entry; dir != NULL && found != SAME_NO && (entry = readdir(dir)) != NULL;) {
         if (snprintf(link, sizeof link, "%s/%s", path, entry->d_name) >= (int)sizeof link)
             continue;
         ssize_t n = readlink(link, target, sizeof target - 1);
-        if (n < (ssize_t)length || strncmp(target, pack, length) != 0)
+        if (n < 0)
             continue;
         target[n] = '\0';
-        struct stat open;
-        bool same_name = target[length] == '\0' && stat(link, &open) == 0;
-        replaced = strcmp(target + length, " (deleted)") == 0 ||
-                   (same_name && (open.st_dev != now->st_dev || open.st_ino != now->st_ino));
+        enum same here = compare(link, target, pack, now);
+        found = here != SAME_UNKNOWN ? here : found;
     }
     if (dir != NULL)
         closedir(dir);
-    return replaced;
+    return found;
 }
 
 static void say_file(struct doctor *doctor, const struct doctor_pack *pack, const struct stat *st)
 {
-    bool sees = doctor_sees_daemon(doctor);
-    if (sees && was_replaced(doctor, pack->path, st)) {
+    enum same same = is_same(doctor, pack->path, st);
+    if (same == SAME_NO) {
         doctor_find(&doctor->report, "packs.file", DOCTOR_WARNING,
                     "%s: another file has the name %s since lensd opened it; lensd goes on with the one it has.",
                     pack->name, pack->path);
@@ -52,8 +65,11 @@ static void say_file(struct doctor *doctor, const struct doctor_pack *pack, cons
         doctor_advise(&doctor->report,
                       "It was changed where it lies: write the pack anew under another name, verify and "
                       "swap it in.");
+    } else if (same == SAME_YES) {
+        doctor_find(&doctor->report, "packs.file", DOCTOR_OK, "%s: its file is the one that lensd opened.", pack->name);
     } else {
-        doctor_find(&doctor->report, "packs.file", DOCTOR_OK, "%s: its file is as lensd opened it.", pack->name);
+        doctor_find(&doctor->report, "packs.file", DOCTOR_OK, "%s: its file is there, with as many bytes as it had.",
+                    pack->name);
     }
 }
 

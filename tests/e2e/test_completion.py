@@ -11,7 +11,8 @@ import subprocess
 import time
 import unittest
 
-from tests.e2e.harness import BUILD, ROOT, SANITIZED, Daemon, clean_env, eventually, lensctl, lensd, run, small_pack, temp_dir
+from tests.e2e.harness import (BUILD, ROOT, SANITIZED, Daemon, clean_env, copy_pack, eventually, lensctl, lensd, run,
+                               small_pack, temp_dir)
 
 PATIENCE_S = 120 if SANITIZED else 30
 PROGRAM = BUILD / "lensctl"
@@ -199,7 +200,7 @@ class Shells(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Daemon(packs=[small_pack()])
+        cls.daemon = Daemon(packs=[small_pack(), copy_pack(small_pack(), "two words.lens")])
         cls.dir = temp_dir()
         (cls.dir / "bin").mkdir()
         (cls.dir / "bin" / "lensctl").symlink_to(PROGRAM)
@@ -229,7 +230,8 @@ class Shells(unittest.TestCase):
         ("lensctl completion ", ["bash", "zsh", "fish"]),
         ("lensctl detect sta", ["states.npy", "stairs"]),
         ("lensctl pack import hatcat st", ["stairs"]),
-        ("lensctl unload ", [None]),  # the pack's name
+        ("lensctl unload hat", [None]),  # the pack's name
+        ("lensctl unload two", ["two words"]),
         ("lensd --pool-comp", ["--pool-compute"]),
         ("lensd --pool-compute ", ["exact", "bf16", "int8"]),
         ("lensd --backend c", ["cpu", "cuda"]),
@@ -276,7 +278,8 @@ class Shells(unittest.TestCase):
                 wanted = self.expected(words)
                 after_colon = line.split()[-1] if ":" in line and not line.endswith(" ") else ""
                 kept = after_colon[:after_colon.rfind(":") + 1]
-                self.assertEqual(sorted(self.ask_bash(line)), [word.removeprefix(kept) for word in wanted])
+                found = [word.replace("\\ ", " ") for word in self.ask_bash(line)]
+                self.assertEqual(sorted(found), [word.removeprefix(kept) for word in wanted])
 
     def test_bash_finds_the_script_by_itself_where_it_is_installed(self):
         self.need("bash")
@@ -306,7 +309,9 @@ class Shells(unittest.TestCase):
             shell.wait_for("\nsourced|\rsourced")
             for typed, seen in (("lensctl exp\tDecepti\t", "lensctl explain Deception:1 "),
                                 ("lensctl detect --rank=cali\t", "--rank=calibrated "),
-                                ("lensctl detect stat\t", "detect states.npy ")):
+                                ("lensctl detect stat\t", "detect states.npy "),
+                                ("lensctl unload two\t", r"unload two\ words "),
+                                ("lensctl unload two\\ wo\t", r"unload two\ words ")):
                 start = len(shell.seen)
                 shell.type(typed)
                 shell.wait_for(re.escape(seen), start)
@@ -343,7 +348,7 @@ class Shells(unittest.TestCase):
                     start = len(shell.seen)
                     shell.type(line + ("\t" if len(wanted) == 1 else "\t\x04"))  # ^D lists
                     for word in wanted:
-                        shell.wait_for(re.escape(word), start)
+                        shell.wait_for(re.escape(word).replace("\\ ", r"\\? "), start)
                     shell.type("\x15")
         finally:
             shell.close()

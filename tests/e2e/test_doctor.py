@@ -62,6 +62,7 @@ class Doctor(unittest.TestCase):
                          "cache.slots", "memory.files"):
                 self.assertEqual(found[name]["level"], "ok", found.get(name))
             self.assertIn(str(daemon.pid), found["daemon.running"]["found"])
+            self.assertIn("is the one that lensd opened", found["packs.file"]["found"])
             text = daemon.lensctl("doctor").stdout
             for row in found.values():
                 if row["id"] != "memory.available":  # its figures change from moment to moment
