@@ -5,9 +5,12 @@
 #include <fnmatch.h>
 #include <string.h>
 
+#define VALUE_COLUMNS 32 /* of a value in a table on a terminal; the whole is below it, or in a pipe */
+
 /* What is made of the rows that match. */
 struct listing {
     const char *glob; /* NULL = all */
+    bool terminal;
     struct ctl_table table;
     json_t *rows;
     uint32_t found;
@@ -35,16 +38,25 @@ static void add_waits(struct ctl_table *table, const struct lens_setting_row *ro
         ctl_table_add(table, "-");
 }
 
-static void add_text(struct ctl_table *table, const struct lens_setting_row *row)
+static void add_value(struct ctl_table *table, struct lens_text value, bool cut)
+{
+    if (!cut || value.length <= VALUE_COLUMNS)
+        ctl_table_text(table, value);
+    else
+        ctl_table_add(table, "%.*s..", VALUE_COLUMNS - 2, value.data);
+}
+
+static void add_text(struct ctl_table *table, const struct lens_setting_row *row, bool terminal)
 {
     ctl_table_text(table, row->name);
-    ctl_table_text(table, row->value);
+    add_value(table, row->value, terminal);
     ctl_table_add(table, "%.*s%s%.*s", (int)row->origin.length, row->origin.data, row->place.length > 0 ? " " : "",
                   (int)row->place.length, row->place.data);
     ctl_table_text(table, row->fallback);
     ctl_table_text(table, row->applies);
     add_waits(table, row);
-    ctl_table_text(table, row->help);
+    if (!terminal)
+        ctl_table_text(table, row->help);
 }
 
 static json_t *row_json(const struct lens_setting_row *row)
@@ -78,7 +90,7 @@ static int fetch(struct lens_client *client, struct listing *listing)
             if (!matches(listing, page->rows[i].name))
                 continue;
             listing->found++;
-            add_text(&listing->table, &page->rows[i]);
+            add_text(&listing->table, &page->rows[i], listing->terminal);
             json_array_append_new(listing->rows, row_json(&page->rows[i]));
         }
         first += page->count;
@@ -91,19 +103,41 @@ static int fetch(struct lens_client *client, struct listing *listing)
     return CTL_OK;
 }
 
+/* On a terminal, for what was asked for by name: values that the table cut, and what the settings are. */
+static void print_details(const struct ctl_output *out, const json_t *rows)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(rows, i, row)
+    {
+        const char *texts[] = {json_string_value(json_object_get(row, "value")),
+                               json_string_value(json_object_get(row, "help"))};
+        fprintf(out->file, "\n%s%s%s\n", ctl_style(out, CTL_BOLD), json_string_value(json_object_get(row, "name")),
+                ctl_style(out, CTL_PLAIN));
+        for (size_t t = 0; t < 2; t++) {
+            char text[20000];
+            if (texts[t] == NULL || (t == 0 && strlen(texts[t]) <= VALUE_COLUMNS))
+                continue;
+            fputs("  ", out->file);
+            (void)ctl_print_wrapped(out, ctl_printable(texts[t], strlen(texts[t]), text, sizeof text), 2);
+            fputc('\n', out->file);
+        }
+    }
+}
+
 int ctl_run_config(struct ctl *ctl)
 {
     static const struct ctl_column columns[] = {{"setting", false},   {"value", false},  {"from", false},
                                                 {"default", false},   {"reload", false}, {"waits", false},
                                                 {"what it is", false}};
-    struct listing listing = {.glob = ctl_argument(ctl, 0), .rows = json_array()};
+    struct listing listing = {.glob = ctl_argument(ctl, 0), .terminal = ctl->out.terminal, .rows = json_array()};
     struct lens_client *client;
     int r = ctl_connect(ctl, &client);
     if (r != CTL_OK) {
         json_decref(listing.rows);
         return r;
     }
-    ctl_table_init(&listing.table, columns, 7);
+    ctl_table_init(&listing.table, columns, listing.terminal ? 6 : 7);
     r = fetch(client, &listing);
     lens_client_close(client);
     json_t *object = ctl_json_new();
@@ -112,10 +146,12 @@ int ctl_run_config(struct ctl *ctl)
         ctl_table_free(&listing.table);
         return ctl_json_print(&ctl->out, object, false);
     }
-    json_decref(object);
     if (r != CTL_OK)
         ctl_table_free(&listing.table);
     else if (ctl_table_print(&listing.table, &ctl->out) != 0)
         r = ctl_fail(CTL_FAILED, "out of memory");
+    else if (listing.terminal && listing.glob != NULL)
+        print_details(&ctl->out, listing.rows);
+    json_decref(object);
     return r;
 }

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #define TEXT_COLUMN 11 /* after the level */
 
@@ -59,42 +58,10 @@ static enum ctl_style level_style(enum doctor_level level)
     return styles[level];
 }
 
-/* Columns that text may take; 0 = no end, for whoever greps. */
-static unsigned width_of(const struct ctl_output *out)
-{
-    struct winsize size;
-    if (!out->terminal || ioctl(fileno(out->file), TIOCGWINSZ, &size) != 0 || size.ws_col < 40)
-        return 0;
-    return size.ws_col;
-}
-
-/* Prints `text` from column `indent` on, broken between words, further lines set in as far. The column it ends in. */
-static unsigned print_wrapped(const struct ctl_output *out, const char *text, unsigned indent)
-{
-    unsigned width = width_of(out), column = indent;
-    while (*text != '\0') {
-        size_t length = strcspn(text, " ");
-        char word[2400];
-        snprintf(word, sizeof word, "%.*s", (int)length, text);
-        unsigned columns = (unsigned)ctl_columns(word);
-        if (column > indent && width > 0 && column + 1 + columns > width) {
-            fprintf(out->file, "\n%*s", (int)indent, "");
-            column = indent;
-        } else if (column > indent) {
-            fputc(' ', out->file);
-            column++;
-        }
-        fputs(word, out->file);
-        column += columns;
-        text += length + (text[length] == ' ');
-    }
-    return column;
-}
-
 /* After the sentence, or on a line of its own where it doesn't fit. */
 static void print_id(const struct ctl_output *out, const char *id, unsigned column)
 {
-    unsigned width = width_of(out);
+    unsigned width = ctl_width(out);
     if (width > 0 && column + 2 + strlen(id) > width)
         fprintf(out->file, "\n%*s", TEXT_COLUMN, "");
     else
@@ -110,12 +77,12 @@ static void print_finding(const struct ctl *ctl, const struct doctor_finding *fi
     fprintf(out->file, "  %s%-7s%s  ", ctl_style(out, level_style(finding->level)), doctor_level_name(finding->level),
             plain);
     ctl_printable(finding->found, strlen(finding->found), text, sizeof text);
-    print_id(out, finding->id, print_wrapped(out, text, TEXT_COLUMN));
+    print_id(out, finding->id, ctl_print_wrapped(out, text, TEXT_COLUMN));
     if (finding->advice[0] == '\0')
         return;
     ctl_printable(finding->advice, strlen(finding->advice), text, sizeof text);
     fprintf(out->file, "%*s-> ", TEXT_COLUMN, "");
-    (void)print_wrapped(out, text, TEXT_COLUMN + 3);
+    (void)ctl_print_wrapped(out, text, TEXT_COLUMN + 3);
     fputc('\n', out->file);
 }
 

@@ -249,7 +249,8 @@ static const struct ctl_command commands[] = {
          "the file, the variable or the flag. \"reload\" says what a reload (SIGHUP) changes the setting for: all at\n"
          "once, or only sessions or packs that are new then; restart = nothing before the next start.\n"
          "\"waits\" shows a value that waits for that, or how many loaded packs were made before the last change:\n"
-         "lensctl swap makes a pack anew.",
+         "lensctl swap makes a pack anew. On a terminal what a setting is, and long values, are shown for those asked "
+         "for.",
      .json = "settings: a list of name, value, origin, place, default, live, applies, pending, older_packs, help.",
      .run = ctl_run_config},
     {.name = "concepts",

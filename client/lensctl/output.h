@@ -33,6 +33,12 @@ int ctl_fail(int code, const char *format, ...) __attribute__((format(printf, 2,
  * direction of text or break lines as \u20NN. Returns out. */
 char *ctl_printable(const char *data, size_t length, char *out, size_t size);
 
+/* Columns that text may take; 0 = no end, for whoever greps. */
+unsigned ctl_width(const struct ctl_output *out);
+/* Prints printable `text` from column `indent` on, on a terminal broken between words, further lines set in as far.
+ * Returns the column it ends in. */
+unsigned ctl_print_wrapped(const struct ctl_output *out, const char *text, unsigned indent);
+
 /* Columns that printable UTF-8 takes on a terminal. */
 size_t ctl_columns(const char *text);
 /* The same of the first character, 0 to 2; *length takes its bytes. */

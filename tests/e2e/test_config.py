@@ -1,13 +1,17 @@
 """The configuration from outside: checked, reloaded while rows go on, refused whole when it has an error, and shown."""
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
+import subprocess
 import unittest
 
-from tests.e2e.harness import FIXTURES, ROOT, Daemon, copy_pack, eventually, lensd, small_pack, temp_dir
+from tests.e2e.harness import (BUILD, FIXTURES, ROOT, Daemon, clean_env, copy_pack, eventually, lensd, small_pack,
+                               temp_dir)
 from tests.e2e.liblens import Client, LensError
+from tests.e2e.test_preload import read_all
 
 STATES = FIXTURES / "hatcat-small" / "tokens.npy"
 
@@ -150,6 +154,27 @@ class Shown(unittest.TestCase):
             result = daemon.lensctl("config", "slots")
             self.assertEqual(result.code, 1)
             self.assertIn("'cache.*'", result.stderr)
+
+    def on_a_terminal(self, daemon, *args):
+        leader, follower = pty.openpty()
+        done = subprocess.run([BUILD / "lensctl", "--socket", daemon.socket, "config", *args], stdout=follower,
+                              env=clean_env(TERM="xterm", NO_COLOR="1"), check=True)
+        os.close(follower)
+        text = read_all(leader)
+        self.assertEqual(done.returncode, 0)
+        return text.replace("\r\n", "\n")
+
+    def test_a_terminal_shows_what_fits_and_what_was_asked_for_whole(self):
+        names = ",".join(f"Concept{i}:1" for i in range(9))
+        with Daemon(args=["--cascade-exclude", names]) as daemon:
+            everything = self.on_a_terminal(daemon)
+            one = self.on_a_terminal(daemon, "cascade.exclude")
+            piped = daemon.lensctl("config", "cascade.exclude").check().stdout
+        self.assertLess(max(map(len, everything.splitlines())), 120)
+        self.assertNotIn("never reported", everything)
+        self.assertIn("Concept0:1,Concept1:1,Concept2..", everything)
+        self.assertIn(f"\ncascade.exclude\n  {names}\n  Concepts never scored", one)
+        self.assertIn(names, piped)
 
     def test_the_longest_values_there_may_be_are_shown_whole(self):
         lists = {name: ",".join(f"{'N' * 22}{i:05}:1" for i in range(256))
