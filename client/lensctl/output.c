@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -197,36 +196,4 @@ int ctl_json_print(const struct ctl_output *out, json_t *object, bool compact)
         return ctl_fail(CTL_FAILED, "could not write the JSON answer: out of memory, or the output is closed");
     fputc('\n', out->file);
     return CTL_OK;
-}
-
-/* ---- sentences -------------------------------------------------------------------------------------------------- */
-
-unsigned ctl_width(const struct ctl_output *out)
-{
-    struct winsize size;
-    if (!out->terminal || ioctl(fileno(out->file), TIOCGWINSZ, &size) != 0 || size.ws_col < 40)
-        return 0;
-    return size.ws_col;
-}
-
-unsigned ctl_print_wrapped(const struct ctl_output *out, const char *text, unsigned indent)
-{
-    unsigned width = ctl_width(out), column = indent;
-    while (*text != '\0') {
-        size_t length = strcspn(text, " ");
-        char word[2400];
-        snprintf(word, sizeof word, "%.*s", (int)length, text);
-        unsigned columns = (unsigned)ctl_columns(word);
-        if (column > indent && width > 0 && column + 1 + columns > width) {
-            fprintf(out->file, "\n%*s", (int)indent, "");
-            column = indent;
-        } else if (column > indent) {
-            fputc(' ', out->file);
-            column++;
-        }
-        fputs(word, out->file);
-        column += columns;
-        text += length + (text[length] == ' ');
-    }
-    return column;
 }

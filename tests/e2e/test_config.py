@@ -165,7 +165,7 @@ class Shown(unittest.TestCase):
         return text.replace("\r\n", "\n")
 
     def test_a_terminal_shows_what_fits_and_what_was_asked_for_whole(self):
-        names = ",".join(f"Concept{i}:1" for i in range(9))
+        names = ",".join(f"Concept{i}:1" for i in range(200))  # longer than any word
         with Daemon(args=["--cascade-exclude", names]) as daemon:
             everything = self.on_a_terminal(daemon)
             one = self.on_a_terminal(daemon, "cascade.exclude")
