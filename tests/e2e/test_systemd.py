@@ -32,6 +32,21 @@ raise SystemExit(restart.returncode)
 """
 
 
+# A session that is open while the package is upgraded: its argument.
+SESSION_ACROSS_AN_UPGRADE = """
+import subprocess, sys, time
+from tests.e2e.liblens import Client
+client = Client("/run/lensd/lensd.sock")
+row = [0.5] * client.info().dim
+client.ask(row)
+subprocess.run(["dpkg", "-i", sys.argv[1]], check=True, stdout=subprocess.DEVNULL)
+deadline = time.monotonic() + 60
+while client.submit(row) != 0 or client.wait(1)[0] != 0:
+    if time.monotonic() > deadline:
+        raise SystemExit("the session didn't attach again")
+"""
+
+
 def build_packages():
     """`make deb`, without a CUDA backend whether there is an nvcc or not; the files by package."""
     variables = [f"BUILD={BUILD}", "CUDA="]
@@ -56,6 +71,12 @@ def setUpModule():
     shutil.copy(small_pack(), share / "model.lens")
     if EMULATED_CARD.exists():
         shutil.copy(EMULATED_CARD, share / "card.so")
+    # What a client in the container is made of.
+    (share / "tests" / "e2e").mkdir(parents=True)
+    for name in ("__init__.py", "e2e/__init__.py", "e2e/harness.py", "e2e/liblens.py"):
+        shutil.copy(ROOT / "tests" / name, share / "tests" / name)
+    (share / "build").mkdir()
+    shutil.copy(BUILD / "liblens.so", share / "build")
     box = None
 
 
@@ -244,6 +265,12 @@ class Service(unittest.TestCase):
         pid = self.show("MainPID")
         box.run("kill", "-KILL", pid).check()
         eventually(lambda: self.show("MainPID") not in (pid, "0") and self.lensctl("status").code == 0, timeout=60)
+
+    def test_open_session_goes_on_after_an_upgrade(self):
+        pid = self.show("MainPID")
+        box.run("env", f"PYTHONPATH={share}", "PYTHONDONTWRITEBYTECODE=1", "python3", "-c", SESSION_ACROSS_AN_UPGRADE,
+                share / packages["lensd"].name).check()
+        self.assertNotIn(self.show("MainPID"), (pid, "0"))
 
     def test_one_that_hangs_is_started_again_by_the_watchdog(self):
         box.write(DROP_IN, "[Service]\nWatchdogSec=3\n")
