@@ -362,9 +362,9 @@ static const struct ctl_command commands[] = {
          "page\nkeys. When the daemon goes away it says so and goes on as soon as it is back. Operators see "
          "everybody's rows,\nothers those of their own user.",
      .flags = top_flags,
-     .json = "with --once: seconds, everyone, min_score, daemon, figures, concepts (concept, pack, id, score, last, "
-             "trend, per_s, "
-             "history, path) and the counts of what wasn't seen.",
+     .json = "with --once: seconds, everyone, min_score, daemon, figures, rows_not_seen, detections, "
+             "detections_without_a_name, concepts_forgotten, sort, concepts: a list of concept, pack, id, generation, "
+             "layer, watched, score, last, trend, per_s, detections, history, path.",
      .run = ctl_run_top},
     {.name = "dmon",
      .summary = "one line of figures per interval: CSV, or JSON lines",

@@ -68,23 +68,35 @@ class Pages(unittest.TestCase):
         section = text[text.index(".Sh FINDINGS"):text.index(".Sh ENVIRONMENT")]
         self.assertEqual(set(re.findall(r"\.It Ic ([a-z.]+)", section)), given)
 
+    def check_members(self, command, answer, words):
+        for key, value in answer.items():
+            if key == "schema_version":
+                continue
+            with self.subTest(command=command, member=key):
+                self.assertRegex(words, rf"\b{key}\b")
+            if key == "flags_of_every_command":
+                continue  # as the flags of a command
+            for inner in value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else []:
+                with self.subTest(command=command, member=f"{key}.{inner}"):
+                    self.assertRegex(words, rf"\b{inner}\b")
+
     def test_members_of_json_answers_are_the_documented_ones(self):
         documented = {c["name"]: c["json"] for c in table()["commands"]}
+        tokens = ROOT / "tests" / "fixtures" / "hatcat-small" / "tokens-short.npy"
         with Daemon(packs=[small_pack()]) as daemon:
             for command in (["packs"], ["config"], ["concepts", "Mind*"], ["explain", "Deception:1"], ["preload"],
-                            ["doctor"], ["help"], ["pack", "verify", small_pack()], ["pack", "inspect", small_pack()]):
-                found = daemon.lensctl(*command, "--json").json()
-                words = documented[" ".join(map(str, command[:2])) if command[0] == "pack" else command[0]]
-                for key, value in found.items():
-                    if key == "schema_version":
-                        continue
-                    with self.subTest(command=command[0], member=key):
-                        self.assertIn(key, words)
-                    if key == "flags_of_every_command":
-                        continue  # as the flags of a command
-                    for inner in value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else []:
-                        with self.subTest(command=command[0], member=f"{key}.{inner}"):
-                            self.assertRegex(words, rf"\b{inner}\b")
+                            ["doctor"], ["help"], ["pack", "verify", small_pack()], ["pack", "inspect", small_pack()],
+                            ["bench", "token", "--seconds", "0.1"], ["timeline", tokens], ["detect", tokens],
+                            ["top", "--once", "--interval", "0.2", "--watch", "Deception:1"], ["dmon", "-c", "1"]):
+                name = " ".join(map(str, command[:2])) if command[0] == "pack" else command[0]
+                result = daemon.lensctl(*command, "--json")
+                several = name in ("detect", "dmon")
+                words = documented[name]
+                if name == "dmon":  # its columns are named in its help
+                    words += lensctl("dmon", "--help").check().stdout + \
+                        daemon.lensctl("dmon", "-c", "1").check().stdout.replace(",", " ")
+                for answer in result.json_lines() if several else [result.json()]:
+                    self.check_members(name, answer, words)
 
     def test_liblens_has_every_function_that_is_exported(self):
         text = page("liblens.3").read_text(encoding="utf-8")
