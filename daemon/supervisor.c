@@ -2,6 +2,7 @@
 #include "daemon/supervisor.h"
 
 #include "daemon/sys.h"
+#include "proto/pack_utf8.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -25,22 +26,16 @@ uint64_t lensd_supervisor_interval_ms(const struct lensd_supervisor *supervisor)
     return third;
 }
 
-/* Takes the line, which may name files: a line feed would begin another message, and what isn't UTF-8 because it was
- * cut would be passed over. True when it differs from the last. */
+/* Takes the line, which may name files: a line feed would begin another message, and what isn't UTF-8, by its name or
+ * because it was cut, would be passed over. True when it differs from the last. */
 static bool take_line(struct lensd_supervisor *supervisor, const char *line)
 {
     char taken[sizeof supervisor->status];
-    int length = snprintf(taken, sizeof taken, "%s", line);
-    size_t used = strlen(taken);
-    while ((size_t)length > used && used > 0 && ((unsigned char)taken[used - 1] & 0x80) != 0)
-        taken[--used] = '\0';
-    for (size_t i = 0; i < used; i++) {
-        if ((unsigned char)taken[i] < 0x20 || taken[i] == 0x7f)
-            taken[i] = '?';
-    }
+    snprintf(taken, sizeof taken, "%s", line);
+    pack_utf8_make_name(taken, strlen(taken));
     if (strcmp(taken, supervisor->status) == 0)
         return false;
-    memcpy(supervisor->status, taken, used + 1);
+    memcpy(supervisor->status, taken, sizeof taken);
     return true;
 }
 

@@ -143,13 +143,13 @@ class StartAndStop(Supervised):
         load.wait()
 
     def test_names_of_files_forge_no_message(self):
-        evil = temp_dir() / "evil\nREADY=1\n.lens"
+        evil = temp_dir() / os.fsdecode(b"evil\nREADY=1\n\xff.lens")
         evil.write_text("no pack")
         self.assertEqual(lensd("--socket", temp_dir() / "s", "--pack", evil,
                                env=clean_env(**self.manager.env())).code, 1)
         while self.manager.next(0.2) is not None:
             pass
-        self.assertTrue(any("evil?READY=1" in message.get("STATUS", "") for message in self.manager.got))
+        self.assertTrue(any("evil?READY=1??.lens" in message.get("STATUS", "") for message in self.manager.got))
         self.assertFalse(any("READY" in message for message in self.manager.got))
 
 
