@@ -2,6 +2,7 @@
  *
  * Counts every heap call of all threads but the client's over 500 tokens, in both expansion modes. */
 #include "daemon/batch.h"
+#include "daemon/detections.h"
 #include "daemon/engine.h"
 #include "daemon/sys.h"
 #include "daemon/tracing.h"
@@ -89,6 +90,7 @@ static struct world *open_world(enum lens_expand expand)
     w->served.generation = 1;
     assert_int_equal(lensd_pool_create(w->backend, w->served.pack, &pool, &w->served.pool, &err), 0);
     assert_int_equal(lensd_batch_create(pool.max_batch_rows, w->served.pack->lenses, &w->served.batch), 0);
+    assert_int_equal(lensd_detections_create(w->served.pack->lenses, &w->served.detections), 0);
     assert_int_equal(lensd_events_create(64, &w->events), 0);
     assert_int_equal(lensd_engine_start(&engine, &w->engine, &err), 0);
     open_session(w, expand);
@@ -102,6 +104,7 @@ static void close_world(struct world *w)
     lensd_session_destroy(w->session);
     lensd_events_destroy(w->events);
     lensd_batch_destroy(w->served.batch);
+    lensd_detections_destroy(w->served.detections);
     lensd_pool_destroy(w->served.pool);
     lens_pack_close(w->served.pack);
     w->backend->ops->close(w->backend);
