@@ -95,6 +95,7 @@ static void fill_work(const struct lensd_service *service, const struct lensd_co
         if (scope != NULL && item->owner != scope)
             continue;
         out->sessions++;
+        out->queued += lens_ring_server_depth(&item->session->ring);
         if (scope != NULL)
             add_statistics(item->session->statistics, out);
     }

@@ -176,6 +176,7 @@ struct lens_status {
     struct lens_text memory;  /* "" = every pack has the slots it was to have; else how many, and why */
     struct lens_text config;  /* "" = the last reload was taken, or there was none; else why it wasn't */
     struct lens_text metrics; /* where /metrics is served, "off", or why it isn't */
+    uint64_t queued;          /* submissions that aren't answered yet */
 };
 struct lens_page {  /* PACKS, SESSIONS, CONFIG: request for one page */
     uint32_t first; /* row to start at */

@@ -292,6 +292,7 @@ static void read(Reader &r, const fbs::StatusIs &t, lens_status &o)
     o.memory = r.text(t.memory(), "memory");
     o.config = r.text(t.config(), "config");
     o.metrics = r.text(t.metrics(), "metrics");
+    o.queued = t.queued();
 }
 
 static void read(Reader &r, const fbs::PackRow &t, lens_pack_row &o)

@@ -312,7 +312,7 @@ static Body write(Writer &w, const lens_status &m)
                                    m.slot_hits, m.slot_misses, m.load_bytes, degraded, m.p50_ns, m.p99_ns, m.evictions,
                                    m.prefetch_issued, m.prefetch_used, m.prefetch_wasted, m.prefetch_late, m.loads,
                                    m.loads_behind, m.host_hits, m.cold, m.host_bytes, policy, loading, m.loads_waited,
-                                   m.degraded_rows, memory, config, metrics);
+                                   m.degraded_rows, memory, config, metrics, m.queued);
     });
 }
 

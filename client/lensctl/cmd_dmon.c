@@ -46,6 +46,10 @@ static double queue(const struct monitor *m)
 {
     return m->figures.queue_ns / 1e3;
 }
+static double queued(const struct monitor *m)
+{
+    return (double)m->after.queued;
+}
 static double dropped(const struct monitor *m)
 {
     return m->figures.dropped_per_s;
@@ -100,6 +104,7 @@ static const struct column columns[] = {
     {"p50_us", 1, p50},
     {"p99_us", 1, p99},
     {"batch_rows", 2, batch},
+    {"queued", 0, queued},
     {"queue_us", 1, queue},
     {"dropped_per_s", 1, dropped},
     {"invalid_per_s", 1, invalid},

@@ -31,6 +31,7 @@ static void set_cache(json_t *object, const struct lens_status *s)
     json_object_set_new(object, "prefetch_recall",
                         lacked(s) > 0 ? json_real((double)s->prefetch_used / (double)lacked(s)) : json_null());
     ctl_json_set_count(object, "loads_waited", s->loads_waited);
+    ctl_json_set_count(object, "queued", s->queued);
 }
 
 static int print_json(const struct ctl *ctl, const struct lens_status *s, json_t *packs)

@@ -372,7 +372,8 @@ static const struct ctl_command commands[] = {
          "The first line names the columns, each other one is about the interval before it. p50_us and p99_us are of "
          "the\nrows answered in it (within 1%), from submission to result; queue_us is their mean wait for a batch, "
          "batch_rows\nthe mean batch, hit_rate (0..1) how much of what they wanted was in a slot. load_mb_per_s is in "
-         "10^6 bytes.\nEmpty: there was nothing to measure. sessions, slots, bytes and degraded (empty = full "
+         "10^6 bytes.\nEmpty: there was nothing to measure. queued (submissions), sessions, slots, bytes and degraded "
+         "(empty = full "
          "service) are as they\nare at its end. With --session the columns about rows are the session's, loads and "
          "evictions still everyone's.\n^C ends it with exit code 0; when the daemon goes away the code is 3.",
      .flags = dmon_flags,

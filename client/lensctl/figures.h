@@ -18,7 +18,7 @@ struct ctl_sample {
     struct lens_statistics rows;           /* of the session asked for, or of all */
     struct lensd_histogram total;          /* nanoseconds of their rows, from submission to result */
     uint64_t loads, load_bytes, evictions; /* of all packs */
-    uint64_t heap_bytes, slab_bytes;
+    uint64_t heap_bytes, slab_bytes, queued;
     uint32_t packs, sessions, slots, resident;
     char version[32], backend[64], device[128], degraded[512], loading[160];
 };

@@ -42,6 +42,7 @@ static void take_status(const struct lens_status *s, struct ctl_sample *out)
     out->evictions = s->evictions;
     out->heap_bytes = s->heap_bytes;
     out->slab_bytes = s->slab_bytes;
+    out->queued = s->queued;
     out->packs = s->packs;
     out->sessions = s->sessions;
     out->slots = s->slots;

@@ -28,6 +28,7 @@ struct top {
 
     bool connected;
     uint64_t gone_ns;  /* since when not; ctl_now_ns */
+    bool look_refused; /* the daemon doesn't give the figures; trouble says why */
     char trouble[512]; /* why not, or what the daemon refused; "" = nothing */
 
     /* What the keys change. */
@@ -79,7 +80,7 @@ void top_keep_in_view(struct top *top, struct top_concept **list, uint32_t n);
 
 /* ---- top_lines.c: texts of the screen --------------------------------------------------------------------------- */
 
-#define TOP_LINE 1024u /* bytes */
+#define TOP_LINE 4096u /* bytes */
 
 enum top_style { TOP_PLAIN, TOP_BOLD, TOP_DIM, TOP_GOOD, TOP_BAD, TOP_NOTE };
 

@@ -259,7 +259,8 @@ static enum top_style work(const struct top *top, struct line *line)
 {
     const struct ctl_figures *f = &top->figures;
     if (!top->has_figures) {
-        put(line, "measuring for %.3g s", top->interval_s);
+        if (top->connected && top->trouble[0] == '\0')
+            put(line, "measuring for %.3g s", top->interval_s);
         return TOP_DIM;
     }
     put(line, "last %.1f s: %.1f rows/s", f->seconds, f->rows_per_s);

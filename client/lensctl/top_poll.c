@@ -27,7 +27,8 @@ static int trouble(struct top *top, int code, const char *sentence)
 static void all_well(struct top *top)
 {
     top->connected = true;
-    top->trouble[0] = '\0';
+    if (!top->look_refused)
+        top->trouble[0] = '\0';
 }
 
 static int wrong_answer(const struct lens_msg *msg, struct lens_client_error *err)
@@ -152,8 +153,12 @@ int top_close_interval(struct top *top)
     r = look(top, &top->after, &err);
     if (r != 0) {
         top->after = top->before;
+        top->has_figures = false;
+        top->look_refused = r == -EREMOTEIO;
         return trouble(top, r, err.text);
     }
+    top->look_refused = false;
+    top->trouble[0] = '\0';
     ctl_figures_between(&top->before, &top->after, &top->figures);
     if (!top->operator_)
         rows_of_events(top);

@@ -9,7 +9,7 @@ import unittest
 from tests.e2e.harness import BUILD, Daemon, clean_env, eventually, lensctl, small_pack, temp_dir
 from tests.e2e.liblens import Client, Sender
 
-COLUMNS = ["time", "rows_per_s", "p50_us", "p99_us", "batch_rows", "queue_us", "dropped_per_s", "invalid_per_s",
+COLUMNS = ["time", "rows_per_s", "p50_us", "p99_us", "batch_rows", "queued", "queue_us", "dropped_per_s", "invalid_per_s",
            "scored_per_row", "hit_rate", "loads_per_s", "load_mb_per_s", "evictions_per_s", "sessions",
            "slots_resident", "slots", "heap_bytes", "device_bytes", "degraded"]
 
@@ -109,7 +109,8 @@ class Dmon(unittest.TestCase):
         faults = temp_dir() / "faults"
         faults.write_text("run 12 enodev\n", encoding="utf-8")
         with Daemon(packs=[small_pack()], args=["--fault-script", faults]) as daemon, Sender(daemon):
-            said = eventually(lambda: daemon.lensctl("--json", "status").check().json()["degraded"])
+            status = lambda: daemon.lensctl("--json", "status").check().json()["degraded"]
+            said = eventually(lambda: status() if status().startswith("the CPU scores") else None)
             text = daemon.lensctl("dmon", "-d", "0.2", "-c", "1").check().stdout
             line = daemon.lensctl("--json", "dmon", "-d", "0.2", "-c", "1").check().json()
         header, values = csv.reader(io.StringIO(text))

@@ -284,6 +284,16 @@ class Screen(unittest.TestCase):
             terminal.press("C-c")
             terminal.wait_for("shell>")
 
+    def test_a_session_that_ends_is_said_to_be_gone(self):
+        with Daemon(packs=[small_pack()]) as daemon:
+            with Client(daemon.socket) as client:
+                terminal = self.open(daemon, "--session", client.info().id)
+                terminal.wait_for("full service")
+            screen = terminal.wait_for("no session")
+            self.assertNotIn("full service", screen)
+            terminal.press("s")  # drawn anew between two looks, it still says so
+            self.assertIn("no session", terminal.wait_for("by rate"))
+
     def test_degradation_stands_out(self):
         faults = temp_dir() / "faults"
         faults.write_text("run 12 enodev\n", encoding="utf-8")

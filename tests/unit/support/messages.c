@@ -121,7 +121,7 @@ static const struct field status[] = {FIELD(lens_status, version, TEXT),      FI
                                       FIELD(lens_status, policy, TEXT),       FIELD(lens_status, loading, TEXT),
                                       FIELD(lens_status, loads_waited, U64),  FIELD(lens_status, degraded_rows, U64),
                                       FIELD(lens_status, memory, TEXT),       FIELD(lens_status, config, TEXT),
-                                      FIELD(lens_status, metrics, TEXT)};
+                                      FIELD(lens_status, metrics, TEXT),      FIELD(lens_status, queued, U64)};
 static const struct field two_counts[] = {FIELD(lens_pack_page, first, U32), FIELD(lens_pack_page, total, U32)};
 static const struct field pack_row[] = {FIELD(lens_pack_row, name, TEXT),
                                         FIELD(lens_pack_row, path, TEXT),
