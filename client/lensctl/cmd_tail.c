@@ -28,6 +28,7 @@ struct tail {
     int signals;
     bool away, asked;
     uint64_t goal; /* what was remembered at the beginning ends there: --seconds doesn't cut that short */
+    uint64_t next; /* number of the event after the last one that was shown or passed over; 0 = none was */
     uint64_t rows, max_rows, until_ns, interval_ns;
     enum ctl_live live;
 };
@@ -87,13 +88,21 @@ static void print_page(struct tail *tail)
     tail->asked = true;
     if (page->lost > 0)
         tail_print_lost(&tail->lines, page->lost);
-    for (uint32_t i = 0; i < page->count && (tail->max_rows == 0 || tail->rows < tail->max_rows); i++, tail->rows++)
+    tail->next = page->next;
+    for (uint32_t i = 0; i < page->count; i++) {
+        if (tail->max_rows > 0 && tail->rows == tail->max_rows) {
+            tail->next = page->rows[i].number;
+            break;
+        }
         tail_print_row(&tail->lines, page, &page->rows[i]);
+        tail->rows++;
+    }
 }
 
 static void print_restart(struct tail *tail)
 {
     tail->goal = 0;
+    tail->next = 1;
     tail_print_daemon(&tail->lines, "restarted", tail->feed.daemon_start_ns,
                       "lensd was started anew: events are counted from 1 again");
 }
@@ -185,10 +194,9 @@ static int start(struct tail *tail)
 /* How to go on from here, for a person; a program knows the number of the last event. */
 static void say_how_to_go_on(const struct tail *tail)
 {
-    if (!tail->lines.json && !tail->away && tail->feed.want.from != LENS_EVENTS_NOW)
+    if (!tail->lines.json && !tail->away && tail->next != 0)
         fprintf(stderr, "lensctl: %llu rows shown, %llu lost; --from %llu goes on from here\n",
-                (unsigned long long)tail->rows, (unsigned long long)tail->feed.lost,
-                (unsigned long long)tail->feed.want.from);
+                (unsigned long long)tail->rows, (unsigned long long)tail->feed.lost, (unsigned long long)tail->next);
 }
 
 int ctl_run_tail(struct ctl *ctl)

@@ -137,7 +137,9 @@ class OnTheScreen(unittest.TestCase):
             daemon.lensctl("detect", DOGS).check()
             terminal.wait_for(re.compile(r"#3  session 1  sequence 0      2  Dog:5 0\.90\n.*#7 .*Dog:5 0\.99"))
             terminal.press("C-c")
-            terminal.wait_for(re.compile(r"lensctl: 2 rows shown, 0 lost; --from \d+ goes on from here\nshell>"))
+            terminal.wait_for(re.compile(r"lensctl: 2 rows shown, 0 lost; --from 16 goes on from here\nshell>"))
+            terminal.run(BUILD / "lensctl", "--socket", daemon.socket, "tail", "--from", "start", "-n", "1")
+            terminal.wait_for("lensctl: 1 rows shown, 0 lost; --from 7 goes on from here\nshell>")  # #7 isn't shown yet
 
 
 class Live(unittest.TestCase):
