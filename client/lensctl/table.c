@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CELL_BYTES 512
+#define ESCAPED 4 /* \xNN */
 
 void ctl_table_init(struct ctl_table *table, const struct ctl_column *columns, unsigned n_columns)
 {
@@ -26,15 +26,18 @@ static bool make_room(struct ctl_table *table)
     return true;
 }
 
+/* A cell holds all of its text, whatever its length: a byte takes ESCAPED bytes at most when it is printable. */
 static void add_cell(struct ctl_table *table, const char *data, size_t length)
 {
-    char cell[CELL_BYTES];
-    char *copy = table->no_memory || !make_room(table) ? NULL : strdup(ctl_printable(data, length, cell, sizeof cell));
-    if (copy == NULL) {
+    size_t size = ESCAPED * length + 1;
+    char *cell = table->no_memory || !make_room(table) ? NULL : malloc(size);
+    if (cell == NULL) {
         table->no_memory = true;
         return;
     }
-    table->cells[table->n_cells++] = copy;
+    ctl_printable(data, length, cell, size);
+    char *fitting = realloc(cell, strlen(cell) + 1);
+    table->cells[table->n_cells++] = fitting != NULL ? fitting : cell;
 }
 
 void ctl_table_text(struct ctl_table *table, struct lens_text text)
@@ -44,12 +47,17 @@ void ctl_table_text(struct ctl_table *table, struct lens_text text)
 
 void ctl_table_add(struct ctl_table *table, const char *format, ...)
 {
-    char cell[CELL_BYTES];
+    char *text = NULL;
     va_list args;
     va_start(args, format);
-    vsnprintf(cell, sizeof cell, format, args);
+    int length = vasprintf(&text, format, args);
     va_end(args);
-    add_cell(table, cell, strlen(cell));
+    if (length < 0) {
+        table->no_memory = true;
+        return;
+    }
+    add_cell(table, text, (size_t)length);
+    free(text);
 }
 
 void ctl_table_free(struct ctl_table *table)
