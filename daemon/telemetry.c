@@ -33,9 +33,7 @@ static bool wait_for_loop(struct lensd_handover *handover, uint64_t deadline_ns)
     while (handover->wanted && handover->phase == LENSD_PHASE_SERVING && !handover->closing)
         if (pthread_cond_timedwait(&handover->done, &handover->lock, &deadline) == ETIMEDOUT)
             break;
-    bool answered = !handover->wanted;
-    handover->wanted = false;
-    return answered;
+    return !handover->wanted;
 }
 
 /* Under the lock: what there is to say without a loop. */
@@ -52,6 +50,24 @@ static enum answer tell_phase(const struct lensd_handover *handover, struct lens
     return ANSWER_OPENING;
 }
 
+/* Unless one is under way that nobody waited long enough for. */
+static void request_snapshot(struct lensd_telemetry *telemetry, uint64_t now)
+{
+    struct lensd_handover *handover = &telemetry->handover;
+    if (handover->wanted)
+        return;
+    handover->wanted = true;
+    handover->wanted_ns = now;
+    uv_async_send(&telemetry->asked); /* the handle is open as long as the phase is SERVING */
+}
+
+/* Whoever asks a loop that is known to be late doesn't wait long: else requests would queue up a second each. */
+static uint64_t wait_until(const struct lensd_handover *handover, uint64_t now)
+{
+    uint64_t patience = handover->wanted_ns + LENSD_TELEMETRY_WAIT_NS, least = now + LENSD_TELEMETRY_FRESH_NS;
+    return patience > least ? patience : least;
+}
+
 static enum answer ask(struct lensd_telemetry *telemetry)
 {
     struct lensd_handover *handover = &telemetry->handover;
@@ -61,11 +77,10 @@ static enum answer ask(struct lensd_telemetry *telemetry)
     pthread_mutex_lock(&handover->lock);
     bool fresh = page->taken_ns != 0 && now - page->taken_ns < LENSD_TELEMETRY_FRESH_NS;
     if (handover->phase == LENSD_PHASE_SERVING && !fresh) {
-        handover->wanted = true;
-        uv_async_send(&telemetry->asked); /* the handle is open as long as the phase is this */
         page->taken_ns = 0;
-        if (wait_for_loop(handover, now + LENSD_TELEMETRY_WAIT_NS))
-            page->taken_ns = lensd_now_ns();
+        request_snapshot(telemetry, now);
+        if (wait_for_loop(handover, wait_until(handover, now)))
+            page->taken_ns = handover->filled_ns;
         else
             answer = ANSWER_LATE;
     }
@@ -115,7 +130,8 @@ static void answer_metrics(struct lensd_telemetry *telemetry, struct lensd_http_
     bool fresh = answer == ANSWER_FRESH;
     if (!fresh || page->rendered_ns != page->taken_ns) {
         uint64_t begin = lensd_now_ns();
-        telemetry->handover.snapshot->render_ns = page->spent_ns;
+        if (fresh)
+            telemetry->handover.snapshot->render_ns = page->spent_ns;
         if (!render(telemetry, fresh ? telemetry->handover.snapshot : NULL)) {
             reply_line(reply, HTTP_UNAVAILABLE, "no memory to write the metrics\n");
             return;
@@ -179,11 +195,12 @@ static void on_asked(uv_async_t *handle)
     struct lensd_service *service = handle->data;
     struct lensd_handover *handover = &service->telemetry.handover;
     pthread_mutex_lock(&handover->lock);
-    if (handover->wanted) {
+    if (handover->wanted && handover->phase == LENSD_PHASE_SERVING) {
         uint64_t begin = lensd_now_ns();
         lensd_metrics_collect(service, handover->snapshot);
         handover->snapshot->collect_ns = lensd_now_ns() - begin;
         handover->wanted = false;
+        handover->filled_ns = lensd_now_ns();
         pthread_cond_signal(&handover->done);
     }
     pthread_mutex_unlock(&handover->lock);

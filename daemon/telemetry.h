@@ -33,7 +33,8 @@ struct lensd_handover {
     pthread_cond_t done;
     enum lensd_phase phase;
     bool closing;                              /* the server is being stopped: don't wait */
-    bool wanted;                               /* a snapshot is; the loop clears it */
+    bool wanted;                               /* a snapshot is; the loop clears it, however late */
+    uint64_t wanted_ns, filled_ns;             /* when that was asked for, and when it was filled last */
     const struct lensd_pack_progress *opening; /* the pack being opened at start, or NULL */
     struct lensd_metrics *snapshot;            /* the loop's while wanted, else the server's */
 };
