@@ -11,11 +11,11 @@ from tests.e2e.test_completion import table
 
 def page(name):
     """A page made by the Makefile's rule, from this build's lensctl."""
-    source = next(ROOT.glob(f"client/*/{name}.in"))
+    source = next(ROOT.glob(f"client/*/{name}.in")).relative_to(ROOT)
+    build = BUILD.relative_to(ROOT) if BUILD.is_relative_to(ROOT) else BUILD  # as the Makefile calls it
     # The program stays as it is (-o), and the page is made anew whatever its age (-W).
-    done = subprocess.run(["make", "-s", "--no-print-directory", f"BUILD={BUILD}", "-o", f"{BUILD}/lensctl", "-W",
-                           str(source.relative_to(ROOT)), "CUDA=", f"{BUILD}/man/{name}"], cwd=ROOT, text=True,
-                          capture_output=True, env=clean_env())
+    done = subprocess.run(["make", "-s", "--no-print-directory", f"BUILD={build}", "-o", f"{build}/lensctl", "-W", source,
+                           "CUDA=", f"{build}/man/{name}"], cwd=ROOT, text=True, capture_output=True, env=clean_env())
     if done.returncode != 0:
         raise AssertionError(done.stdout + done.stderr)
     return BUILD / "man" / name
