@@ -284,6 +284,18 @@ class Screen(unittest.TestCase):
             terminal.press("C-c")
             terminal.wait_for("shell>")
 
+    def test_a_daemon_that_hangs_keeps_nobody_from_leaving(self):
+        with Daemon(packs=[small_pack()]) as daemon:
+            terminal = self.open(daemon)
+            terminal.wait_for("full service")
+            daemon.send_signal(signal.SIGSTOP)
+            try:
+                terminal.wait_for(re.compile(r"trying again .*did not answer"))
+                terminal.press("q")
+                terminal.wait_for("shell>")
+            finally:
+                daemon.send_signal(signal.SIGCONT)
+
     def test_a_session_that_ends_is_said_to_be_gone(self):
         with Daemon(packs=[small_pack()]) as daemon:
             with Client(daemon.socket) as client:

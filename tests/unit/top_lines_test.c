@@ -184,6 +184,19 @@ static void a_row_says_what_is_known(void **state)
     assert_non_null(strstr(row, "pack: Mind:"));
 }
 
+static void names_bring_no_control_characters(void **state)
+{
+    struct top *top = *state;
+    static const char *const keys[] = {"red\x1b[31m\nname:1", NULL};
+    struct top_columns columns;
+    char row[TOP_LINE];
+    watch_some(top, keys);
+    top_columns_fit(120, &columns);
+    top_row(top, top->model.concepts[0], &columns, true, row, sizeof row);
+    assert_null(strpbrk(row, "\x1b\n"));
+    assert_non_null(strstr(row, "red\\x1b[31m\\nname:1"));
+}
+
 /* ---- above the list --------------------------------------------------------------------------------------------- */
 
 static void assert_header(const struct top *top, enum top_header which, enum top_style style, const char *part)
@@ -399,6 +412,7 @@ int main(void)
         TEST(rows_and_titles_have_the_same_width_on_every_screen),
         TEST(a_wide_screen_shows_everything_and_a_narrow_one_the_score),
         TEST(a_row_says_what_is_known),
+        TEST(names_bring_no_control_characters),
         TEST(degradation_and_absence_are_bad_news),
         TEST(figures_say_which_time_they_are_of),
         TEST(nothing_is_left_out_in_silence),
