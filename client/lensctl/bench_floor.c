@@ -1,9 +1,9 @@
 /* What reading memory costs here; see bench.h. */
 #include "client/lensctl/bench.h"
+#include "client/lensctl/waiting.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define MOST_THREADS 64u
 #define TOUCH_BYTES  ((uint64_t)256 << 20) /* read by each measurement, over and over where the share is smaller */
@@ -16,13 +16,6 @@ struct reader {
     uint64_t sum; /* keeps the reads */
     double ns;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static uint64_t sum_of(const uint64_t *data, size_t words)
 {
@@ -43,12 +36,12 @@ static uint64_t sum_of(const uint64_t *data, size_t words)
 static void *read_share(void *arg)
 {
     struct reader *reader = arg;
-    uint64_t begin = now_ns();
+    uint64_t begin = ctl_now_ns();
     for (size_t i = 0; i < reader->rounds; i++) {
         reader->sum += sum_of(reader->data, reader->words);
         __asm__ volatile("" ::: "memory"); /* each round reads anew */
     }
-    reader->ns = (double)(now_ns() - begin) / (double)reader->rounds;
+    reader->ns = (double)(ctl_now_ns() - begin) / (double)reader->rounds;
     return NULL;
 }
 

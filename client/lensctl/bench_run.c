@@ -1,10 +1,10 @@
 /* The loop of lensctl bench; see bench.h. */
 #include "client/lensctl/bench.h"
 #include "client/lensctl/progress.h"
+#include "client/lensctl/waiting.h"
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #define ANSWER_TIMEOUT_US 60000000u
 #define WARM_MOST_NS      500000000u
@@ -20,13 +20,6 @@ struct run {
     uint64_t serial;
     uint32_t in_flight;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static int failed(int code, const char *doing)
 {
@@ -50,7 +43,7 @@ static int submit(struct run *run, bool *full)
     bench_rows_take(run->rows, run->plan->rows, slot.rows);
     slot.tag = run->serial++;
     slot.first_position = slot.tag * run->plan->rows;
-    run->submitted_ns[slot.tag % MOST_IN_FLIGHT] = now_ns();
+    run->submitted_ns[slot.tag % MOST_IN_FLIGHT] = ctl_now_ns();
     run->in_flight++;
     r = lens_session_submit(run->session, &slot);
     return r == 0 ? CTL_OK : failed(r, "sending");
@@ -72,7 +65,7 @@ static void account(struct run *run, const struct lens_answer *answer)
     if (!last)
         return;
     result->submissions++;
-    lensd_histogram_record(&result->trip, now_ns() - run->submitted_ns[answer->tag % MOST_IN_FLIGHT]);
+    lensd_histogram_record(&result->trip, ctl_now_ns() - run->submitted_ns[answer->tag % MOST_IN_FLIGHT]);
 }
 
 static int take_answer(struct run *run)
@@ -97,7 +90,7 @@ static int run_until(struct run *run, uint64_t begin, uint64_t end)
             r = submit(run, &full);
         if (r == CTL_OK && (full || run->plan->in_flight == 1))
             r = take_answer(run);
-        now = now_ns();
+        now = ctl_now_ns();
         ctl_progress_update(&run->progress, "bench", now < end ? now - begin : end - begin, end - begin);
     }
     return r;
@@ -110,13 +103,13 @@ int bench_run(struct lens_session *session, struct bench_rows *rows, const struc
     uint64_t warm_ns = plan->ns / 5 < WARM_MOST_NS ? plan->ns / 5 : WARM_MOST_NS;
     memset(out, 0, sizeof *out);
     ctl_progress_begin(&run.progress);
-    uint64_t begin = now_ns();
+    uint64_t begin = ctl_now_ns();
     int r = run_until(&run, begin, begin + warm_ns);
-    begin = now_ns();
+    begin = ctl_now_ns();
     run.result = out;
     if (r == CTL_OK)
         r = run_until(&run, begin, begin + plan->ns);
-    out->ns = now_ns() - begin;
+    out->ns = ctl_now_ns() - begin;
     ctl_progress_end(&run.progress);
     return r;
 }

@@ -2,11 +2,11 @@
  * send them; see detect.h. */
 #include "client/lensctl/detect.h"
 #include "client/lensctl/progress.h"
+#include "client/lensctl/waiting.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define ANSWER_TIMEOUT_US 60000000u
 
@@ -14,13 +14,6 @@
 _Static_assert((int)LENS_TYPE_F32 == (int)LENS_F32 && (int)LENS_TYPE_F16 == (int)LENS_F16 &&
                    (int)LENS_TYPE_BF16 == (int)LENS_BF16,
                "row types of liblens and of the wire");
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static int link_failed(int code, uint64_t row, const char *doing)
 {
@@ -43,7 +36,7 @@ static int submit(const struct detect *d, uint64_t first, uint32_t n)
     if (hidden_states_read(&d->states, first, n, slot.rows, &err) != 0)
         return ctl_fail(CTL_FAILED, "%s: %s", ctl_argument(d->ctl, 0), err.text);
     slot.first_position = first;
-    slot.deadline_ns = d->deadline_ns != 0 ? now_ns() + d->deadline_ns : 0;
+    slot.deadline_ns = d->deadline_ns != 0 ? ctl_now_ns() + d->deadline_ns : 0;
     slot.flags = first + n == d->states.rows ? LENS_SLOT_LAST : 0;
     r = lens_session_submit(d->session, &slot);
     return r == 0 ? CTL_OK : link_failed(r, first, "sending");

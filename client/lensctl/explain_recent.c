@@ -22,11 +22,13 @@ static void exactly(struct lens_text key, char *out, size_t size)
     out[used] = '\0';
 }
 
-static uint64_t realtime_ns(void)
+/* How long ago a moment was; 0 when the clock was set back since. */
+static uint64_t since(uint64_t ns)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
+    uint64_t now = (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
+    return now > ns ? now - ns : 0;
 }
 
 /* One page of any rows from `from` on: *first is the oldest row's time. */
@@ -71,7 +73,7 @@ static int look(struct event_feed *feed, struct lens_client *client, const char 
         const struct lens_events want = {.from = from, .glob = lens_text_of(glob), .only_hits = true};
         event_feed_init(feed, client, &want);
         out->rows = end - from;
-        out->span_ns = realtime_ns() - first_ns;
+        out->span_ns = since(first_ns);
         out->best_score = -1.0f;
         do {
             news = event_feed_next(feed);
@@ -114,8 +116,7 @@ void explain_say_recent(const struct explain_recent *recent, struct sentences *s
                     recent->rows > 0 ? ", of " : "", recent->rows > 0 ? span : "");
         return;
     }
-    uint64_t now = realtime_ns();
-    ctl_duration_text(now > recent->last_ns ? now - recent->last_ns : 0, ago, sizeof ago);
+    ctl_duration_text(since(recent->last_ns), ago, sizeof ago);
     explain_say(s,
                 "Reported in %llu of the last %llu rows, of %s: last %s ago in session %u with %.2f, at best with "
                 "%.2f.",

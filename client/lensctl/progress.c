@@ -1,31 +1,24 @@
 /* See progress.h. */
 #include "client/lensctl/progress.h"
+#include "client/lensctl/waiting.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SHOW_AFTER_NS 1000000000u
 #define REDRAW_NS     100000000u
 #define BAR_WIDTH     30u
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 void ctl_progress_begin(struct ctl_progress *progress)
 {
-    *progress = (struct ctl_progress){.terminal = isatty(STDERR_FILENO) == 1, .began_ns = now_ns()};
+    *progress = (struct ctl_progress){.terminal = isatty(STDERR_FILENO) == 1, .began_ns = ctl_now_ns()};
 }
 
 /* Whether it is time to draw. */
 static bool is_due(struct ctl_progress *progress)
 {
-    uint64_t now = now_ns();
+    uint64_t now = ctl_now_ns();
     if (!progress->terminal || now - progress->began_ns < SHOW_AFTER_NS || now - progress->drawn_ns < REDRAW_NS)
         return false;
     progress->drawn_ns = now;

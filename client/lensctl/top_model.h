@@ -3,13 +3,15 @@
  *
  * Time goes in intervals: events are counted into the one that is open, top_model_close ends it. Of each concept:
  *
- *   last     the score of its latest detection
- *   score    the decayed maximum: the highest score of the interval, or the maximum so far if that is more, which
- * halves every TOP_HALF_LIFE_S seconds rate     detections per second in the interval that was closed last history  the
- * highest score of each of the last TOP_HISTORY intervals, 0 = no detection trend    the mean of the last TOP_TREND
- * intervals of the history less the mean of as many before them: rising from +TOP_TREND_STEP on, falling from
- * -TOP_TREND_STEP on, else steady; unknown before there are two intervals (with fewer than 2 * TOP_TREND of them,
- * halves of what there is)
+ * - last: the score of its latest detection
+ * - score: the decayed maximum: the highest score of the interval, or the maximum so far if that is more, which halves
+ *   every TOP_HALF_LIFE_S seconds
+ * - rate: detections per second in the interval that was closed last
+ * - history: the highest score of each of the last TOP_HISTORY intervals, 0 = no detection
+ * - trend: the mean of the last TOP_TREND intervals of the history less the mean of as many before them
+ *
+ * The trend is rising from +TOP_TREND_STEP on, falling from -TOP_TREND_STEP on, else steady; with fewer than 2 *
+ * TOP_TREND intervals halves of what there is are compared, and before there are two it is unknown.
  *
  * A concept is known by its pack and key, so that it stays itself when the pack is swapped and ids change.
  *

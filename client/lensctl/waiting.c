@@ -8,14 +8,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
-
-uint64_t ctl_now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * CTL_SECOND_NS + (uint64_t)t.tv_nsec;
-}
 
 int ctl_watch_signals(int *fd)
 {

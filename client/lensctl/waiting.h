@@ -4,11 +4,17 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #define CTL_SECOND_NS UINT64_C(1000000000)
 
 /* CLOCK_MONOTONIC. */
-uint64_t ctl_now_ns(void);
+static inline uint64_t ctl_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * CTL_SECOND_NS + (uint64_t)t.tv_nsec;
+}
 
 /* From here on SIGINT and SIGTERM don't end lensctl: they are read from *fd, which doesn't block and is the caller's to
  * close. An enum ctl_exit, failures said. */
