@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The next entry of "a:b:c" with links resolved, or false at the end. Entries that don't exist are passed over. */
 static bool next_directory(const char **list, char *out)
@@ -73,6 +74,17 @@ int lensd_pack_path_resolve(const char *directories, const char *asked, char *ou
                        "packs.directories",
                        asked, directories);
     return r;
+}
+
+int lensd_pack_path_absolute(const char *path, char *out, struct lens_error *err)
+{
+    char here[PATH_MAX] = "";
+    if (path[0] != '/' && getcwd(here, sizeof here) == NULL)
+        return lens_error_set(err, -errno, "can't tell where %s is: %s", path, strerror(errno));
+    int n = snprintf(out, PATH_MAX, "%s%s%s", here, path[0] != '/' ? "/" : "", path);
+    if (n >= 0 && n < PATH_MAX)
+        return 0;
+    return lens_error_set(err, -ENAMETOOLONG, "the pack's path is longer than %d bytes: %s", PATH_MAX - 1, path);
 }
 
 /* `real` has its links resolved. */

@@ -11,6 +11,10 @@
  * Touches the file system: meant for a worker thread. */
 int lensd_pack_path_resolve(const char *directories, const char *asked, char *out, struct lens_error *err);
 
+/* `path` seen from the working directory, for whoever looks from elsewhere; links stay links. `out` has PATH_MAX bytes.
+ * -ENAMETOOLONG, -errno. */
+int lensd_pack_path_absolute(const char *path, char *out, struct lens_error *err);
+
 /* Adds the directory of the pack file at `path` to a list of `size` bytes, unless it is there. -ENAMETOOLONG, -errno.
  */
 int lensd_pack_path_add_directory(char *directories, size_t size, const char *path, struct lens_error *err);

@@ -9,6 +9,7 @@
 #include "daemon/sys.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +97,7 @@ int lensd_service_open_backend(struct lensd_service *service, struct lens_error 
     return 0;
 }
 
-static int open_pack(struct lensd_service *service, const char *path, struct lens_error *err)
+static int open_at(struct lensd_service *service, const char *path, struct lens_error *err)
 {
     struct lensd_pool_config config;
     struct lensd_served_pack *served;
@@ -130,6 +131,13 @@ static int open_pack(struct lensd_service *service, const char *path, struct len
                     (double)(lensd_now_ns() - before) / 1e9);
     lensd_control_check_content(service, served);
     return 0;
+}
+
+static int open_pack(struct lensd_service *service, const char *path, struct lens_error *err)
+{
+    char absolute[PATH_MAX];
+    int r = lensd_pack_path_absolute(path, absolute, err);
+    return r == 0 ? open_at(service, absolute, err) : r;
 }
 
 static int open_listed(struct lensd_service *service, const char *list, struct lens_error *err)

@@ -289,6 +289,13 @@ class PacksComeAndGo(unittest.TestCase):
         with Daemon(args=["--packs-serve", f"{first},{second}"]) as daemon:
             self.assertEqual(self.names(daemon), ["first", "second"])
 
+    def test_pack_named_from_the_working_directory_is_found_from_elsewhere(self):
+        pack = copy_pack(small_pack(), "near.lens")
+        with Daemon(args=["--packs-serve", os.path.relpath(pack)]) as daemon:
+            path = daemon.lensctl("--json", "packs").check().json()["packs"][0]["path"]
+            self.assertTrue(os.path.isabs(path), path)
+            self.assertTrue(os.path.samefile(path, pack))
+
     def test_more_packs_than_can_be_served_are_refused_before_the_start(self):
         config = config_file("[packs]\nserve = " + ",".join(f"p{i}" for i in range(17)) + "\n")
         result = lensd("--check-config", "--config", config)
