@@ -37,7 +37,9 @@ static void add_cell(struct ctl_table *table, const char *data, size_t length)
     }
     ctl_printable(data, length, cell, size);
     char *fitting = realloc(cell, strlen(cell) + 1);
-    table->cells[table->n_cells++] = fitting != NULL ? fitting : cell;
+    if (fitting != NULL)
+        cell = fitting;
+    table->cells[table->n_cells++] = cell;
 }
 
 void ctl_table_text(struct ctl_table *table, struct lens_text text)
