@@ -215,7 +215,7 @@ $(addprefix $(BUILD)/man/,$(MAN_TABLES)): $(BUILD)/lensd
 	$(Q)$(BUILD)/lensd --print-man $(@F) >$@
 $(MAN_PLACES): always
 	@mkdir -p $(@D)
-	@echo '$(SYSCONFDIR) $(DATADIR) $(VERSION)' | cmp -s - $@ || echo '$(SYSCONFDIR) $(DATADIR) $(VERSION)' >$@
+	@echo '$(SYSCONFDIR) $(DATADIR) $(DOCDIR) $(VERSION)' | cmp -s - $@ || echo '$(SYSCONFDIR) $(DATADIR) $(DOCDIR) $(VERSION)' >$@
 $(BUILD)/man/%: daemon/%.in $(addprefix $(BUILD)/man/,$(MAN_TABLES)) $(MAN_PLACES)
 	$(call say,MAN,$@)
 	$(Q)$(fill) $(foreach t,$(MAN_TABLES),-e '/^@$(t)@$$/{r $(@D)/$(t)' -e 'd}') $< >$@
