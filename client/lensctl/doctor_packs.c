@@ -12,37 +12,49 @@
 
 enum same { SAME_UNKNOWN, SAME_YES, SAME_NO };
 
-/* Whether the descriptor `link`, which leads to `target`, is of the pack that is there now. */
-static enum same compare(const char *link, const char *target, const char *pack, const struct stat *now)
+/* The path as the daemon's process reaches it. False when it is relative, and this user may not know to what. */
+static bool find_path(const struct doctor *doctor, const char *path, char out[PATH_MAX])
 {
-    struct stat open;
-    size_t length = strlen(pack);
-    if (strncmp(target, pack, length) != 0)
-        return SAME_UNKNOWN;
-    if (strcmp(target + length, " (deleted)") == 0)
-        return SAME_NO;
-    if (target[length] != '\0' || stat(link, &open) != 0)
-        return SAME_UNKNOWN;
-    return open.st_dev == now->st_dev && open.st_ino == now->st_ino ? SAME_YES : SAME_NO;
+    char link[PATH_MAX], folder[PATH_MAX];
+    if (path[0] == '/')
+        return snprintf(out, PATH_MAX, "%s", path) < PATH_MAX;
+    if (!doctor_sees_daemon(doctor))
+        return false;
+    snprintf(link, sizeof link, "%s/proc/%llu/cwd", doctor->root, (unsigned long long)doctor->daemon.status.pid);
+    ssize_t n = readlink(link, folder, sizeof folder - 1);
+    if (n <= 0)
+        return false;
+    folder[n] = '\0';
+    return snprintf(out, PATH_MAX, "%s/%s", folder, path) < PATH_MAX;
 }
 
-/* Whether the file that the daemon has open under this path is still the one of that name. Only the daemon's own user
- * and root may look. */
+/* What the descriptor `link` of the daemon says: it is the file that has the name now, or one that had it. */
+static enum same compare(const char *link, const char *path, const struct stat *now)
+{
+    struct stat open;
+    char target[PATH_MAX];
+    size_t length = strlen(path);
+    if (stat(link, &open) == 0 && open.st_dev == now->st_dev && open.st_ino == now->st_ino)
+        return SAME_YES;
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    if (n < (ssize_t)length || strncmp(target, path, length) != 0)
+        return SAME_UNKNOWN;
+    target[n] = '\0';
+    return target[length] == '\0' || strcmp(target + length, " (deleted)") == 0 ? SAME_NO : SAME_UNKNOWN;
+}
+
+/* Whether the daemon has the file open that has the name now. Only its own user and root may look. */
 static enum same is_same(const struct doctor *doctor, const char *pack, const struct stat *now)
 {
-    char path[PATH_MAX], link[PATH_MAX], target[PATH_MAX];
+    char path[PATH_MAX], link[PATH_MAX];
     enum same found = SAME_UNKNOWN;
     snprintf(path, sizeof path, "%s/proc/%llu/fd", doctor->root, (unsigned long long)doctor->daemon.status.pid);
     DIR *dir = doctor_sees_daemon(doctor) ? opendir(path) : NULL;
     // cppcheck-suppress readdirCalled ; the directory is this reader's alone
-    for (const struct dirent *entry; dir != NULL && found != SAME_NO && (entry = readdir(dir)) != NULL;) {
+    for (const struct dirent *entry; dir != NULL && found != SAME_YES && (entry = readdir(dir)) != NULL;) {
         if (snprintf(link, sizeof link, "%s/%s", path, entry->d_name) >= (int)sizeof link)
             continue;
-        ssize_t n = readlink(link, target, sizeof target - 1);
-        if (n < 0)
-            continue;
-        target[n] = '\0';
-        enum same here = compare(link, target, pack, now);
+        enum same here = compare(link, pack, now);
         found = here != SAME_UNKNOWN ? here : found;
     }
     if (dir != NULL)
@@ -50,17 +62,17 @@ static enum same is_same(const struct doctor *doctor, const char *pack, const st
     return found;
 }
 
-static void say_file(struct doctor *doctor, const struct doctor_pack *pack, const struct stat *st)
+static void say_file(struct doctor *doctor, const struct doctor_pack *pack, const char *path, const struct stat *st)
 {
-    enum same same = is_same(doctor, pack->path, st);
+    enum same same = is_same(doctor, path, st);
     if (same == SAME_NO) {
         doctor_find(&doctor->report, "packs.file", DOCTOR_WARNING,
                     "%s: another file has the name %s since lensd opened it; lensd goes on with the one it has.",
-                    pack->name, pack->path);
-        doctor_advise(&doctor->report, "lensctl swap --name %s %s takes the new one.", pack->name, pack->path);
+                    pack->name, path);
+        doctor_advise(&doctor->report, "lensctl swap --name %s %s takes the new one.", pack->name, path);
     } else if ((uint64_t)st->st_size != pack->file_bytes) {
         doctor_find(&doctor->report, "packs.file", DOCTOR_PROBLEM,
-                    "%s: %s has %llu bytes; it had %llu when lensd opened it.", pack->name, pack->path,
+                    "%s: %s has %llu bytes; it had %llu when lensd opened it.", pack->name, path,
                     (unsigned long long)st->st_size, (unsigned long long)pack->file_bytes);
         doctor_advise(&doctor->report,
                       "It was changed where it lies: write the pack anew under another name, verify and "
@@ -121,10 +133,10 @@ static bool is_rotating(const struct doctor *doctor, const struct stat *st)
     return false;
 }
 
-static void say_storage(struct doctor *doctor, const struct doctor_pack *pack, const struct stat *st)
+static void say_storage(struct doctor *doctor, const struct doctor_pack *pack, const char *path, const struct stat *st)
 {
     char whole[PATH_MAX];
-    int n = snprintf(whole, sizeof whole, "%s%s", doctor->root, pack->path);
+    int n = snprintf(whole, sizeof whole, "%s%s", doctor->root, path);
     const char *network = n < (int)sizeof whole ? network_name(whole) : NULL;
     const char *kind = network != NULL ? network : is_rotating(doctor, st) ? "a rotating disk" : NULL;
     if (kind == NULL) {
@@ -140,24 +152,40 @@ static void say_storage(struct doctor *doctor, const struct doctor_pack *pack, c
                                        "cache.host_memory).");
 }
 
+/* The file as the daemon sees it, which may live in a container, or with a /tmp of its own. 0; -ENOENT when it isn't
+ * there; -EACCES when this user can't know. */
+static int look(const struct doctor *doctor, const char *path, struct stat *out)
+{
+    char root[64], whole[PATH_MAX];
+    snprintf(root, sizeof root, "/proc/%llu/root", (unsigned long long)doctor->daemon.status.pid);
+    bool inside = doctor_sees_daemon(doctor) && doctor_exists(doctor->root, root);
+    int n = snprintf(whole, sizeof whole, "%s%s", inside ? root : "", path);
+    if (n < (int)sizeof whole && doctor_stat(doctor->root, whole, out))
+        return 0;
+    return inside && errno == ENOENT ? -ENOENT : -EACCES;
+}
+
 static void check_pack(struct doctor *doctor, const struct doctor_pack *pack)
 {
     struct stat st;
     struct doctor_who who;
-    char process[32], blocked[PATH_MAX];
-    if (!doctor_stat(doctor->root, pack->path, &st)) {
-        if (errno == EACCES)
-            return; /* this user can't look */
+    char process[32], blocked[PATH_MAX], path[PATH_MAX];
+    if (!find_path(doctor, pack->path, path))
+        return;
+    int r = look(doctor, path, &st);
+    if (r == -EACCES)
+        return;
+    if (r != 0) {
         doctor_find(&doctor->report, "packs.file", DOCTOR_WARNING,
                     "%s: %s isn't there any more; lensd goes on with the file it has open, and can't load it again.",
-                    pack->name, pack->path);
+                    pack->name, path);
         doctor_advise(&doctor->report, "Put it back before lensd is restarted.");
         return;
     }
-    say_file(doctor, pack, &st);
-    say_storage(doctor, pack, &st);
+    say_file(doctor, pack, path, &st);
+    say_storage(doctor, pack, path, &st);
     if (!doctor_sees_daemon(doctor) || !doctor_who_is(doctor->root, doctor_process(doctor, process), &who) ||
-        doctor_reach(doctor->root, pack->path, &who, 4, blocked, sizeof blocked) != -EACCES)
+        doctor_reach(doctor->root, path, &who, 4, blocked, sizeof blocked) != -EACCES)
         return;
     doctor_find(&doctor->report, "packs.readable", DOCTOR_WARNING,
                 "%s: lensd (uid %u) could not open its file now: %s is closed to it.", pack->name, (unsigned)who.uid,

@@ -84,6 +84,18 @@ class Doctor(unittest.TestCase):
             found = self.findings(daemon.lensctl("doctor", "--json"))
             self.assertIn("isn't there any more", found["packs.file"]["found"])
 
+    def test_a_pack_that_was_named_by_a_relative_path_is_found(self):
+        pack = copy_pack(small_pack(), "mine.safetensors")
+        before = os.getcwd()
+        os.chdir(pack.parent)
+        try:
+            daemon = Daemon(packs=["mine.safetensors"])
+        finally:
+            os.chdir(before)
+        with daemon:
+            found = self.findings(daemon.lensctl("doctor", "--json"))
+            self.assertIn("is the one that lensd opened", found["packs.file"]["found"])
+
     def test_too_few_slots_are_found(self):
         with Daemon(packs=[small_pack()], args=["--pool-slots", "40"]) as daemon:
             for _ in range(4):

@@ -343,6 +343,54 @@ static void a_file_that_is_gone_changed_or_replaced_is_told_apart(void **state)
     doctor_rig_expect(rig, "packs.file", DOCTOR_WARNING, "isn't there any more");
 }
 
+static void a_file_that_lensd_has_open_is_known_whatever_it_is_called(void **state)
+{
+    struct doctor_rig *rig = *state;
+    char target[256];
+    add_pack(rig);
+    snprintf(target, sizeof target, "%s%s", rig->root, PACK);
+    doctor_rig_link(rig, "/proc/77/fd/9", target); /* leads there by another name, as through a link */
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.file", DOCTOR_OK, "is the one that lensd opened");
+    doctor_rig_remove(rig, PACK);
+    doctor_rig_write(rig, PACK, "lenses");
+    doctor_rig_link(rig, "/proc/77/fd/9", PACK); /* the name, and another file */
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.file", DOCTOR_WARNING, "another file");
+}
+
+static void a_daemon_with_a_root_of_its_own_is_looked_at_from_there(void **state)
+{
+    struct doctor_rig *rig = *state;
+    char inner[128], file[256];
+    add_pack(rig);
+    doctor_rig_remove(rig, PACK); /* not on the host */
+    snprintf(inner, sizeof inner, "%s/container", rig->root);
+    snprintf(file, sizeof file, "/container%s", PACK);
+    doctor_rig_write(rig, file, "lenses");
+    doctor_rig_link(rig, "/proc/77/root", inner);
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.file", DOCTOR_OK, "as many bytes");
+    doctor_rig_remove(rig, "/proc/77/root"); /* this user may not look there */
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect_none(rig, "packs.file");
+}
+
+static void a_relative_path_is_relative_to_the_daemons_folder(void **state)
+{
+    struct doctor_rig *rig = *state;
+    struct doctor_pack *pack = add_pack(rig);
+    snprintf(pack->path, sizeof pack->path, "packs/small.lens");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect_none(rig, "packs.file"); /* nobody knows where that is */
+    doctor_rig_link(rig, "/proc/77/cwd", "/srv");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.file", DOCTOR_OK, "as many bytes");
+    doctor_rig_link(rig, "/proc/77/cwd", "/home");
+    doctor_rig_run(rig, doctor_check_packs);
+    doctor_rig_expect(rig, "packs.file", DOCTOR_WARNING, "/home/packs/small.lens isn't there");
+}
+
 static void a_pack_on_a_rotating_disk_matters_when_lenses_are_read_while_serving(void **state)
 {
     struct doctor_rig *rig = *state;
@@ -516,6 +564,9 @@ int main(void)
         TEST(odd_addresses_are_refused_with_a_reason),
         TEST(a_daemon_without_a_pack_is_a_warning),
         TEST(a_file_that_is_gone_changed_or_replaced_is_told_apart),
+        TEST(a_file_that_lensd_has_open_is_known_whatever_it_is_called),
+        TEST(a_daemon_with_a_root_of_its_own_is_looked_at_from_there),
+        TEST(a_relative_path_is_relative_to_the_daemons_folder),
         TEST(a_pack_on_a_rotating_disk_matters_when_lenses_are_read_while_serving),
         TEST(a_pack_that_lensd_could_not_open_again_is_a_warning),
         TEST(folders_that_packs_may_be_loaded_from_must_be_there_and_open),

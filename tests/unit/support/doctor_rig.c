@@ -94,6 +94,7 @@ void doctor_rig_daemon(struct doctor_rig *rig)
     snprintf(daemon->variant, sizeof daemon->variant, "avx512");
     snprintf(daemon->version, sizeof daemon->version, "%s", LENSD_VERSION);
     doctor_rig_write(rig, "/proc/77/comm", "lensd\n");
+    doctor_rig_link(rig, "/proc/77/root", rig->root);
     doctor_rig_write(rig, "/proc/77/status",
                      "Name:\tlensd\nUid:\t500\t500\t500\t500\nGid:\t500\t500\t500\t500\nGroups:\t44 500 \n"
                      "VmSwap:\t       0 kB\nCpus_allowed_list:\t0-3\n");
