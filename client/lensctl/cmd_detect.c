@@ -6,9 +6,8 @@
 
 #include <string.h>
 
-#define PATH_MAX_LENGTH 64u
-#define TOKEN_COLUMNS   12u
-#define STRONG          0.5f
+#define TOKEN_COLUMNS 12u
+#define STRONG        0.5f
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
 
@@ -25,16 +24,6 @@ static json_t *expanded_json(const struct detect *d, const struct lens_answer *a
     return list;
 }
 
-static json_t *path_json(const struct detect *d, uint32_t id)
-{
-    uint32_t path[PATH_MAX_LENGTH];
-    unsigned n = concept_tree_path(&d->tree, id, path, PATH_MAX_LENGTH);
-    json_t *list = json_array();
-    for (unsigned i = 0; i < n; i++)
-        json_array_append_new(list, key_json(d, path[i]));
-    return list;
-}
-
 static json_t *hits_json(const struct detect *d, const struct lens_answer *answer)
 {
     json_t *list = json_array();
@@ -48,7 +37,7 @@ static json_t *hits_json(const struct detect *d, const struct lens_answer *answe
         json_object_set_new(object, "score", ctl_json_number((double)hit.score));
         json_object_set_new(object, "raw", ctl_json_number((double)hit.raw));
         json_object_set_new(object, "logit", ctl_json_number((double)hit.logit));
-        json_object_set_new(object, "path", path_json(d, hit.id));
+        json_object_set_new(object, "path", concept_tree_path(&d->tree, hit.id));
         json_array_append_new(list, object);
     }
     return list;
@@ -116,29 +105,12 @@ static void print_token(const struct ctl_output *out, const char *token)
     fprintf(out->file, "  %s%s%s%*s", ctl_style(out, CTL_CYAN), text, ctl_style(out, CTL_PLAIN), pad, "");
 }
 
-static void print_status(const struct ctl_output *out, const struct lens_answer *answer)
-{
-    if (answer->status == LENS_ROW_COMPLETE && answer->flags == 0)
-        return;
-    bool invalid = answer->status == LENS_ROW_INVALID_INPUT;
-    fprintf(out->file, "  %s%s", ctl_style(out, invalid ? CTL_RED : CTL_YELLOW), ctl_row_status(answer->status));
-    for (unsigned i = 0; ctl_row_flag(i) != NULL; i++) {
-        if ((answer->flags >> i & 1) != 0)
-            fprintf(out->file, " %s", ctl_row_flag(i));
-    }
-    if (invalid)
-        fprintf(out->file, ": %s", lens_reason_text(answer->reason));
-    if (answer->counts.missing > 0)
-        fprintf(out->file, " (%u lenses missing)", answer->counts.missing);
-    fputs(ctl_style(out, CTL_PLAIN), out->file);
-}
-
 static int print_text(const struct detect *d, uint64_t row, const struct lens_answer *answer)
 {
     const struct ctl_output *out = &d->ctl->out;
     fprintf(out->file, "%5llu", (unsigned long long)row);
     print_token(out, hidden_states_token(&d->states, row));
-    print_status(out, answer);
+    ctl_print_row_state(out, answer->status, answer->flags, answer->reason, answer->counts.missing);
     for (uint32_t i = 0; i < answer->n_hits; i++) {
         char key[256];
         struct lens_hit hit = answer->hits[i];

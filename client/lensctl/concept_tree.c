@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEEPEST 64u /* levels: a daemon that names a cycle must not hold us up */
+
 static char *make_key(const struct lens_concept_row *row)
 {
     size_t size = row->name.length + 5;
@@ -109,17 +111,13 @@ const char *concept_tree_key(const struct concept_tree *tree, uint32_t id)
     return id < tree->count ? tree->concepts[id].key : "?";
 }
 
-unsigned concept_tree_path(const struct concept_tree *tree, uint32_t id, uint32_t *path, unsigned max)
+json_t *concept_tree_path(const struct concept_tree *tree, uint32_t id)
 {
-    unsigned n = 0;
-    for (int64_t at = id; n < max && at >= 0 && (size_t)at < tree->count; at = tree->concepts[at].parent)
-        path[n++] = (uint32_t)at;
-    for (unsigned i = 0; i < n / 2; i++) {
-        uint32_t swapped = path[i];
-        path[i] = path[n - 1 - i];
-        path[n - 1 - i] = swapped;
-    }
-    return n;
+    json_t *list = json_array();
+    int64_t at = id;
+    for (unsigned n = 0; n < DEEPEST && at >= 0 && (size_t)at < tree->count; n++, at = tree->concepts[at].parent)
+        json_array_insert_new(list, 0, ctl_json_text(lens_text_of(tree->concepts[at].key)));
+    return list;
 }
 
 static bool is_number(const char *text, size_t length)

@@ -29,8 +29,8 @@ void concept_tree_free(struct concept_tree *tree);
 /* The key of an id, or "?" for one that the tree doesn't have. */
 const char *concept_tree_key(const struct concept_tree *tree, uint32_t id);
 
-/* Ids from the root to `id` itself into path[max]; returns how many. */
-unsigned concept_tree_path(const struct concept_tree *tree, uint32_t id, uint32_t *path, unsigned max);
+/* The keys from the root to `id` itself, as a list. */
+json_t *concept_tree_path(const struct concept_tree *tree, uint32_t id);
 
 /* The id of "Name:layer", of "Name" when one layer has it, or of a decimal id; text need not end in NUL.
  * -ENOENT none, -ENOTUNIQ several. */

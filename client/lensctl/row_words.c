@@ -1,7 +1,8 @@
 /* See row_words.h. */
 #include "client/lensctl/row_words.h"
 
-#include <stddef.h>
+#include "client/liblens/lens.h"
+#include "proto/wire.h"
 
 static const char *const status_names[] = {"COMPLETE", "PARTIAL", "INVALID_INPUT"};
 static const char *const flag_names[] = {"CAPPED", "DEGRADED", "STALE"};
@@ -24,4 +25,21 @@ json_t *ctl_row_flags_json(uint8_t flags)
             json_array_append_new(list, json_string(ctl_row_flag(i)));
     }
     return list;
+}
+
+void ctl_print_row_state(const struct ctl_output *out, uint8_t status, uint8_t flags, uint8_t reason, uint32_t missing)
+{
+    bool invalid = status == LENS_ROW_INVALID_INPUT;
+    if (status == LENS_ROW_COMPLETE && flags == 0)
+        return;
+    fprintf(out->file, "  %s%s", ctl_style(out, invalid ? CTL_RED : CTL_YELLOW), ctl_row_status(status));
+    for (unsigned i = 0; ctl_row_flag(i) != NULL; i++) {
+        if ((flags >> i & 1) != 0)
+            fprintf(out->file, " %s", ctl_row_flag(i));
+    }
+    if (invalid)
+        fprintf(out->file, ": %s", lens_reason_text(reason));
+    if (missing > 0)
+        fprintf(out->file, " (%u lenses missing)", missing);
+    fputs(ctl_style(out, CTL_PLAIN), out->file);
 }

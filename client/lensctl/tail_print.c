@@ -73,28 +73,12 @@ static void print_when_and_where(const struct tail_lines *lines, const struct le
         fprintf(out->file, "  token %d", row->token_id);
 }
 
-static void print_state(const struct tail_lines *lines, const struct lens_event_row *row)
-{
-    const struct ctl_output *out = &lines->out;
-    bool invalid = row->status == LENS_ROW_INVALID_INPUT;
-    if (row->status == LENS_ROW_COMPLETE && row->flags == 0)
-        return;
-    fprintf(out->file, "  %s%s", ctl_style(out, invalid ? CTL_RED : CTL_YELLOW), ctl_row_status(row->status));
-    for (unsigned i = 0; ctl_row_flag(i) != NULL; i++) {
-        if ((row->flags >> i & 1) != 0)
-            fprintf(out->file, " %s", ctl_row_flag(i));
-    }
-    if (invalid)
-        fprintf(out->file, ": %s", lens_reason_text(row->reason));
-    fputs(ctl_style(out, CTL_PLAIN), out->file);
-}
-
 static void row_text(const struct tail_lines *lines, const struct lens_event_page *page,
                      const struct lens_event_row *row)
 {
     const struct ctl_output *out = &lines->out;
     print_when_and_where(lines, row);
-    print_state(lines, row);
+    ctl_print_row_state(out, row->status, row->flags, row->reason, 0);
     for (uint32_t i = 0; i < row->stored_detections; i++) {
         const struct lens_detection *d = &page->detections[row->first_detection + i];
         struct lens_text key = event_feed_key(page, row, d->id);

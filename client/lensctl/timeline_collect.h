@@ -6,8 +6,6 @@
 #include "client/lensctl/command.h"
 #include "client/lensctl/timeline.h"
 
-struct concept_tree;
-
 struct timeline_origin {
     char name[512], pack[256];
 };
@@ -22,8 +20,5 @@ int timeline_from_session(const struct ctl *ctl, uint32_t session, struct timeli
 
 /* timeline_file.c, for both: says why a row couldn't be added (-ENOMEM, -E2BIG). */
 int timeline_add_failed(int code);
-
-/* Likewise: the keys from the root to concept `id`. */
-json_t *timeline_path(const struct concept_tree *tree, uint32_t id);
 
 #endif

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define PATH_MAX_LENGTH 64u
-
 struct collector {
     struct timeline *timeline;
     struct timeline_origin *origin;
@@ -22,16 +20,6 @@ int timeline_add_failed(int code)
     return ctl_fail(CTL_FAILED, "out of memory");
 }
 
-json_t *timeline_path(const struct concept_tree *tree, uint32_t id)
-{
-    uint32_t path[PATH_MAX_LENGTH];
-    unsigned n = concept_tree_path(tree, id, path, PATH_MAX_LENGTH);
-    json_t *list = json_array();
-    for (unsigned i = 0; i < n; i++)
-        json_array_append_new(list, ctl_json_text(lens_text_of(concept_tree_key(tree, path[i]))));
-    return list;
-}
-
 static int add_hit(struct timeline *timeline, const struct concept_tree *tree, const struct lens_hit *hit)
 {
     const char *key = concept_tree_key(tree, hit->id);
@@ -39,7 +27,7 @@ static int add_hit(struct timeline *timeline, const struct concept_tree *tree, c
     if (concept < 0)
         return (int)concept;
     if (timeline->concepts[concept].path == NULL)
-        timeline->concepts[concept].path = timeline_path(tree, hit->id);
+        timeline->concepts[concept].path = concept_tree_path(tree, hit->id);
     const struct timeline_cell cell = {hit->score, hit->raw, hit->logit};
     return timeline_add_score(timeline, (uint32_t)concept, &cell);
 }

@@ -139,7 +139,7 @@ static int add_paths(const struct reader *reader, struct lens_client *client, st
         struct timeline_concept *c = &reader->timeline->concepts[i];
         uint32_t id;
         if (concept_tree_find(&tree, c->key, strlen(c->key), &id) == 0)
-            c->path = timeline_path(&tree, id);
+            c->path = concept_tree_path(&tree, id);
     }
     concept_tree_free(&tree);
     return r;
