@@ -3,6 +3,7 @@
 
 #include "daemon/content.h"
 #include "proto/pack.h"
+#include "proto/pack_utf8.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -27,6 +28,7 @@ static void warn(const struct teller *to, const char *format, ...)
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
+    pack_utf8_make_name(sentence, strlen(sentence)); /* paths and names may hold anything */
     to->tell(to->arg, sentence);
 }
 

@@ -2,6 +2,7 @@
 #include "client/lensctl/output.h"
 
 #include "client/lensctl/command.h"
+#include "proto/pack_utf8.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -57,7 +58,7 @@ static size_t escape(unsigned char c, char *out)
 /* C0, DEL, and the C1 controls that UTF-8 writes as C2 80..9F. */
 static bool is_control(const unsigned char *p, size_t left)
 {
-    return p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && left > 1 && p[1] < 0xa0);
+    return p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && left > 1 && p[1] >= 0x80 && p[1] < 0xa0);
 }
 
 /* Line separators, and what turns the direction of text around: U+200E, 200F, 2028..202E, 2066..2069. Three bytes of
@@ -84,10 +85,13 @@ char *ctl_printable(const char *data, size_t length, char *out, size_t size)
     for (size_t i = 0; i < length;) {
         char piece[8];
         size_t taken = sequence_length(p[i]);
-        taken = taken < length - i ? taken : length - i;
+        bool control = is_control(p + i, length - i);
+        /* The bytes behind one that only looks like the first of several are looked at by themselves. */
+        if (!control && (taken > length - i || !pack_utf8_is_name(data + i, taken)))
+            taken = 1;
         size_t n = taken;
-        if (is_control(p + i, length - i))
-            n = escape(p[i] == 0xc2 ? p[i + 1] : p[i], piece);
+        if (control || (taken == 1 && p[i] >= 0x80))
+            n = escape(p[i] == 0xc2 && taken == 2 ? p[i + 1] : p[i], piece);
         else if (is_turn(p + i, length - i))
             n = (size_t)snprintf(piece, sizeof piece, "\\u20%02x", (p[i + 1] & 1u) << 6 | (p[i + 2] & 0x3fu));
         else

@@ -76,6 +76,11 @@ class CheckConfig(unittest.TestCase):
             self.assertIn(part, result.stderr)
         self.assertEqual({line.split(": ")[1] for line in result.stderr.splitlines()}, {"warning"})
 
+    def test_a_path_of_a_warning_is_shown_as_text(self):
+        result = lensd("--check-config", "--config", config_file("[packs]\nserve = a\x1b[31mb\n")).check()
+        self.assertIn("pack a?[31mb", result.stderr)
+        self.assertNotIn("\x1b", result.stderr)
+
     def test_a_plain_configuration_has_no_warnings(self):
         for path in sorted((ROOT / "config").glob("*.conf")):
             with self.subTest(path=path.name):
