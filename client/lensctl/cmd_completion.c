@@ -2,7 +2,8 @@
  * word of the command table, so they never lag behind it. */
 #include "client/lensctl/commands.h"
 
-/* bash cuts words at : and =, and replaces what follows the last of them only. */
+/* bash cuts words at : and =, and replaces what follows the last of them only. What is proposed goes into the line as
+ * it stands, so it is quoted here: names of packs and concepts may hold anything a shell would run. */
 static const char bash_script[] = "# Completion of lensctl in bash: lensctl itself is asked what fits.\n"
                                   "_lensctl() {\n"
                                   "    local rest=${COMP_LINE:0:COMP_POINT} trimmed current kept line i\n"
@@ -18,8 +19,10 @@ static const char bash_script[] = "# Completion of lensctl in bash: lensctl itse
                                   "        fi\n"
                                   "        rest=${trimmed#\"$current\"}\n"
                                   "    done\n"
-                                  "    words=(\"${words[@]//\\\\/}\")\n"
-                                  "    current=${words[${#words[@]}-1]}\n"
+                                  "    for i in \"${!words[@]}\"; do\n"
+                                  "        IFS= read current <<< \"${words[i]}\"\n"
+                                  "        words[i]=$current\n"
+                                  "    done\n"
                                   "    kept=\n"
                                   "    [[ $current == *[:=]* ]] && kept=${current%\"${current##*[:=]}\"}\n"
                                   "    COMPREPLY=()\n"
@@ -31,18 +34,18 @@ static const char bash_script[] = "# Completion of lensctl in bash: lensctl itse
                                   "            [[ $line == :directory ]] && kind=-d\n"
                                   "            compopt -o filenames 2>/dev/null\n"
                                   "            while IFS= read -r line; do\n"
-                                  "                COMPREPLY+=(\"$flag$line\")\n"
+                                  "                line=$flag$line\n"
+                                  "                COMPREPLY+=(\"${line#\"$kept\"}\")\n"
                                   "            done < <(compgen $kind -- \"${current#\"$flag\"}\")\n"
                                   "            ;;\n"
                                   "        :nospace) compopt -o nospace 2>/dev/null ;;\n"
                                   "        *)\n"
-                                  "            line=${line%%$'\\t'*}\n"
-                                  "            [[ $line == *[!A-Za-z0-9_.,:=%@/+-]* ]] && printf -v line %q \"$line\"\n"
+                                  "            line=${line%%$'\\t'*} line=${line#\"$kept\"}\n"
+                                  "            [[ $line == *[!a-zA-Z0-9_.,:=@%+/-]* ]] && printf -v line %q \"$line\"\n"
                                   "            COMPREPLY+=(\"$line\")\n"
                                   "            ;;\n"
                                   "        esac\n"
                                   "    done < <(\"${words[0]/#\\~/$HOME}\" __complete \"${words[@]:1}\" 2>/dev/null)\n"
-                                  "    COMPREPLY=(\"${COMPREPLY[@]#\"$kept\"}\")\n"
                                   "}\n"
                                   "complete -F _lensctl lensctl\n";
 

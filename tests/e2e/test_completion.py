@@ -354,5 +354,53 @@ class Shells(unittest.TestCase):
             shell.close()
 
 
+class HostileNames(unittest.TestCase):
+    """Packs name concepts as they like; whoever completes such a name and presses Enter runs lensctl with it, and
+    nothing else."""
+    NAMES = ["$(touch ran):1", "`touch ran`:1", "x;touch ran", "a&touch ran", "a|touch ran", "a b:2", "it's:1",
+             'say "hi":1', "back\\slash", "a>ran", "{a,b}", "!!", "${PATH}", "é€:3"]
+
+    def setUp(self):
+        self.dir = temp_dir()
+        (self.dir / "bin").mkdir()
+        program = self.dir / "bin" / "lensctl"
+        program.write_text('#!/bin/sh\nif [ "$1" = __complete ]; then cat "$HOME/words"; exit; fi\n'
+                           'printf "%s\\n" "$@" > "$HOME/.words"; mv "$HOME/.words" "$HOME/got"\n')
+        program.chmod(0o755)
+        for shell in ("bash", "zsh", "fish"):
+            (self.dir / f"lensctl.{shell}").write_text(lensctl("completion", shell).check().stdout)
+        self.env = clean_env(PATH=f"{self.dir}/bin:{os.environ['PATH']}", TERM="dumb", HOME=self.dir,
+                             LC_ALL="C.UTF-8", PS1="ready> ", COLUMNS="200")
+
+    def check(self, command, begin):
+        if shutil.which(command[0]) is None:
+            self.skipTest(f"{command[0]} isn't installed")
+        got = self.dir / "got"
+        for name in self.NAMES:
+            with self.subTest(name=name):
+                (self.dir / "words").write_text(f"{name}\t\n")
+                got.unlink(missing_ok=True)
+                shell = Shell(command, self.env)
+                try:
+                    shell.type(f"cd {self.dir}; {begin}; echo so\"\"urced\n")
+                    shell.wait_for("sourced")
+                    shell.type("lensctl explain \t\r")
+                    eventually(got.exists, timeout=PATIENCE_S, what=f"lensctl being run: {shell.seen!r}")
+                finally:
+                    shell.close()
+                self.assertEqual(got.read_text(), f"explain\n{name}\n")
+                self.assertFalse((self.dir / "ran").exists(), "the name was run")
+
+    def test_bash(self):
+        self.check(["bash", "--norc", "--noprofile", "-i"], "source lensctl.bash")
+
+    def test_fish(self):
+        self.check(["fish", "--no-config", "-i"], "source lensctl.fish")
+
+    def test_zsh(self):
+        self.check(["zsh", "-f", "-i"], "autoload -U compinit; compinit -u -D; unsetopt ZLE_BRACKETED_PASTE "
+                   "2>/dev/null; setopt nobeep; source lensctl.zsh")
+
+
 if __name__ == "__main__":
     unittest.main()
