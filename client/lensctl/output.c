@@ -190,11 +190,29 @@ void ctl_json_set_count(json_t *object, const char *key, uint64_t value)
     json_object_set_new(object, key, json_integer((json_int_t)value));
 }
 
+/* A piece of JSON, whole characters, to the file: DEL and the C1 controls, which JSON lets stand, as escapes. */
+static int write_piece(const char *piece, size_t length, void *file)
+{
+    const unsigned char *p = (const unsigned char *)piece;
+    size_t begin = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (p[i] < 0x7f || !is_control(p + i, length - i))
+            continue;
+        size_t taken = p[i] == 0x7f ? 1 : 2;
+        fwrite(piece + begin, 1, i - begin, file);
+        fprintf(file, "\\u%04x", p[i + taken - 1]);
+        begin = i + taken;
+        i += taken - 1;
+    }
+    fwrite(piece + begin, 1, length - begin, file);
+    return ferror((FILE *)file) != 0 ? -1 : 0;
+}
+
 int ctl_json_print(const struct ctl_output *out, json_t *object, bool compact)
 {
     /* Nine digits bring every float back exactly. */
     size_t flags = JSON_REAL_PRECISION(9) | (compact ? JSON_COMPACT : JSON_INDENT(2));
-    int r = object == NULL ? -1 : json_dumpf(object, out->file, flags);
+    int r = object == NULL ? -1 : json_dump_callback(object, write_piece, out->file, flags);
     json_decref(object);
     if (r != 0)
         return ctl_fail(CTL_FAILED, "could not write the JSON answer: out of memory, or the output is closed");

@@ -383,6 +383,13 @@ class Live(unittest.TestCase):
         rows = self.daemon.lensctl("detect", path, "--json", "--rows", 2).check().json_lines()
         self.assertEqual([row["token"] for row in rows], tokens)
 
+    def test_json_holds_no_control_characters_either(self):
+        tokens = ["\x9b31mred", "\x7f\x9b", "día \x1b[m"]
+        path = write_safetensors(temp_dir() / "t.safetensors", some_rows(3), [3, DIM], tokens)
+        text = self.daemon.lensctl("detect", path, "--json").check().stdout
+        self.assertFalse({"\x9b", "\x7f", "\x1b"} & set(text))
+        self.assertEqual([json.loads(line)["token"] for line in text.splitlines()], tokens)
+
     def test_detect_says_why_a_row_is_invalid_and_exits_0(self):
         values = some_rows(2)
         values[3] = float("nan")
