@@ -1,6 +1,7 @@
 """What lensd tells its service manager, heard on a socket of our own: ready, reload, stop, watchdog, progress."""
 import ctypes
 import os
+import pathlib
 import select
 import signal
 import socket
@@ -260,23 +261,44 @@ class Watchdog(Supervised):
 
 
 class SocketOfTheManager(unittest.TestCase):
+    def listen(self, kind):
+        listener = socket.socket(socket.AF_UNIX, kind)
+        self.addCleanup(listener.close)
+        listener.bind(str(temp_dir() / "activated.sock"))
+        listener.listen()
+        return listener
+
+    def start(self, *listeners):
+        """lensd with these sockets handed over as descriptors 3 and on."""
+        script = ("import os, sys\n"
+                  "fds = [os.dup(int(fd)) for fd in sys.argv[2].split(',')]\n"
+                  "for i, fd in enumerate(fds): os.dup2(fd, 100 + i)\n"
+                  "for i in range(len(fds)): os.dup2(100 + i, 3 + i)\n"
+                  "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)))\n"
+                  "os.execv(sys.argv[1], [sys.argv[1]])\n")
+        numbers = [listener.fileno() for listener in listeners]
+        return subprocess.Popen([sys.executable, "-c", script, str(BUILD / "lensd"), ",".join(map(str, numbers))],
+                                env=clean_env(LENSD_HTTP_LISTEN="off"), stderr=subprocess.PIPE, text=True,
+                                pass_fds=numbers)
+
     def test_socket_handed_over_is_served_and_left(self):
-        path = temp_dir() / "activated.sock"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            script = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
-                      "os.environ['LISTEN_FDS'] = '1'; os.execv(sys.argv[2], sys.argv[2:])")
-            process = subprocess.Popen([sys.executable, "-c", script, str(listener.fileno()), str(BUILD / "lensd")],
-                                       env=clean_env(LENSD_HTTP_LISTEN="off"), stderr=subprocess.PIPE, text=True,
-                                       pass_fds={listener.fileno(), 3})
-            try:
-                eventually(lambda: lensctl("status", socket=path).code == 0)
-            finally:
-                process.send_signal(signal.SIGTERM)
-                log = process.communicate(timeout=30)[1]
-            self.assertEqual(process.returncode, 0, log)
-            self.assertTrue(path.exists())
+        listener = self.listen(socket.SOCK_SEQPACKET)
+        process = self.start(listener)
+        try:
+            eventually(lambda: lensctl("status", socket=listener.getsockname()).code == 0, timeout=60)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            log = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 0, log)
+        self.assertTrue(pathlib.Path(listener.getsockname()).exists())
+
+    def test_other_sockets_are_refused_with_what_was_expected(self):
+        for listeners in ([self.listen(socket.SOCK_STREAM)],
+                          [self.listen(socket.SOCK_SEQPACKET), self.listen(socket.SOCK_SEQPACKET)]):
+            process = self.start(*listeners)
+            log = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 1)
+            self.assertIn("ListenSequentialPacket=", log)
 
 
 if __name__ == "__main__":
