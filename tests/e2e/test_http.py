@@ -156,6 +156,14 @@ class Addresses(unittest.TestCase):
                 self.assertIn("not served", where_of(daemon))
                 self.assertIn("another program has it", daemon.lensctl("status").check().stdout)
 
+    def test_without_configuration_the_default_serves_unless_it_is_taken(self):
+        with Daemon(packs=[small_pack()], http=None) as daemon:
+            where = where_of(daemon)
+            if where.startswith("not served"):
+                self.skipTest(f"somebody has the default port: {where}")
+            self.assertEqual(where, "http://127.0.0.1:9477/metrics")
+            self.assertEqual(get(daemon, "/readyz").status, 200)
+
     def test_a_restart_takes_its_port_again_at_once(self):
         port = free_port()
         for _ in range(3):
@@ -313,6 +321,34 @@ class Phases(unittest.TestCase):
                 code, _, answer = client.wait(60)
                 self.assertEqual((code, answer.status), (0, 0))
             daemon.wait_exit()
+
+    def test_scrapes_from_before_the_start_to_after_the_end_do_no_harm(self):
+        path, ended, seen = temp_dir() / "m.sock", threading.Event(), set()
+
+        def ask(page):
+            while not ended.is_set():
+                try:
+                    seen.add((page, get(path, page).status))
+                except Exception:  # not there yet, cut off, or not there any more
+                    time.sleep(0.001)
+
+        askers = [threading.Thread(target=ask, args=(page,)) for page in ("/metrics", "/readyz", "/healthz")]
+        for asker in askers:
+            asker.start()
+        try:
+            for _ in range(2 if SANITIZED else 5):
+                with Daemon(packs=[small_pack()], http=f"unix:{path}") as daemon:
+                    for _ in range(5):
+                        with Client(daemon.socket) as client:
+                            client.ask(first_row())
+                    eventually(lambda: ("/readyz", 200) in seen, timeout=60)
+                self.assertFalse(path.exists())
+        finally:
+            ended.set()
+            for asker in askers:
+                asker.join()
+        self.assertIn(("/metrics", 200), seen)
+        self.assertIn(("/healthz", 200), seen)
 
     def test_an_engine_that_makes_no_step_is_sick(self):
         with Daemon(packs=[small_pack()], http=ANY, env={"WATCHDOG_USEC": 1000000},
