@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define LOOKED_AT    1024u  /* rows in one request at most, so that nobody keeps the loop busy */
 #define TRIED        4096u  /* detections that a glob is tried on in one request, or a row's more: as above */
@@ -26,13 +25,6 @@ struct asked {
     uint64_t offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
     uint32_t key_bytes;
 };
-
-static uint64_t realtime_offset(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec - lensd_now_ns();
-}
 
 static const struct lens_pack *pack_of(const struct lensd_service *service, uint32_t generation)
 {
@@ -174,7 +166,7 @@ void lensd_control_events(struct lensd_service *service, struct lensd_connection
         .want = want,
         .everyone = lensd_control_scope(c) == NULL,
         .uid = c->peer.uid,
-        .offset_ns = realtime_offset(),
+        .offset_ns = lensd_realtime_ns() - lensd_now_ns(),
     };
     lensd_glob_read(&asked.glob, want->glob.data, want->glob.length);
     asked.page->lost = from != 0 && from < first ? first - from : 0;

@@ -8,7 +8,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define HEARTBEAT_NS UINT64_C(30000000000) /* without a watchdog: as systemd's unit has it */
 
@@ -42,12 +41,10 @@ void lensd_telemetry_pack_replaced(struct lensd_service *service, struct lensd_s
 void lensd_telemetry_reloaded(struct lensd_service *service, bool ok)
 {
     struct lensd_telemetry *telemetry = &service->telemetry;
-    struct timespec now;
     telemetry->reload_ok = ok;
     if (!ok)
         return;
-    clock_gettime(CLOCK_REALTIME, &now);
-    telemetry->reload_time_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    telemetry->reload_time_s = (double)lensd_realtime_ns() / 1e9;
     lensd_watch_parse(service->settings->telemetry.watch, &telemetry->watch);
 }
 

@@ -14,7 +14,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 16
@@ -275,9 +274,7 @@ static void start_handles(struct lensd_service *service)
 
 static void note_times(struct lensd_service *service)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    service->start_time_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    service->start_time_ns = lensd_realtime_ns();
     service->started_ns = lensd_now_ns();
 }
 

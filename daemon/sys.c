@@ -132,9 +132,19 @@ int lensd_thread_start(pthread_t *thread, const char *name, void *(*run)(void *)
     return -r;
 }
 
-uint64_t lensd_now_ns(void)
+static uint64_t read_clock(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+uint64_t lensd_now_ns(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t lensd_realtime_ns(void)
+{
+    return read_clock(CLOCK_REALTIME);
 }

@@ -35,5 +35,7 @@ int lensd_thread_start(pthread_t *thread, const char *name, void *(*run)(void *)
 
 /* CLOCK_MONOTONIC, nanoseconds (vDSO: no system call). */
 uint64_t lensd_now_ns(void);
+/* CLOCK_REALTIME: nanoseconds since the epoch. */
+uint64_t lensd_realtime_ns(void);
 
 #endif
