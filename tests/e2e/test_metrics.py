@@ -1,5 +1,6 @@
 """Metrics: what /metrics says is true, never falls, and is what config/'s alerts and dashboard are written against."""
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -139,6 +140,20 @@ class WhatIsServed(unittest.TestCase):
                    self.metrics.all("lensd_concept_detections_total").items()}
         self.assertEqual(watched, {key: told.get(key, 0) for key in watched})
         self.assertGreater(sum(watched.values()), 0)
+
+    def test_routing_is_the_distribution_of_best_detections(self):
+        best = [next((found["concept"] for found in row["detections"] if found["raw"] >= 0.5), None)
+                for row in self.rows]
+        counts = [best.count(concept) for concept in set(best) - {None}]
+        self.assertGreater(len(counts), 1)
+        shares = [count / sum(counts) for count in counts]
+        metrics = eventually(lambda: (m := scrape(self.daemon))("lensd_routing_rows") > 0.8 * sum(counts) and m,
+                             timeout=60)
+        self.assertLessEqual(metrics("lensd_routing_rows"), sum(counts))
+        # Rows seen ten seconds apart weigh 15% less, where a look fell between them.
+        entropy = -sum(p * math.log2(p) for p in shares)
+        self.assertAlmostEqual(metrics("lensd_routing_entropy"), entropy, delta=0.2 * entropy)
+        self.assertAlmostEqual(metrics("lensd_routing_top_share"), max(shares), delta=0.2 * max(shares))
 
     def test_the_pack_is_described(self):
         labels = dict(next(iter(self.metrics.all("lensd_pack_info"))))
