@@ -120,6 +120,8 @@ int lensd_settings_set(struct lensd_settings *settings, uint32_t row, const char
     const struct lensd_setting *setting = &lensd_settings_table[row];
     union any_value value = {0};
     int r = lensd_setting_parse(setting, text, &value, err);
+    if (r == 0 && setting->check != NULL)
+        r = setting->check(text, err);
     if (r != 0) {
         lens_error_prefix(err, "%s", setting->key);
         return r;

@@ -59,7 +59,8 @@ struct lensd_setting {
     const char *const *choices;
     size_t offset; /* in struct lensd_settings */
     enum lensd_setting_applies applies;
-    const char *value_name; /* for --help: "N", "BYTES", .. */
+    int (*check)(const char *text, struct lens_error *err); /* what its type doesn't say, or NULL; -EINVAL */
+    const char *value_name;                                 /* for --help: "N", "BYTES", .. */
     const char *help;
 };
 extern const struct lensd_setting lensd_settings_table[];

@@ -1,10 +1,6 @@
 /* What only holds between settings. See settings.h. */
 #include "daemon/settings.h"
 
-#include "daemon/cache/policy.h"
-#include "daemon/content.h"
-#include "daemon/detections.h"
-#include "daemon/http_address.h"
 #include "kernels/backend.h"
 
 #include <errno.h>
@@ -36,18 +32,5 @@ int lensd_settings_check(const struct lensd_settings *settings, struct lens_erro
     int r = check_compute(settings, err);
     if (r != 0)
         return r;
-    struct lensd_cache_quotas quotas;
-    r = lensd_cache_quotas_parse(settings->cache.quotas, &quotas, err);
-    if (r != 0)
-        return lens_error_prefix(err, "cache.quotas");
-    r = lensd_watch_check(settings->telemetry.watch, err);
-    if (r != 0)
-        return lens_error_prefix(err, "telemetry.watch");
-    struct lensd_http_address address;
-    r = lensd_http_address_parse(settings->http.listen, &address, err);
-    if (r != 0)
-        return lens_error_prefix(err, "http.listen");
-    if (lensd_list_length(settings->packs.serve) > LENSD_PACKS_MAX)
-        return lens_error_set(err, -EINVAL, "packs.serve: at most %u packs can be served, found more", LENSD_PACKS_MAX);
     return lens_options_check(&settings->cascade, err);
 }

@@ -4,10 +4,14 @@
 #include "daemon/settings.h"
 
 #include "daemon/cache/policy.h"
+#include "daemon/content.h"
+#include "daemon/detections.h"
+#include "daemon/http_address.h"
 #include "daemon/log.h"
 #include "kernels/backend.h"
 
 #include <assert.h>
+#include <errno.h>
 
 /* Indexed by enum lens_compute, lensd_settings.pool.dtype, enum lensd_cpu_variant. */
 static const char *const compute_names[] = {"exact", "bf16", "int8", NULL};
@@ -16,6 +20,29 @@ static const char *const variant_names[] = {"auto", "scalar", "avx2", "avx512", 
 
 static_assert(LENS_COMPUTE_EXACT == 0 && LENS_COMPUTE_BF16 == 1 && LENS_COMPUTE_INT8 == 2, "compute_names");
 static_assert(sizeof(enum lens_expand) == sizeof(int), "a choice is stored as an int");
+
+/* ---- what types don't say --------------------------------------------------------------------------------------- */
+
+static int check_quotas(const char *text, struct lens_error *err)
+{
+    struct lensd_cache_quotas quotas;
+    return lensd_cache_quotas_parse(text, &quotas, err);
+}
+
+static int check_listen(const char *text, struct lens_error *err)
+{
+    struct lensd_http_address address;
+    return lensd_http_address_parse(text, &address, err);
+}
+
+static int check_serve(const char *text, struct lens_error *err)
+{
+    if (lensd_list_length(text) <= LENSD_PACKS_MAX)
+        return 0;
+    return lens_error_set(err, -EINVAL, "at most %u packs can be served, found more", LENSD_PACKS_MAX);
+}
+
+/* ---- the table -------------------------------------------------------------------------------------------------- */
 
 #define AT(field) .offset = offsetof(struct lensd_settings, field)
 #define KIB       1024.0
@@ -78,6 +105,7 @@ const struct lensd_setting lensd_settings_table[] = {
      .fallback = "",
      .max = 1024,
      AT(cache.quotas),
+     .check = check_quotas,
      .applies = LENSD_APPLIES_PACKS,
      .value_name = "L:SHARE[,..]",
      .help = "Shares of the slots that layers may hold while others want room, e.g. 2:0.25,3:0.4; empty = none."},
@@ -334,6 +362,7 @@ const struct lensd_setting lensd_settings_table[] = {
      .fallback = "127.0.0.1:9477",
      .max = 128,
      AT(http.listen),
+     .check = check_listen,
      .applies = LENSD_APPLIES_NOW,
      .value_name = "ADDRESS",
      .help =
@@ -346,6 +375,7 @@ const struct lensd_setting lensd_settings_table[] = {
      .fallback = "",
      .max = 8192,
      AT(telemetry.watch),
+     .check = lensd_watch_check,
      .applies = LENSD_APPLIES_NOW,
      .value_name = "CONCEPT[,..]",
      .help = "Concepts, \"Name:layer\", whose detections are counted in /metrics one by one; 64 at most."},
@@ -431,6 +461,7 @@ const struct lensd_setting lensd_settings_table[] = {
      .fallback = "",
      .max = 8192,
      AT(packs.serve),
+     .check = check_serve,
      .value_name = "FILE[,..]",
      .help = "Packs served from the start; the first is what clients get unless they name one. --pack flags take its "
              "place. `lensctl load`, `swap` and `unload` change what is served without a restart."},

@@ -220,6 +220,7 @@ def bad_configurations():
     yield "a line that is none", text(b"[cascade]\ntop_k = 5\nand so on\n")
     yield "a NUL", text(b"[cascade]\ntop_k = 5\n\0")
     yield "a file without end", text(b"#" * (2 << 20))
+    yield "an address that is not this machine's", text(b"[http]\nlisten = 192.0.2.1:1\n[cascade]\ntop_k = 5\n")
     yield "more packs than can be served", text(b"[packs]\nserve = " + b",".join(b"%d" % i for i in range(17)))
     yield "no file", lambda path: path.unlink()
     yield "a pipe", fifo

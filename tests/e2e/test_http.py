@@ -109,7 +109,7 @@ class Addresses(unittest.TestCase):
                         "[::ffff:127.0.0.1]:9477", "::1:9477"):
             with self.subTest(address=address):
                 result = lensd("--check-config", "--http-listen", address)
-                self.assertEqual(result.code, 1)
+                self.assertEqual(result.code, 2)
                 self.assertIn("http.listen", result.stderr)
                 self.assertIn("not a loopback address", result.stderr)
                 self.assertIn("proxy", result.stderr)
@@ -119,7 +119,7 @@ class Addresses(unittest.TestCase):
                         "127.0.0.1:-1", "unix:metrics.sock", "unix:", "unix:/" + "a" * 108, "on"):
             with self.subTest(address=address[:20]):
                 result = lensd("--check-config", "--http-listen", address)
-                self.assertEqual(result.code, 1)
+                self.assertEqual(result.code, 2)
                 self.assertIn("http.listen: ", result.stderr)
 
     def test_localhost_and_ip_version_6_are_loopback(self):

@@ -113,6 +113,22 @@ static void a_weaker_value_is_checked_though_it_loses(void **state)
     assert_says("line 2");
 }
 
+static void what_no_type_says_is_refused_with_its_line_even_where_it_loses(void **state)
+{
+    (void)state;
+    static const char *const files[][2] = {{"[http]\nlisten = 192.0.2.1:1\n", "http.listen"},
+                                           {"[cache]\nquotas = 2:3\n", "cache.quotas"},
+                                           {"[packs]\nserve = a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q\n", "packs.serve"}};
+    assert_int_equal(set("http.listen", "off"), 0);
+    assert_int_equal(set("cache.quotas", ""), 0);
+    assert_int_equal(set("packs.serve", ""), 0);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        assert_int_equal(read_text(files[i][0]), -EINVAL);
+        assert_says("lensd.conf line 2: ");
+        assert_says(files[i][1]);
+    }
+}
+
 static void values_out_of_bounds_are_refused_with_a_sentence(void **state)
 {
     (void)state;
@@ -603,6 +619,7 @@ int main(void)
         T(defaults_are_the_documented_ones),
         T(flags_win_over_environment_over_file_over_defaults),
         T(a_weaker_value_is_checked_though_it_loses),
+        T(what_no_type_says_is_refused_with_its_line_even_where_it_loses),
         T(values_out_of_bounds_are_refused_with_a_sentence),
         T(a_choice_outside_the_list_is_refused_with_the_list),
         T(a_card_is_chosen_and_bounded),
