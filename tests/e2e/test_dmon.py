@@ -13,6 +13,8 @@ COLUMNS = ["time", "rows_per_s", "p50_us", "p99_us", "batch_rows", "queued", "qu
            "scored_per_row", "hit_rate", "loads_per_s", "load_mb_per_s", "evictions_per_s", "sessions",
            "slots_resident", "slots", "heap_bytes", "device_bytes", "degraded"]
 
+WAIT_S = 60
+
 
 def start(daemon, *args):
     return subprocess.Popen([BUILD / "lensctl", "--socket", daemon.socket, "dmon", *args], stdout=subprocess.PIPE,
@@ -106,17 +108,18 @@ class Dmon(unittest.TestCase):
         self.assertGreater(float(dict(zip(COLUMNS, out.strip().split(",")))["rows_per_s"]), 0)
 
     def test_degradation_is_said_in_one_field(self):
+        said = "the CPU scores, because the card was lost; "
         faults = temp_dir() / "faults"
         faults.write_text("run 12 enodev\n", encoding="utf-8")
         with Daemon(packs=[small_pack()], args=["--fault-script", faults]) as daemon, Sender(daemon):
             status = lambda: daemon.lensctl("--json", "status").check().json()["degraded"]
-            said = eventually(lambda: status() if status().startswith("the CPU scores") else None)
+            eventually(lambda: status().startswith(said), WAIT_S)
             text = daemon.lensctl("dmon", "-d", "0.2", "-c", "1").check().stdout
             line = daemon.lensctl("--json", "dmon", "-d", "0.2", "-c", "1").check().json()
         header, values = csv.reader(io.StringIO(text))
         self.assertEqual(len(values), len(header))
-        self.assertEqual(values[-1], said)
-        self.assertEqual(line["degraded"], said)
+        for text in (values[-1], line["degraded"]):  # more steps may have come into force meanwhile
+            self.assertTrue(text.startswith(said), text)
 
     def test_who_is_no_operator_hears_whose_figures_they_are(self):
         with Daemon(packs=[small_pack()], args=["--ipc-admin-uids", "12345"]) as daemon:
