@@ -40,7 +40,7 @@ def start_once(daemon, *args):
 class Once(unittest.TestCase):
     def test_json_has_the_hits_of_the_rows_with_their_scores_and_paths(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as sender:
-            eventually(lambda: sender.rows > 20)  # the same row again and again: its retained set has settled
+            eventually(lambda: sender.rows > 20, WAIT_S)  # the same row again and again: its retained set has settled
             snapshot = once(daemon)
             hits = dict(sender.hits)
             tree = daemon.lensctl("--json", "concepts").check().json()["concepts"]
@@ -68,7 +68,7 @@ class Once(unittest.TestCase):
 
     def test_filter_watch_and_sort(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as sender:
-            eventually(lambda: sender.rows > 20)
+            eventually(lambda: sender.rows > 20, WAIT_S)
             everything = [concept["concept"] for concept in once(daemon, "--sort", "name")["concepts"]]
             self.assertEqual(everything, sorted(everything, key=str.encode))
             quiet = next(name for name in ("Sword:3", "Fear:2", "Joy:2") if name not in everything)
@@ -86,7 +86,7 @@ class Once(unittest.TestCase):
         with Daemon(packs=[small_pack(), small_pack("bf16")]) as daemon:
             names = [pack["name"] for pack in daemon.lensctl("--json", "packs").check().json()["packs"]]
             with Sender(daemon, pack=names[0].encode()) as a, Sender(daemon, pack=names[1].encode()) as b:
-                eventually(lambda: a.rows > 20 and b.rows > 20)
+                eventually(lambda: a.rows > 20 and b.rows > 20, WAIT_S)
                 both = once(daemon)
                 one = once(daemon, "--session", a.id)
                 other = once(daemon, "--pack", names[1])
@@ -99,7 +99,7 @@ class Once(unittest.TestCase):
 
     def test_a_swap_goes_on_with_the_same_concepts(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as sender:
-            eventually(lambda: sender.rows > 20)
+            eventually(lambda: sender.rows > 20, WAIT_S)
             process = start_once(daemon, "5")
             process.send_signal(signal.SIGSTOP)
             name = daemon.lensctl("--json", "packs").check().json()["packs"][0]["name"]
@@ -118,7 +118,7 @@ class Once(unittest.TestCase):
 
     def test_low_scores_count_as_nothing(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as sender:
-            eventually(lambda: sender.rows > 20)
+            eventually(lambda: sender.rows > 20, WAIT_S)
             scores = sorted(score for _, score in sender.hits)
             least = (scores[0] + scores[-1]) / 2
             snapshot = daemon.lensctl("--json", "top", "--once", "--interval", "0.5", "--min", least).check().json()
@@ -128,7 +128,7 @@ class Once(unittest.TestCase):
 
     def test_a_table_when_it_is_text(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon) as sender:
-            eventually(lambda: sender.rows > 20)
+            eventually(lambda: sender.rows > 20, WAIT_S)
             text = daemon.lensctl("top", "--once", "--interval", "0.3").check().stdout
             name = once(daemon)["concepts"][0]["concept"]
         self.assertIn("rows/s", text)
@@ -146,18 +146,18 @@ class Once(unittest.TestCase):
 
     def test_rows_that_came_too_fast_are_counted(self):
         with Daemon(packs=[small_pack()], args=["--telemetry-events", "16"]) as daemon, Sender(daemon) as sender:
-            eventually(lambda: sender.rows > 20)
+            eventually(lambda: sender.rows > 20, WAIT_S)
             process = start_once(daemon, "5")
             process.send_signal(signal.SIGSTOP)
             rows = sender.rows
-            eventually(lambda: sender.rows > rows + 100)
+            eventually(lambda: sender.rows > rows + 100, WAIT_S)
             process.send_signal(signal.SIGCONT)
             out, _ = process.communicate(timeout=WAIT_S)
         self.assertGreater(json.loads(out)["rows_not_seen"], 50)
 
     def test_who_is_no_operator_sees_the_rows_of_their_user(self):
         with Daemon(packs=[small_pack()], args=["--ipc-admin-uids", "12345"]) as daemon, Sender(daemon) as sender:
-            eventually(lambda: sender.rows > 20)
+            eventually(lambda: sender.rows > 20, WAIT_S)
             snapshot = once(daemon)
             text = daemon.lensctl("top", "--once", "--interval", "0.2").check().stdout
         self.assertFalse(snapshot["everyone"])
