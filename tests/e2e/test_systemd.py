@@ -129,6 +129,13 @@ class Packages(unittest.TestCase):
             self.assertIn(library, depends)
         self.assertEqual(re.sub(r" \(.*?\)", "", self.field(packages["liblens0"], "Depends")), "libc6")
 
+    def test_what_it_is_built_with_is_said_twice_alike(self):
+        question = "include Makefile\nwanted:\n\t@echo $(PACKAGES)\n"
+        wanted = run(["make", "-C", ROOT, "-s", "-f", "-", "wanted"], stdin=question).check().stdout.split()
+        control = (ROOT / "systemd" / "debian" / "control").read_text()
+        for package in set(wanted) - {"gcc", "g++", "libc6-dev", "libcmocka-dev", "python3"}:
+            self.assertRegex(control, rf"(?m)^\s+{re.escape(package)},?$")
+
     @staticmethod
     def field(path, name):
         return run(["dpkg-deb", "-f", path, name]).check().stdout.strip()
