@@ -73,6 +73,7 @@ def library():
     lib.lens_session_wait.argtypes = [c_void_p, c_uint64, POINTER(Answer)]
     lib.lens_session_release.argtypes = [c_void_p]
     lib.lens_session_get_info.argtypes = [c_void_p, POINTER(Info)]
+    lib.lens_session_lost.argtypes, lib.lens_session_lost.restype = [c_void_p], c_uint64
     lib.lens_client_close.argtypes = [c_void_p]
     return lib
 
@@ -131,6 +132,10 @@ class Client:
         if code != 0:
             raise LensError(f"error {code}")
         return hits
+
+    def lost(self):
+        """Submissions that reconnections left without an answer."""
+        return self.lib.lens_session_lost(self.session)
 
     def close(self):
         if self.client:

@@ -425,6 +425,42 @@ class Misbehaviour(unittest.TestCase):
         eventually(lambda: self.daemon.lensctl("status").code == 0)
 
 
+class Restarts(unittest.TestCase):
+    """An upgrade is a restart: clients find the next daemon by themselves."""
+
+    def ask_until_answered(self, client, row):
+        """The hits of the first answer, and how many submissions had none before it."""
+        lost, deadline = 0, time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if client.submit(row) == 0:
+                code, hits, _ = client.wait(60)
+                if code == 0:
+                    return hits, lost
+                lost += 1
+            time.sleep(0.01)
+        raise AssertionError("no answer by the next daemon")
+
+    def test_sessions_go_on_with_the_next_daemon_and_count_what_they_lost(self):
+        path, script = temp_dir() / "lensd.sock", temp_dir() / "script"
+        script.write_text("run 2 slow:20000\n")
+        with Daemon(packs=[small_pack()], socket_path=path):
+            client = Client(path, keep_top_k=0)
+            self.addCleanup(client.close)
+            row = [0.5] * client.info().dim
+            right = client.ask(row)
+        daemon = Daemon(packs=[small_pack()], socket_path=path, args=["--fault-script", script])
+        began = time.monotonic()
+        hits, lost = self.ask_until_answered(client, row)
+        self.assertLess(time.monotonic() - began, 60 if SANITIZED else 1)  # 50 ms from one attempt to the next
+        self.assertEqual((hits, client.lost()), (right, lost))
+        self.assertEqual(client.submit(row), 0)
+        daemon.kill()  # its answer to this row, its second, takes twenty seconds
+        with Daemon(packs=[small_pack()], socket_path=path):
+            self.assertNotEqual(client.wait(60)[0], 0)
+            hits, more = self.ask_until_answered(client, row)
+            self.assertEqual((hits, client.lost()), (right, lost + 1 + more))
+
+
 class Watching(unittest.TestCase):
     def test_watching_while_lenses_come_and_go_changes_nothing(self):
         with Daemon(packs=[small_pack()], args=["--pool-slots", "30"]) as daemon, \
