@@ -85,6 +85,8 @@ static void print_page(struct tail *tail)
     const struct lens_event_page *page = &tail->feed.msg.u.event_page;
     if (!tail->asked)
         tail->goal = page->end;
+    if (tail->feed.caught_up)
+        tail->goal = 0; /* also where a daemon names an end that it never comes to */
     tail->asked = true;
     if (page->lost > 0)
         tail_print_lost(&tail->lines, page->lost);
@@ -144,9 +146,10 @@ static int write_out(struct tail *tail)
     return CTL_OK;
 }
 
+/* Between two pages that are there no time is lost; ^C is heard all the same, though none of them has a row to show. */
 static void wait_a_while(struct tail *tail)
 {
-    uint64_t next = ctl_now_ns() + tail->interval_ns;
+    uint64_t next = tail->feed.caught_up ? ctl_now_ns() + tail->interval_ns : 0;
     tail->live =
         ctl_live_wait(fileno(tail->ctl->out.file), next < tail->until_ns ? next : tail->until_ns, tail->signals);
 }
@@ -164,7 +167,7 @@ static int follow(struct tail *tail)
                             "session %u ended with the daemon it belonged to; `lensctl sessions` lists those of the "
                             "one that runs now",
                             tail->feed.want.session);
-        if (r == CTL_OK && tail->feed.caught_up && !is_enough(tail))
+        if (r == CTL_OK && !is_enough(tail))
             wait_a_while(tail);
     }
     return r;

@@ -81,7 +81,7 @@ const struct lens_pack_row *ctl_find_pack(struct lens_client *client, const char
             if (any || is_named(&page->rows[i], name))
                 return &page->rows[i];
         }
-        first = page->first + page->count;
+        first += page->count;
         if (page->count == 0 || first >= page->total)
             break;
     }

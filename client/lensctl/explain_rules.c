@@ -58,7 +58,7 @@ int explain_rules_ask(struct lens_client *client, struct explain_rules *out)
             return r;
         for (uint32_t i = 0; i < page->count; i++)
             take_row(&page->rows[i], out);
-        first = page->first + page->count;
+        first += page->count;
     } while (page->count > 0 && first < page->total);
     return CTL_OK;
 }

@@ -64,16 +64,18 @@ static int take_page(struct reader *reader)
     return r;
 }
 
-/* Everything that is remembered of the session, once. */
+/* Everything that is remembered of the session now: rows that come while it is read would be followed without end. */
 static int read_all(struct reader *reader, struct lens_client *client, uint32_t session)
 {
     const struct lens_events want = {.session = session};
     event_feed_init(&reader->feed, client, &want);
     reader->found = false;
+    uint64_t end = 0;
     int r = CTL_OK;
     do {
         switch (event_feed_next(&reader->feed)) {
         case EVENT_FEED_PAGE:
+            end = end == 0 ? reader->feed.msg.u.event_page.end : end;
             r = take_page(reader);
             break;
         case EVENT_FEED_REFUSED:
@@ -82,7 +84,7 @@ static int read_all(struct reader *reader, struct lens_client *client, uint32_t 
         case EVENT_FEED_RESTARTED:
             return ctl_fail(CTL_NO_DAEMON, "lensd went away, and session %u with it", session);
         }
-    } while (r == CTL_OK && !reader->feed.caught_up);
+    } while (r == CTL_OK && !reader->feed.caught_up && reader->feed.want.from < end);
     return r;
 }
 
