@@ -1,14 +1,15 @@
-/* What scraping /metrics costs a token stream, and what one scrape takes.
+/* What watching costs a token stream: /metrics scraped, lensctl top and tail running; and what one scrape takes.
  *
  *     bench_scrape [--pack FILE] [--rounds 6] [--seconds 3]
  *
  * lensd runs as a child on the second processor (one engine thread, every lens resident); this process is the client,
- * spinning on the first, one row at a time. Rounds of four windows take turns: nobody scrapes; once a second (fifteen
- * times what Prometheus does by default); ten times a second; nobody again. The two windows without a scrape are the
- * same thing measured twice: their difference is the noise, and a cost smaller than that is none. The scraper is a
- * thread of this process over a socket file; it and lensd's own threads run where there is room, so on a machine with
- * two processors a scrape also takes time that the client or the engine had. The pack is the small tree (7,947 lenses
- * at D=64), whose rows are short: what a scrape takes weighs most there. */
+ * spinning on the first, one row at a time. Rounds of five windows take turns: nobody watches; a scrape a second
+ * (fifteen times what Prometheus does by default); ten a second; a scrape a second, `lensctl top` on a terminal and
+ * `lensctl tail` into a pipe; nobody again. The two windows without a watcher are the same thing measured twice: their
+ * difference is the noise, and a cost smaller than that is none. The scraper is a thread of this process over a socket
+ * file; it, lensctl and lensd's other threads run where there is room, so on a machine with two processors they take
+ * time that the client or the engine had. The pack is the small tree (7,947 lenses at D=64), whose rows are short: what
+ * watching takes weighs most there. */
 #include "tests/bench/support/bench.h"
 #include "tests/bench/support/child.h"
 #include "tests/bench/support/planted.h"
@@ -19,6 +20,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +36,12 @@
 static const struct way {
     const char *name;
     uint32_t pause_ms; /* between scrapes; 0 = none */
-} ways[] = {{"nobody scrapes", 0}, {"once a second", 1000}, {"ten times a second", 100}, {"nobody, again", 0}};
+    bool watched;      /* by lensctl top and tail besides */
+} ways[] = {{"nobody scrapes", 0, false},
+            {"once a second", 1000, false},
+            {"ten times a second", 100, false},
+            {"once, top and tail", 1000, true},
+            {"nobody, again", 0, false}};
 #define WAYS (sizeof ways / sizeof ways[0])
 
 /* What all windows of one way came to. */
@@ -114,6 +121,34 @@ static void stop_scraping(struct scraper *s)
     atomic_store(&s->ended, true);
     if (s->pause_ms > 0)
         pthread_join(s->thread, NULL);
+}
+
+/* ---- lensctl ---------------------------------------------------------------------------------------------------- */
+
+#define TERMINAL "/usr/bin/script" /* of util-linux: gives top a terminal, and reads what it writes there */
+
+struct watchers {
+    const char *socket;
+    pid_t top, tail; /* 0 = not running */
+};
+
+static void start_watching(struct watchers *w)
+{
+    char lensctl[4096], top[4400];
+    bench_path_beside("../lensctl", lensctl, sizeof lensctl);
+    snprintf(top, sizeof top, "TERM=xterm exec '%s' --socket '%s' top", lensctl, w->socket);
+    const char *const tail_argv[] = {lensctl, "--socket", w->socket, "tail", NULL};
+    const char *const top_argv[] = {TERMINAL, "-qec", top, "/dev/null", NULL};
+    w->tail = bench_child_start(tail_argv, "/dev/null");
+    w->top = bench_child_start(top_argv, "/dev/null");
+    usleep(300000); /* they begin to follow */
+}
+
+static void stop_watching(struct watchers *w)
+{
+    bench_child_stop(w->top);
+    bench_child_stop(w->tail);
+    w->top = w->tail = 0;
 }
 
 /* ---- the token stream ------------------------------------------------------------------------------------------- */
@@ -207,7 +242,7 @@ static void show_scrape(struct bench_report *report, const char *what, double *s
 }
 
 static void measure(struct bench_report *report, struct lens_session *session, const float *rows, uint32_t dim,
-                    struct scraper *scraper, uint32_t rounds, double seconds)
+                    struct scraper *scraper, struct watchers *watchers, uint32_t rounds, double seconds)
 {
     struct tally tallies[WAYS] = {0}, warm = {.p50 = bench_alloc(8), .p99 = bench_alloc(8)};
     for (size_t w = 0; w < WAYS; w++) {
@@ -218,14 +253,21 @@ static void measure(struct bench_report *report, struct lens_session *session, c
     for (uint32_t round = 0; round < rounds; round++)
         for (size_t i = 0; i < WAYS; i++) {
             size_t w = (i + round) % WAYS; /* none is always the first */
+            if (ways[w].watched && watchers->socket == NULL)
+                continue;
+            if (ways[w].watched)
+                start_watching(watchers);
             start_scraping(scraper, ways[w].pause_ms);
             run_window(session, rows, dim, seconds, &tallies[w], round);
             stop_scraping(scraper);
+            if (ways[w].watched)
+                stop_watching(watchers);
         }
     printf("  %-20s %10s %8s %10s %8s %10s %8s %12s\n", "", "rows/s", "ratio", "p50 us", "ratio", "p99 us", "ratio",
            "longest us");
     for (size_t w = 0; w < WAYS; w++)
-        show_way(report, ways[w].name, &tallies[w], rounds, &tallies[0]);
+        if (tallies[w].rows > 0)
+            show_way(report, ways[w].name, &tallies[w], rounds, &tallies[0]);
     for (size_t w = 0; w < WAYS; w++) {
         free(tallies[w].latency);
         free(tallies[w].p50);
@@ -301,9 +343,12 @@ int main(int argc, char **argv)
     bench_daemon_start(&daemon, path, flags);
     open_scraper(&scraper, where);
     struct lens_session *session = attach(&daemon, &client);
-    printf("A token stream of rows of %u, one at a time, while /metrics is scraped; %u rounds of %.0f s each\n", dim,
+    struct watchers watchers = {.socket = access(TERMINAL, X_OK) == 0 ? daemon.socket : NULL};
+    printf("A token stream of rows of %u, one at a time, while lensd is watched; %u rounds of %.0f s each\n", dim,
            rounds, seconds);
-    measure(&report, session, rows, dim, &scraper, rounds, seconds);
+    if (watchers.socket == NULL)
+        printf("  (without lensctl top and tail: " TERMINAL " isn't here to give top a terminal)\n");
+    measure(&report, session, rows, dim, &scraper, &watchers, rounds, seconds);
     printf("One scrape, %u bytes:\n", scraper.bytes);
     bench_put(report.settings, "bytes", scraper.bytes);
     show_scrape(&report, "from connecting to the last byte", scraper.wall, scraper.n);

@@ -41,6 +41,18 @@ static pid_t start(const char *const *argv, const char *log)
     _exit(127);
 }
 
+pid_t bench_child_start(const char *const *argv, const char *log)
+{
+    return start(argv, log);
+}
+
+void bench_child_stop(pid_t pid)
+{
+    kill(pid, SIGTERM);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
 static void print_log(const char *log)
 {
     char line[1024];

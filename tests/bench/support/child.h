@@ -9,6 +9,10 @@
  * most memory it had resident. Either pointer may be NULL. */
 void bench_run(const char *const *argv, const char *log, uint64_t *peak_kib);
 
+/* Starts argv with its output in `log`, to be stopped by SIGTERM. */
+pid_t bench_child_start(const char *const *argv, const char *log);
+void bench_child_stop(pid_t pid);
+
 struct bench_daemon {
     pid_t pid;
     char directory[64], socket[80], log[4096];
