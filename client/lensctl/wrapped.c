@@ -15,9 +15,13 @@ unsigned ctl_width(const struct ctl_output *out)
 /* Columns of the first `length` bytes. */
 static unsigned columns_of(const char *text, size_t length)
 {
+    const char *end = text + length;
     unsigned columns = 0;
-    for (size_t at = 0, bytes = 0; at<length; at += bytes> 0 ? bytes : 1)
-        columns += ctl_character(text + at, &bytes);
+    while (text < end) {
+        size_t bytes;
+        columns += ctl_character(text, &bytes);
+        text += bytes;
+    }
     return columns;
 }
 
