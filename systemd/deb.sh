@@ -5,6 +5,8 @@ set -eu
 build=$1
 version=$2
 cd "$(dirname "$0")/.."
+# What the calling make was told (BUILD, PREFIX, ..) is about this tree, not about the package's.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL BUILD PREFIX DESTDIR
 mkdir -p "$build/deb"
 out=$(cd "$build/deb" && pwd)
 tree=$out/lensd-$version
