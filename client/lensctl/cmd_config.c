@@ -75,26 +75,21 @@ static json_t *row_json(const struct lens_setting_row *row)
     return object;
 }
 
+static void take_row(void *arg, const struct lens_setting_row *row)
+{
+    struct listing *listing = arg;
+    if (!matches(listing, row->name))
+        return;
+    listing->found++;
+    add_text(&listing->table, row, listing->terminal);
+    json_array_append_new(listing->rows, row_json(row));
+}
+
 static int fetch(struct lens_client *client, struct listing *listing)
 {
-    struct lens_msg msg;
-    uint32_t first = 0;
-    const struct lens_setting_page *page = &msg.u.setting_page;
-    do {
-        ctl_request(&msg, LENS_MSG_CONFIG);
-        msg.u.page.first = first;
-        int r = ctl_call(client, &msg, LENS_MSG_SETTING_PAGE);
-        if (r != CTL_OK)
-            return r;
-        for (uint32_t i = 0; i < page->count; i++) {
-            if (!matches(listing, page->rows[i].name))
-                continue;
-            listing->found++;
-            add_text(&listing->table, &page->rows[i], listing->terminal);
-            json_array_append_new(listing->rows, row_json(&page->rows[i]));
-        }
-        first += page->count;
-    } while (page->count > 0 && first < page->total);
+    int r = ctl_each_setting(client, take_row, listing);
+    if (r != CTL_OK)
+        return r;
     if (listing->found == 0 && listing->glob != NULL)
         return ctl_fail(CTL_FAILED,
                         "expected a pattern of setting names such as 'cache.*', found \"%s\", which matches "

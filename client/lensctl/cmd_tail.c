@@ -198,8 +198,9 @@ static int start(struct tail *tail)
 static void say_how_to_go_on(const struct tail *tail)
 {
     if (!tail->lines.json && !tail->away && tail->next != 0)
-        fprintf(stderr, "lensctl: %llu rows shown, %llu lost; --from %llu goes on from here\n",
-                (unsigned long long)tail->rows, (unsigned long long)tail->feed.lost, (unsigned long long)tail->next);
+        fprintf(stderr, "lensctl: %llu row%s shown, %llu lost; --from %llu goes on from here\n",
+                (unsigned long long)tail->rows, tail->rows == 1 ? "" : "s", (unsigned long long)tail->feed.lost,
+                (unsigned long long)tail->next);
 }
 
 int ctl_run_tail(struct ctl *ctl)

@@ -92,3 +92,21 @@ const struct lens_pack_row *ctl_find_pack(struct lens_client *client, const char
         ctl_fail(CTL_FAILED, "no pack named '%s' is loaded; `lensctl packs` lists those that are", name);
     return NULL;
 }
+
+int ctl_each_setting(struct lens_client *client, void (*take)(void *arg, const struct lens_setting_row *row), void *arg)
+{
+    struct lens_msg msg;
+    const struct lens_setting_page *page = &msg.u.setting_page;
+    uint32_t first = 0;
+    do {
+        ctl_request(&msg, LENS_MSG_CONFIG);
+        msg.u.page.first = first;
+        int r = ctl_call(client, &msg, LENS_MSG_SETTING_PAGE);
+        if (r != CTL_OK)
+            return r;
+        for (uint32_t i = 0; i < page->count; i++)
+            take(arg, &page->rows[i]);
+        first += page->count;
+    } while (page->count > 0 && first < page->total);
+    return CTL_OK;
+}

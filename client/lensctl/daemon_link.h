@@ -25,4 +25,8 @@ void ctl_request(struct lens_msg *msg, enum lens_msg_type type);
 const struct lens_pack_row *ctl_find_pack(struct lens_client *client, const char *name, struct lens_msg *msg,
                                           int *exit_code);
 
+/* Hands every setting of the daemon to `take`, whose row is valid until it returns. An enum ctl_exit, failures said. */
+int ctl_each_setting(struct lens_client *client, void (*take)(void *arg, const struct lens_setting_row *row),
+                     void *arg);
+
 #endif

@@ -24,8 +24,9 @@ static void take_number(const struct lens_setting_row *row, const char *name, do
         *out = strtod(text, NULL);
 }
 
-static void take_row(const struct lens_setting_row *row, struct explain_rules *out)
+static void take_row(void *arg, const struct lens_setting_row *row)
 {
+    struct explain_rules *out = arg;
     double keep = out->keep_top_k, top = out->top_k;
     char suppress[16] = "";
     take_text(row, "cascade.base_layers", out->base_layers, sizeof out->base_layers);
@@ -46,21 +47,8 @@ static void take_row(const struct lens_setting_row *row, struct explain_rules *o
 
 int explain_rules_ask(struct lens_client *client, struct explain_rules *out)
 {
-    struct lens_msg msg;
-    const struct lens_setting_page *page = &msg.u.setting_page;
-    uint32_t first = 0;
     *out = (struct explain_rules){.expand = ""};
-    do {
-        ctl_request(&msg, LENS_MSG_CONFIG);
-        msg.u.page.first = first;
-        int r = ctl_call(client, &msg, LENS_MSG_SETTING_PAGE);
-        if (r != CTL_OK)
-            return r;
-        for (uint32_t i = 0; i < page->count; i++)
-            take_row(&page->rows[i], out);
-        first += page->count;
-    } while (page->count > 0 && first < page->total);
-    return CTL_OK;
+    return ctl_each_setting(client, take_row, out);
 }
 
 /* ---- sentences -------------------------------------------------------------------------------------------------- */

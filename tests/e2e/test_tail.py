@@ -139,7 +139,7 @@ class OnTheScreen(unittest.TestCase):
             terminal.press("C-c")
             terminal.wait_for(re.compile(r"lensctl: 2 rows shown, 0 lost; --from 16 goes on from here\nshell>"))
             terminal.run(BUILD / "lensctl", "--socket", daemon.socket, "tail", "--from", "start", "-n", "1")
-            terminal.wait_for("lensctl: 1 rows shown, 0 lost; --from 7 goes on from here\nshell>")  # #7 isn't shown yet
+            terminal.wait_for("lensctl: 1 row shown, 0 lost; --from 7 goes on from here\nshell>")  # #7 isn't shown yet
 
 
 class Live(unittest.TestCase):

@@ -167,7 +167,7 @@ static void settings_are_taken_by_their_names(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        take_row(&rows[i], &rules);
+        take_row(&rules, &rows[i]);
     assert_true(rules.load_threshold == 0.45);
     assert_int_equal(rules.keep_top_k, -1);
     assert_true(rules.suppress_parents);
