@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -159,7 +160,8 @@ static int bind_and_listen(const struct lensd_http_address *address, int fd)
     if (bind(fd, (const struct sockaddr *)&address->address, address->size) != 0)
         return -errno;
     if (!inet)
-        (void)chmod(path_of(address), 0666); /* the umask took its part */
+        /* The umask took its part. Whoever owns the folder may have put a link there meanwhile: it isn't followed. */
+        (void)fchmodat(AT_FDCWD, path_of(address), 0666, AT_SYMLINK_NOFOLLOW);
     return listen(fd, BACKLOG) != 0 ? -errno : 0;
 }
 

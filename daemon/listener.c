@@ -177,8 +177,8 @@ void lensd_listener_close(struct lensd_listener *listener)
 
 void lensd_listener_set_wide(const struct lensd_listener *listener, bool wide)
 {
-    if (!listener->activated)
-        chmod(listener->path, wide ? 0666 : 0600);
+    if (!listener->activated) /* a link that somebody put there meanwhile isn't followed */
+        (void)fchmodat(AT_FDCWD, listener->path, wide ? 0666 : 0600, AT_SYMLINK_NOFOLLOW);
 }
 
 int lensd_listener_accept(struct lensd_listener *listener)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Beside the final file, so that the rename stays inside one file system. */
@@ -43,11 +44,27 @@ static int reserve(int fd, uint64_t bytes, struct lens_error *err)
     return 0;
 }
 
+/* A device or a pipe would be gone: /dev/null, say, for everyone, when root writes there. */
+static int refuse_others(const char *path, struct lens_error *err)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0 || S_ISREG(st.st_mode) || S_ISLNK(st.st_mode))
+        return 0;
+    return lens_error_set(err, S_ISDIR(st.st_mode) ? -EISDIR : -EEXIST,
+                          "%s is %s, which a new file would replace: expected the name of a file", path,
+                          S_ISDIR(st.st_mode)    ? "a folder"
+                          : S_ISFIFO(st.st_mode) ? "a pipe"
+                          : S_ISSOCK(st.st_mode) ? "a socket"
+                                                 : "a device");
+}
+
 int pack_replacement_begin(struct pack_replacement *replacement, const char *path, uint64_t bytes,
                            struct lens_error *err)
 {
     *replacement = PACK_REPLACEMENT_NONE;
-    int rc = open_temporary(replacement, path, err);
+    int rc = refuse_others(path, err);
+    if (rc == 0)
+        rc = open_temporary(replacement, path, err);
     if (rc == 0)
         rc = reserve(replacement->fd, bytes, err);
     if (rc != 0)

@@ -15,8 +15,9 @@ struct pack_replacement {
 
 #define PACK_REPLACEMENT_NONE ((struct pack_replacement){.fd = -1})
 
-/* Creates the temporary file and reserves `bytes` for it, so that a full disk says so before the work. On error
- * nothing is left, and drop is still allowed. */
+/* Creates the temporary file and reserves `bytes` for it, so that a full disk says so before the work. What
+ * isn't a file (a device, a pipe, a folder) is never replaced: -EEXIST or -EISDIR. On error nothing is left, and drop
+ * is still allowed. */
 int pack_replacement_begin(struct pack_replacement *replacement, const char *path, uint64_t bytes,
                            struct lens_error *err);
 

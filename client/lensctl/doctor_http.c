@@ -1,8 +1,11 @@
 /* See doctor_http.h. */
 #include "client/lensctl/doctor_http.h"
 
+#include "client/lensctl/waiting.h"
+
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +38,15 @@ static int connect_unix(const char *path)
     return connect_to(AF_UNIX, (const struct sockaddr *)&address, sizeof address);
 }
 
+/* lensd serves loopback addresses alone, and what it says of itself shall not send anybody elsewhere. */
+static bool is_loopback(const struct sockaddr *address)
+{
+    const struct sockaddr_in *four = (const struct sockaddr_in *)address;
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
+    return address->sa_family == AF_INET ? ntohl(four->sin_addr.s_addr) >> 24 == 127
+                                         : IN6_IS_ADDR_LOOPBACK(&six->sin6_addr);
+}
+
 static int connect_numeric(const char *where)
 {
     char host[256];
@@ -48,7 +60,7 @@ static int connect_numeric(const char *where)
     struct addrinfo *found = NULL;
     if (getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, colon + 1, &hints, &found) != 0)
         return -EINVAL;
-    int fd = connect_to(found->ai_family, found->ai_addr, found->ai_addrlen);
+    int fd = is_loopback(found->ai_addr) ? connect_to(found->ai_family, found->ai_addr, found->ai_addrlen) : -EINVAL;
     freeaddrinfo(found);
     return fd;
 }
@@ -63,8 +75,12 @@ static int ask(int fd, const char *path, char *why, size_t size)
         snprintf(why, size, "%s", strerror(errno));
         return 0;
     }
-    for (ssize_t got; used < sizeof text - 1 && (got = recv(fd, text + used, sizeof text - 1 - used, 0)) > 0;)
-        used += (size_t)got;
+    /* Each wait is a second at most, and all of them two: an answer that trickles isn't waited for. */
+    uint64_t end = ctl_now_ns() + 2 * CTL_SECOND_NS;
+    for (ssize_t got = 1; got > 0 && used < sizeof text - 1 && ctl_now_ns() < end;) {
+        got = recv(fd, text + used, sizeof text - 1 - used, 0);
+        used += got > 0 ? (size_t)got : 0;
+    }
     text[used] = '\0';
     const char *body = strstr(text, "\r\n\r\n");
     if (sscanf(text, "HTTP/1.%*d %d", &status) != 1) {
@@ -81,7 +97,7 @@ int doctor_http_get(const char *where, const char *path, char *why, size_t size)
     const char *name = strncmp(where, "unix:", 5) == 0 ? where + 5 : where;
     int fd = name[0] == '/' ? connect_unix(name) : connect_numeric(where);
     if (fd < 0) {
-        snprintf(why, size, "%s", fd == -EINVAL ? "it isn't an address and a port" : strerror(-fd));
+        snprintf(why, size, "%s", fd == -EINVAL ? "it isn't a loopback address and a port" : strerror(-fd));
         return 0;
     }
     int status = ask(fd, path, why, size);

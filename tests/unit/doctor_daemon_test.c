@@ -199,7 +199,7 @@ static void *answer_once(void *arg)
     return NULL;
 }
 
-static void listener_open(struct listener *listener, const char *answer)
+static void listener_open_with(struct listener *listener, const char *answer, void *(*serve)(void *arg))
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
@@ -209,7 +209,12 @@ static void listener_open(struct listener *listener, const char *answer)
     assert_int_equal(getsockname(listener->fd, (struct sockaddr *)&address, &size), 0);
     assert_int_equal(listen(listener->fd, 4), 0);
     snprintf(listener->where, sizeof listener->where, "127.0.0.1:%u", ntohs(address.sin_port));
-    assert_int_equal(pthread_create(&listener->thread, NULL, answer_once, listener), 0);
+    assert_int_equal(pthread_create(&listener->thread, NULL, serve, listener), 0);
+}
+
+static void listener_open(struct listener *listener, const char *answer)
+{
+    listener_open_with(listener, answer, answer_once);
 }
 
 static void listener_close(struct listener *listener)
@@ -270,6 +275,31 @@ static void a_reload_that_failed_is_a_problem(void **state)
     doctor_rig_expect(rig, "daemon.config", DOCTOR_PROBLEM, "lensd.conf:3");
 }
 
+/* Sends a byte again and again until nobody listens any more. */
+static void *answer_slowly(void *arg)
+{
+    struct listener *listener = arg;
+    int peer = accept(listener->fd, NULL, NULL), sent = 0;
+    while (sent < 300 && send(peer, "x", 1, MSG_NOSIGNAL) == 1) {
+        sent++;
+        usleep(100000);
+    }
+    close(peer);
+    listener->answer = sent < 300 ? "cut off" : "read to the end";
+    return NULL;
+}
+
+static void an_answer_that_trickles_is_not_waited_for(void **state)
+{
+    struct listener listener;
+    char why[128];
+    (void)state;
+    listener_open_with(&listener, "", answer_slowly);
+    assert_int_equal(doctor_http_get(listener.where, "/healthz", why, sizeof why), 0);
+    listener_close(&listener);
+    assert_string_equal(listener.answer, "cut off");
+}
+
 static void odd_addresses_are_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -281,7 +311,9 @@ static void odd_addresses_are_refused_with_a_reason(void **state)
                                       "[::1",
                                       "/nonexistent/socket",
                                       "unix:/nonexistent/socket",
-                                      "127.0.0.1:port"};
+                                      "127.0.0.1:port",
+                                      "192.0.2.1:80",
+                                      "[2001:db8::1]:80"};
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
         char why[128] = "";
         assert_int_equal(doctor_http_get(odd[i], "/healthz", why, sizeof why), 0);
@@ -562,6 +594,7 @@ int main(void)
         TEST(metrics_that_are_switched_on_must_answer),
         TEST(a_reload_that_failed_is_a_problem),
         TEST(odd_addresses_are_refused_with_a_reason),
+        TEST(an_answer_that_trickles_is_not_waited_for),
         TEST(a_daemon_without_a_pack_is_a_warning),
         TEST(a_file_that_is_gone_changed_or_replaced_is_told_apart),
         TEST(a_file_that_lensd_has_open_is_known_whatever_it_is_called),

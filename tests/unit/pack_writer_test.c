@@ -1,4 +1,5 @@
 /* Writing packs: what comes back, where it stands in the file, and that nothing half-written is ever left behind. */
+#include "proto/pack_replace.h"
 #include "proto/pack_writer.h"
 #include "proto/quantize.h"
 #include "proto/safetensors.h"
@@ -383,6 +384,27 @@ static void a_disk_without_room_says_so_and_keeps_nothing(void **state)
     assert_int_equal(count_names(place->folder), 0);
 }
 
+static void only_a_file_is_replaced(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/lensd-replace-XXXXXX", path[64];
+    struct pack_replacement replacement;
+    struct lens_error err = {0};
+    struct stat st;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/pipe", folder);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(pack_replacement_begin(&replacement, path, 1, &err), -EEXIST);
+    assert_non_null(strstr(err.text, "is a pipe"));
+    assert_int_equal(lstat(path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    assert_int_equal(pack_replacement_begin(&replacement, folder, 1, &err), -EISDIR);
+    assert_int_equal(pack_replacement_begin(&replacement, "/dev/null", 1, &err), -EEXIST);
+    assert_non_null(strstr(err.text, "is a device"));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void a_folder_that_is_not_there_is_named(void **state)
 {
     const struct place *place = *state;
@@ -414,6 +436,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(finish_wants_every_lens_once, setup, teardown),
         cmocka_unit_test_setup_teardown(impossible_plans_are_refused_before_anything_is_written, setup, teardown),
         cmocka_unit_test_setup_teardown(a_disk_without_room_says_so_and_keeps_nothing, setup, teardown),
+        cmocka_unit_test(only_a_file_is_replaced),
         cmocka_unit_test_setup_teardown(a_folder_that_is_not_there_is_named, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
