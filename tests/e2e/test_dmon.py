@@ -9,8 +9,8 @@ import unittest
 from tests.e2e.harness import BUILD, Daemon, clean_env, eventually, lensctl, small_pack, temp_dir
 from tests.e2e.liblens import Client, Sender
 
-COLUMNS = ["time", "rows_per_s", "p50_us", "p99_us", "batch_rows", "queued", "queue_us", "dropped_per_s", "invalid_per_s",
-           "scored_per_row", "hit_rate", "loads_per_s", "load_mb_per_s", "evictions_per_s", "sessions",
+COLUMNS = ["time", "rows_per_s", "p50_us", "p99_us", "batch_rows", "queued", "queue_us", "dropped_per_s",
+           "invalid_per_s", "scored_per_row", "hit_rate", "loads_per_s", "load_mb_per_s", "evictions_per_s", "sessions",
            "slots_resident", "slots", "heap_bytes", "device_bytes", "degraded"]
 
 WAIT_S = 60

@@ -1,5 +1,5 @@
-"""lensctl top: one snapshot as JSON and as a table against rows whose hits are known; the screen as a person sees it, its
-keys, sizes and ends; a daemon that goes away and comes back."""
+"""lensctl top: one snapshot as JSON and as a table against rows whose hits are known; the screen as a person sees it,
+its keys, sizes and ends; a daemon that goes away and comes back."""
 import json
 import os
 import pty
@@ -201,31 +201,39 @@ class Screen(unittest.TestCase):
         return terminal
 
     def rows_of(self, screen):
-        """The list's rows: what stands between the titles and the last line."""
+        """The list's rows: what stands between the titles and the last line. None when the screen is half drawn."""
         lines = screen.split("\n")
-        at = next(i for i, line in enumerate(lines) if line.startswith("  concept"))
-        return [line for line in lines[at + 1:-2] if line]
+        at = next((i for i, line in enumerate(lines) if line.startswith("  concept")), None)
+        rows = [line for line in lines[at + 1:-2] if line] if at is not None else []
+        complete = "q quit" in lines[-2] and all(re.match(r"[* ] .*:\d .* (\d\.\d{3}|-) ", row) for row in rows)
+        return rows if rows and complete else None
+
+    def wait_rows(self, terminal, condition=lambda rows: True):
+        """Waits until the list's rows satisfy the condition; returns them."""
+        def seen():
+            rows = self.rows_of(terminal.screen())
+            return rows if rows and condition(rows) else None
+        return eventually(seen, WAIT_S, f"such rows:\n{terminal.screen()}")
 
     def test_it_shows_what_fires_and_how_the_daemon_is(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon, pause_s=0.002):
             terminal = self.open(daemon)
-            screen = terminal.wait_for(re.compile(r"rows/s +p50 [\d.]+ us +p99 [\d.]+ [mu]s(.|\n)*[▁▂▃▄▅▆▇█]{3}"))
+            screen = terminal.wait_for(re.compile(r"rows/s +p50 [\d.]+ us +p99 [\d.]+ [mu]s(.|\n)*"
+                                                  r"[▁▂▃▄▅▆▇█]{3}(.|\n)*q quit"))
             self.assertRegex(screen, r"lensd \d+\.\d+\.\d+ on cpu, up .* 1 pack  1 session")
             self.assertRegex(screen, r"slots \d+/\d+ .*heap")
             self.assertIn("full service", screen)
             self.assertRegex(screen, r"\d+ concepts by score")
-            rows = self.rows_of(screen)
+            rows = self.wait_rows(terminal, lambda rows: any(":0 > " in row for row in rows))  # paths of parents
             scores = [float(re.search(r" (\d\.\d{3}) ", row).group(1)) for row in rows]
             self.assertEqual(scores, sorted(scores, reverse=True))
-            self.assertTrue(any(":0 > " in row for row in rows), rows)  # paths of parents
             terminal.press("q")
             terminal.wait_for("shell>")
 
     def test_keys(self):
         with Daemon(packs=[small_pack()]) as daemon, Sender(daemon, pause_s=0.002):
             terminal = self.open(daemon, "--watch", "Sword")
-            terminal.wait_for("per s")
-            rows = self.rows_of(terminal.wait_for(re.compile(r"\n  \S+:\d +\d\.\d{3}")))
+            rows = self.wait_rows(terminal, lambda rows: len(rows) > 1)
             self.assertTrue(rows[0].startswith("* Sword:3"), rows[0])
             terminal.press("s")
             terminal.wait_for("by rate")
@@ -237,8 +245,8 @@ class Screen(unittest.TestCase):
             terminal.type(name[:4])
             terminal.wait_for(f"filter: {name[:4]}_")
             terminal.press("Enter")
-            screen = terminal.wait_for(re.compile(rf"\d of \d+ concepts? by name, scores from 0.1  filter {name[:4]}"))
-            for row in self.rows_of(screen)[1:]:
+            terminal.wait_for(re.compile(rf"\d of \d+ concepts? by name, scores from 0.1  filter {name[:4]}"))
+            for row in self.wait_rows(terminal)[1:]:
                 self.assertIn(name[:4].lower(), row.lower())
             terminal.press("Down", "w")
             terminal.wait_for("2 watched")
