@@ -27,10 +27,7 @@ class Terminal:
         self.env = clean_env(LC_ALL="C.UTF-8", ASAN_OPTIONS="detect_leaks=0:abort_on_error=0:exitcode=99", **env)
         self.env.pop("TMUX", None)
         try:
-            try:
             self.tmux("-u", "-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", rows, "sh")
-        except AssertionError as error:  # a container without /dev/pts
-            raise unittest.SkipTest(f"tmux can't make a terminal here: {error}") from error
         except AssertionError as error:
             raise unittest.SkipTest(f"tmux doesn't work here: {error}") from None
         self.type("PS1='she''ll> '; clear")  # what the environment says of it is nothing to a root's dash
