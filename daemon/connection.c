@@ -367,8 +367,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (!c->doomed && c->unsent != NULL && (events & UV_WRITABLE) != 0)
         flush(c);
     bool reading = c->unsent == NULL && !c->busy;
+    uint64_t end = lensd_now_ns() + LENSD_TURN_NS;
     for (uint32_t i = 0; !c->doomed && reading && i < LENSD_REQUESTS_PER_TURN; i++)
-        reading = receive(c) && c->unsent == NULL && !c->busy;
+        reading = receive(c) && c->unsent == NULL && !c->busy && lensd_now_ns() < end;
     /* While nothing is read, the end of the stream shows here alone. */
     if ((events & UV_DISCONNECT) != 0 && (c->unsent != NULL || c->busy))
         c->doomed = true;

@@ -13,7 +13,8 @@
 
 struct lensd_service;
 
-#define LENSD_REQUESTS_PER_TURN 8u
+#define LENSD_REQUESTS_PER_TURN 8u               /* of one connection, before others have their turn; */
+#define LENSD_TURN_NS           UINT64_C(100000) /* fewer where they take longer than this */
 #define LENSD_HELLO_TIMEOUT_NS  UINT64_C(5000000000)
 #define LENSD_UNREAD_TIMEOUT_NS UINT64_C(10000000000)
 #define LENSD_UNREAD_ATTACHED   2u

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define LOOKED_AT    1024u  /* rows in one request at most, so that nobody keeps the loop busy */
-#define TRIED        4096u  /* detections that a glob is tried on in one request, or a row's more: as above */
+#define TRIED        1024u  /* detections that a glob is tried on in one request, or a row's more: as above */
 #define KEY_BYTES    8192u  /* of the concepts' keys in one page */
 #define OVERFLOW_UID 65534u /* what the kernel says of users that our namespace doesn't know */
 

@@ -10,6 +10,7 @@ enum kind { BYTE = 0x000, SET = 0x100, ANY = 0x200, STAR = 0x300, KIND = 0x300 }
 /* The pattern's text while it is read. */
 struct text {
     const char *at, *end;
+    const char *last; /* ], or NULL: a [ behind it isn't closed, which need not be found out again and again */
 };
 
 /* ---- brackets --------------------------------------------------------------------------------------------------- */
@@ -86,6 +87,8 @@ static bool take_set(struct text *t, uint64_t *set)
     struct text inner = *t;
     bool negated = inner.at < inner.end && (*inner.at == '!' || *inner.at == '^');
     inner.at += negated;
+    if (t->last == NULL || t->last <= inner.at)
+        return false;
     memset(set, 0, 4 * sizeof *set);
     for (const char *begin = inner.at; inner.at < inner.end;) {
         if (*inner.at == ']' && inner.at > begin) {
@@ -124,7 +127,7 @@ void lensd_glob_read(struct lensd_glob *glob, const char *pattern, size_t length
     glob->never = length > LENSD_GLOB_MAX;
     if (length == 0 || glob->never)
         return;
-    struct text t = {pattern, pattern + length};
+    struct text t = {pattern, pattern + length, memrchr(pattern, ']', length)};
     while (t.at < t.end) {
         uint16_t step = take_step(glob, &t);
         if (step != STAR || glob->n == 0 || glob->steps[glob->n - 1] != STAR)

@@ -272,6 +272,34 @@ static void filters_leave_out_detections_and_rows(void **state)
     service_world_close(w);
 }
 
+/* However long the list of rows, a pattern is tried on so many detections and no more before others have their turn. */
+static void a_pattern_that_fits_nothing_takes_several_pages(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"telemetry.events=1000", NULL};
+    struct service_world *w = service_world_open(settings);
+    struct peer *peer = peer_greet(w);
+    struct lens_detection found[16] = {0};
+    const struct lens_result_header header = {.position = 1, .pack_generation = 1, .detections = 16};
+    for (uint32_t i = 0; i < 900; i++)
+        lensd_events_add(w->service->events, 1, geteuid(), &header, found, 1);
+    uint64_t from = 1;
+    uint32_t pages = 0;
+    for (; from < 901; pages++) {
+        struct lens_events *events = want(peer, from);
+        events->glob = lens_text_of("*[[[[[[[[[[[[[[[[Nothing");
+        events->only_hits = true;
+        const struct lens_event_page *page = ask(peer);
+        assert_int_equal(page->count, 0);
+        assert_true(page->next > from && page->next - from <= 100);
+        from = page->next;
+    }
+    assert_int_equal(from, 901);
+    assert_true(pages >= 9);
+    peer_close(peer);
+    service_world_close(w);
+}
+
 static void clients_see_the_rows_of_their_user_alone(void **state)
 {
     (void)state;
@@ -356,6 +384,7 @@ int main(void)
         cmocka_unit_test(what_was_overwritten_is_counted_as_lost),
         cmocka_unit_test(now_is_what_comes_next),
         cmocka_unit_test(filters_leave_out_detections_and_rows),
+        cmocka_unit_test(a_pattern_that_fits_nothing_takes_several_pages),
         cmocka_unit_test(clients_see_the_rows_of_their_user_alone),
         cmocka_unit_test(a_pack_that_is_gone_leaves_numbers_without_names),
         cmocka_unit_test(what_can_not_be_answered_is_refused_with_a_sentence),
