@@ -379,7 +379,8 @@ class Ends(unittest.TestCase):
 
     def test_by_its_terminal_going_away(self):
         with Daemon(packs=[small_pack()]) as daemon:
-            process, leader, _, _ = self.start(daemon)
+            # The search for leaks hangs when signals of a terminal that goes away come meanwhile.
+            process, leader, _, _ = self.start(daemon, ASAN_OPTIONS="detect_leaks=0:abort_on_error=0:exitcode=99")
             self.read_until(leader, b"full service")
             os.close(leader)
             process.wait(WAIT_S)
