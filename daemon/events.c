@@ -81,6 +81,8 @@ void lensd_events_add(struct lensd_events *events, uint32_t session, uint32_t ui
         .status = header->status,
         .reason = header->reason,
         .flags = header->flags,
+        .verdict = header->verdict,
+        .verdict_rule = header->verdict_rule,
     };
     event.uid = uid;
     event.reserved = 0;

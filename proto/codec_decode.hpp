@@ -498,6 +498,7 @@ static void check_event_row(Reader &r, const lens_event_row &row, uint32_t n_det
 {
     r.value(static_cast<fbs::RowStatus>(row.status), "status");
     r.value(static_cast<fbs::RowReason>(row.reason), "reason");
+    r.value(static_cast<fbs::Verdict>(row.verdict), "verdict");
     if (row.first_detection > n_detections || row.stored_detections > n_detections - row.first_detection)
         r.fail("an event's detections must be in the page");
 }

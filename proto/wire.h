@@ -45,7 +45,24 @@ struct lens_submit_descriptor {
 
 enum lens_row_status { LENS_ROW_COMPLETE = 0, LENS_ROW_PARTIAL = 1, LENS_ROW_INVALID_INPUT = 2 };
 
-enum lens_row_flags { LENS_ROW_CAPPED = 1u << 0, LENS_ROW_DEGRADED = 1u << 1, LENS_ROW_STALE = 1u << 2 };
+enum lens_row_flags {
+    LENS_ROW_CAPPED = 1u << 0,
+    LENS_ROW_DEGRADED = 1u << 1,
+    LENS_ROW_STALE = 1u << 2,
+    LENS_ROW_ALERT = 1u << 3, /* this row raised the rule that verdict_rule names */
+};
+
+/* What the daemon's rules on content (alerts.rules) say of a row: the strongest that is raised in its sequence. */
+enum lens_verdict { LENS_VERDICT_NONE = 0, LENS_VERDICT_FLAG = 1, LENS_VERDICT_STOP = 2 };
+
+/* A rule's name as results call it: FNV-1a over its bytes. */
+static inline uint32_t lens_rule_id_of(const char *name)
+{
+    uint32_t id = 2166136261u;
+    for (; *name != '\0'; name++)
+        id = (id ^ (unsigned char)*name) * 16777619u;
+    return id;
+}
 
 /* Why a row is INVALID_INPUT, or (ENGINE_FAILURE) PARTIAL and DEGRADED without any lens scored. */
 enum lens_row_reason {
@@ -84,16 +101,16 @@ struct lens_row_counts {
 struct lens_result_header {
     uint64_t sequence;
     uint64_t tag;
-    uint64_t position; /* first_position + row */
-    uint32_t serial;   /* of the submission */
-    uint32_t row;      /* 0..rows-1 within the submission */
-    uint32_t rows;     /* rows of the submission */
-    int32_t token_id;  /* -1 when the submission carried none */
-    uint8_t status;    /* enum lens_row_status */
-    uint8_t reason;    /* enum lens_row_reason */
-    uint8_t flags;     /* enum lens_row_flags */
-    uint8_t verdict;   /* 0 none; rules arrive with alerts on content */
-    uint32_t verdict_rule;
+    uint64_t position;     /* first_position + row */
+    uint32_t serial;       /* of the submission */
+    uint32_t row;          /* 0..rows-1 within the submission */
+    uint32_t rows;         /* rows of the submission */
+    int32_t token_id;      /* -1 when the submission carried none */
+    uint8_t status;        /* enum lens_row_status */
+    uint8_t reason;        /* enum lens_row_reason */
+    uint8_t flags;         /* enum lens_row_flags */
+    uint8_t verdict;       /* enum lens_verdict */
+    uint32_t verdict_rule; /* lens_rule_id_of the rule, 0 = none */
     uint32_t pack_generation;
     uint32_t expanded_stored;
     uint32_t detections;
@@ -125,8 +142,8 @@ struct lens_event_row {
     uint8_t status;             /* enum lens_row_status */
     uint8_t reason;             /* enum lens_row_reason */
     uint8_t flags;              /* enum lens_row_flags */
-    uint8_t reserved0;
-    uint32_t reserved;
+    uint8_t verdict;            /* enum lens_verdict */
+    uint32_t verdict_rule;      /* 0 = none */
 };
 
 /* The first page of a session's memory. Geometry is written once by the daemon for the client to read; the daemon

@@ -92,7 +92,9 @@ static const struct field event_row[] = {FIELD(lens_event_row, number, U64),
                                          FIELD(lens_event_row, stored_detections, TWO),
                                          FIELD(lens_event_row, status, BOOL),
                                          FIELD(lens_event_row, reason, THREE),
-                                         FIELD(lens_event_row, flags, U8)};
+                                         FIELD(lens_event_row, flags, U8),
+                                         FIELD(lens_event_row, verdict, BOOL),
+                                         FIELD(lens_event_row, verdict_rule, U32)};
 static const struct field load[] = {FIELD(lens_load, pack, TEXT), FIELD(lens_load, name, TEXT)};
 static const struct field pack_ref[] = {FIELD(lens_pack_ref, pack, TEXT)};
 static const struct field tracing[] = {FIELD(lens_tracing, generation, U32), FIELD(lens_tracing, lenses, U32),
@@ -365,8 +367,6 @@ void fill_message(struct lens_msg *msg, const struct shape *shape, uint32_t rows
     if (shape->type == LENS_MSG_EVENT_PAGE) {
         msg->u.event_page.n_detections = LENS_EVENT_DETECTIONS;
         msg->u.event_page.n_concepts = 0; /* codec_test has one for them */
-        for (uint32_t i = 0; i < rows; i++)
-            msg->u.event_page.rows[i].reserved0 = 0, msg->u.event_page.rows[i].reserved = 0;
     }
     if (shape->type == LENS_MSG_EXPLANATION) {
         msg->u.explanation.n_path = LENS_PATH_DEPTH;
