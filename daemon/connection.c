@@ -224,6 +224,9 @@ static bool shrink(struct lens_msg *msg)
     case LENS_MSG_SETTING_PAGE:
         count = &msg->u.setting_page.count;
         break;
+    case LENS_MSG_RULE_PAGE:
+        count = &msg->u.rule_page.count;
+        break;
     case LENS_MSG_EXPLANATION:
         count = &msg->u.explanation.count;
         break;

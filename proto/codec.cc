@@ -81,6 +81,8 @@ Body write_body(Writer &w, const lens_msg &m)
         return write_pack_ref(w, m.u.pack_ref, fbs::CreateTrace);
     case LENS_MSG_PRELOAD:
         return write_pack_ref(w, m.u.pack_ref, fbs::CreatePreload);
+    case LENS_MSG_RULES:
+        return table(w, [&] { return fbs::CreateRules(w.b, m.u.page.first); });
     case LENS_MSG_HELLO_OK:
         return write(w, m.u.hello_ok);
     case LENS_MSG_ATTACHED:
@@ -107,6 +109,8 @@ Body write_body(Writer &w, const lens_msg &m)
         return write(w, m.u.event_page);
     case LENS_MSG_TRACING:
         return write(w, m.u.tracing);
+    case LENS_MSG_RULE_PAGE:
+        return write(w, m.u.rule_page);
     case LENS_MSG_RESULTS_READY:
         return table(w, [&] { return fbs::CreateResultsReady(w.b, m.u.results_ready.session); });
     case LENS_MSG_GOODBYE:
@@ -172,6 +176,8 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_Trace(), out.u.pack_ref);
     case LENS_MSG_PRELOAD:
         return read(r, *m.body_as_Preload(), out.u.pack_ref);
+    case LENS_MSG_RULES:
+        return read(r, *m.body_as_Rules(), out.u.page);
     case LENS_MSG_HELLO_OK:
         return read(r, *m.body_as_HelloOk(), out.u.hello_ok);
     case LENS_MSG_ATTACHED:
@@ -198,6 +204,8 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_EventPage(), out.u.event_page);
     case LENS_MSG_TRACING:
         return read(r, *m.body_as_Tracing(), out.u.tracing);
+    case LENS_MSG_RULE_PAGE:
+        return read(r, *m.body_as_RulePage(), out.u.rule_page);
     case LENS_MSG_RESULTS_READY:
         return read(r, *m.body_as_ResultsReady(), out.u.results_ready);
     case LENS_MSG_GOODBYE:
@@ -274,6 +282,8 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "trace";
     case LENS_MSG_PRELOAD:
         return "preload";
+    case LENS_MSG_RULES:
+        return "rules";
     case LENS_MSG_HELLO_OK:
         return "hello-ok";
     case LENS_MSG_ATTACHED:
@@ -300,6 +310,8 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "event-page";
     case LENS_MSG_TRACING:
         return "tracing";
+    case LENS_MSG_RULE_PAGE:
+        return "rule-page";
     case LENS_MSG_RESULTS_READY:
         return "results-ready";
     case LENS_MSG_GOODBYE:

@@ -65,6 +65,7 @@ enum lens_msg_type {
     LENS_MSG_SHUTDOWN = 16,
     LENS_MSG_TRACE = 17,
     LENS_MSG_PRELOAD = 18,
+    LENS_MSG_RULES = 19, /* for everybody, like the first twelve */
     LENS_MSG_HELLO_OK = 64,
     LENS_MSG_ATTACHED = 65, /* carries two descriptors: memory, doorbell */
     LENS_MSG_DONE = 66,
@@ -77,7 +78,8 @@ enum lens_msg_type {
     LENS_MSG_SETTING_PAGE = 73,
     LENS_MSG_ERROR = 74,
     LENS_MSG_EVENT_PAGE = 75,
-    LENS_MSG_TRACING = 76,        /* carries one descriptor: the trace ring's memory */
+    LENS_MSG_TRACING = 76, /* carries one descriptor: the trace ring's memory */
+    LENS_MSG_RULE_PAGE = 77,
     LENS_MSG_RESULTS_READY = 128, /* for clients that poll a descriptor; request id 0 */
     LENS_MSG_GOODBYE = 129,       /* the daemon ends or the session was closed; says why */
 };
@@ -178,7 +180,7 @@ struct lens_status {
     struct lens_text metrics; /* where /metrics is served, "off", or why it isn't */
     uint64_t queued;          /* submissions that aren't answered yet */
 };
-struct lens_page {  /* PACKS, SESSIONS, CONFIG: request for one page */
+struct lens_page {  /* PACKS, SESSIONS, CONFIG, RULES: request for one page */
     uint32_t first; /* row to start at */
 };
 struct lens_pack_row {
@@ -271,6 +273,17 @@ struct lens_setting_page {
     uint32_t first, total, count;
     struct lens_setting_row rows[LENS_PAGE_ROWS];
 };
+struct lens_rule_row {
+    uint32_t id; /* lens_rule_id_of(name): verdict_rule of results and events */
+    struct lens_text name;
+    struct lens_text text; /* "on=.. above=..", as configured; "" = not any more, though older sessions may have it */
+    uint8_t action;        /* enum lens_verdict */
+    uint64_t raised;       /* since the daemon began */
+};
+struct lens_rule_page {
+    uint32_t first, total, count;
+    struct lens_rule_row rows[LENS_PAGE_ROWS];
+};
 /* Rows answered lately. The daemon keeps no state of who asks: a client that asks again with `from` = the page's
  * `next` misses nothing that isn't counted in `lost`, also after it was away. */
 struct lens_events {
@@ -330,7 +343,7 @@ struct lens_msg {
         struct lens_session_ref detach;
         struct lens_end_sequence end_sequence;
         struct lens_status status_is;
-        struct lens_page page; /* PACKS, SESSIONS, CONFIG */
+        struct lens_page page; /* PACKS, SESSIONS, CONFIG, RULES */
         struct lens_pack_page pack_page;
         struct lens_concepts concepts;
         struct lens_concept_page concept_page;
@@ -340,6 +353,7 @@ struct lens_msg {
         struct lens_statistics_answer statistics_are;
         struct lens_session_page session_page;
         struct lens_setting_page setting_page;
+        struct lens_rule_page rule_page;
         struct lens_events events;
         struct lens_event_page event_page;
         struct lens_load load;         /* LOAD, SWAP, UNLOAD */

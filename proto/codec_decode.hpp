@@ -170,7 +170,7 @@ static void read(Reader &, const fbs::EndSequence &t, lens_end_sequence &o)
     o.sequence = t.sequence();
 }
 
-// Packs, Sessions, Config.
+// Packs, Sessions, Config, Rules.
 template <typename T> static void read(Reader &, const T &t, lens_page &o)
 {
     o.first = t.first();
@@ -364,6 +364,15 @@ static void read(Reader &r, const fbs::SettingRow &t, lens_setting_row &o)
     o.older_packs = t.older_packs();
 }
 
+static void read(Reader &r, const fbs::RuleRow &t, lens_rule_row &o)
+{
+    o.id = t.id();
+    o.name = r.text(t.name(), "name");
+    o.text = r.text(t.text(), "text");
+    o.action = r.value(t.action(), "action");
+    o.raised = t.raised();
+}
+
 template <typename V, typename Row> static uint32_t read_rows(Reader &r, const V *vector, Row *rows)
 {
     uint32_t n = r.count(vector, LENS_PAGE_ROWS, "rows");
@@ -372,7 +381,7 @@ template <typename V, typename Row> static uint32_t read_rows(Reader &r, const V
     return n;
 }
 
-// PackPage, SessionPage, SettingPage.
+// PackPage, SessionPage, SettingPage, RulePage.
 template <typename T, typename Page> static void read_page(Reader &r, const T &t, Page &o)
 {
     o.first = t.first();
@@ -391,6 +400,11 @@ static void read(Reader &r, const fbs::SessionPage &t, lens_session_page &o)
 }
 
 static void read(Reader &r, const fbs::SettingPage &t, lens_setting_page &o)
+{
+    read_page(r, t, o);
+}
+
+static void read(Reader &r, const fbs::RulePage &t, lens_rule_page &o)
 {
     read_page(r, t, o);
 }

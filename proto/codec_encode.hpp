@@ -370,6 +370,16 @@ static flat::Offset<fbs::SettingRow> write_row(Writer &w, const lens_setting_row
                                  m.waits != 0, m.older_packs);
 }
 
+static flat::Offset<fbs::RuleRow> write_row(Writer &w, const lens_rule_row &m)
+{
+    Text name = w.text(m.name);
+    Text text = w.text(m.text);
+    fbs::Verdict action = w.value<fbs::Verdict>(m.action);
+    if (!w.room(0))
+        return 0;
+    return fbs::CreateRuleRow(w.b, m.id, name, text, action, m.raised);
+}
+
 template <typename Table, typename Row>
 static List<flat::Offset<Table>> write_rows(Writer &w, const Row *rows, uint32_t count)
 {
@@ -405,6 +415,12 @@ static Body write(Writer &w, const lens_setting_page &m)
 {
     auto rows = write_rows<fbs::SettingRow>(w, m.rows, m.count);
     return table(w, [&] { return fbs::CreateSettingPage(w.b, m.first, m.total, rows); });
+}
+
+static Body write(Writer &w, const lens_rule_page &m)
+{
+    auto rows = write_rows<fbs::RuleRow>(w, m.rows, m.count);
+    return table(w, [&] { return fbs::CreateRulePage(w.b, m.first, m.total, rows); });
 }
 
 static Body write(Writer &w, const lens_explanation &m)

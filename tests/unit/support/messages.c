@@ -168,6 +168,9 @@ static const struct field setting_row[] = {
     FIELD(lens_setting_row, fallback, TEXT),  FIELD(lens_setting_row, applies, TEXT),
     FIELD(lens_setting_row, pending, TEXT),   FIELD(lens_setting_row, waits, BOOL),
     FIELD(lens_setting_row, older_packs, U32)};
+static const struct field rule_row[] = {FIELD(lens_rule_row, id, U32), FIELD(lens_rule_row, name, TEXT),
+                                        FIELD(lens_rule_row, text, TEXT), FIELD(lens_rule_row, action, BOOL),
+                                        FIELD(lens_rule_row, raised, U64)};
 static const struct field explanation[] = {FIELD(lens_explanation, id, U32),
                                            FIELD(lens_explanation, generation, U32),
                                            FIELD(lens_explanation, key, TEXT),
@@ -229,6 +232,7 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                {LENS_MSG_SHUTDOWN, NULL, 0, NULL, 0, 0, 0, 0},
                                SHAPE(LENS_MSG_TRACE, pack_ref),
                                SHAPE(LENS_MSG_PRELOAD, pack_ref),
+                               SHAPE(LENS_MSG_RULES, page),
                                SHAPE(LENS_MSG_HELLO_OK, hello_ok),
                                SHAPE(LENS_MSG_ATTACHED, attached),
                                SHAPE(LENS_MSG_DONE, done),
@@ -245,6 +249,7 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                SHAPE(LENS_MSG_ERROR, fault),
                                PAGED(LENS_MSG_EVENT_PAGE, event_page, event_row, lens_event_page),
                                SHAPE(LENS_MSG_TRACING, tracing),
+                               PAGED(LENS_MSG_RULE_PAGE, two_counts, rule_row, lens_rule_page),
                                SHAPE(LENS_MSG_RESULTS_READY, session_ref),
                                SHAPE(LENS_MSG_GOODBYE, goodbye)};
 const size_t n_shapes = COUNT_OF(shapes);
