@@ -2,6 +2,7 @@
 #include "client/lensctl/commands.h"
 #include "client/lensctl/detect.h"
 #include "client/lensctl/row_words.h"
+#include "client/lensctl/rule_names.h"
 #include "proto/wire.h"
 
 #include <string.h>
@@ -70,9 +71,15 @@ static json_t *counts_json(const struct lens_answer *answer)
     return object;
 }
 
+static struct row_verdict verdict_of(const struct lens_answer *answer)
+{
+    return (struct row_verdict){answer->verdict, answer->flags, answer->verdict_rule};
+}
+
 static int print_json(const struct detect *d, uint64_t row, const struct lens_answer *answer)
 {
     const char *token = hidden_states_token(&d->states, row);
+    const struct row_verdict verdict = verdict_of(answer);
     json_t *object = ctl_json_new();
     ctl_json_set_count(object, "row", row);
     if (token != NULL)
@@ -81,6 +88,7 @@ static int print_json(const struct detect *d, uint64_t row, const struct lens_an
     if (answer->status == LENS_ROW_INVALID_INPUT)
         json_object_set_new(object, "reason", json_string(lens_reason_text(answer->reason)));
     json_object_set_new(object, "flags", ctl_row_flags_json(answer->flags));
+    json_object_set_new(object, "verdict", verdict_json(d->arg, &verdict));
     ctl_json_set_count(object, "generation", answer->generation);
     ctl_json_set_count(object, "scored", answer->counts.scored);
     json_object_set_new(object, "expanded", expanded_json(d, answer));
@@ -108,9 +116,11 @@ static void print_token(const struct ctl_output *out, const char *token)
 static int print_text(const struct detect *d, uint64_t row, const struct lens_answer *answer)
 {
     const struct ctl_output *out = &d->ctl->out;
+    const struct row_verdict verdict = verdict_of(answer);
     fprintf(out->file, "%5llu", (unsigned long long)row);
     print_token(out, hidden_states_token(&d->states, row));
     ctl_print_row_state(out, answer->status, answer->flags, answer->reason, answer->counts.missing);
+    verdict_print(out, d->arg, &verdict);
     for (uint32_t i = 0; i < answer->n_hits; i++) {
         char key[256];
         struct lens_hit hit = answer->hits[i];
@@ -131,5 +141,9 @@ static int print_row(struct detect *d, uint64_t row, const struct lens_answer *a
 
 int ctl_run_detect(struct ctl *ctl)
 {
-    return detect_run(ctl, false, print_row, NULL);
+    struct rule_names rules;
+    rule_names_init(&rules, ctl->socket_path);
+    int r = detect_run(ctl, false, print_row, &rules);
+    rule_names_free(&rules);
+    return r;
 }

@@ -1,6 +1,7 @@
-/* lensctl packs | sessions: lists that the daemon gives page by page. */
+/* lensctl packs | sessions | rules: lists that the daemon gives page by page. */
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
+#include "client/lensctl/rule_names.h"
 
 /* One kind of list: how to ask for a page, how many rows it has, and what to do with each. */
 struct list {
@@ -184,5 +185,42 @@ int ctl_run_sessions(struct ctl *ctl)
         {"rows", true},    {"dropped", true}, {"p50", true}, {"p99", true}, {"memory", true}, {"age", true}};
     static const struct list list = {LENS_MSG_SESSIONS, LENS_MSG_SESSION_PAGE, "sessions",   columns, 12,
                                      sessions_extent,   sessions_text,         sessions_json};
+    return run_list(ctl, &list);
+}
+
+/* ---- rules ------------------------------------------------------------------------------------------------------ */
+
+static void rules_extent(const struct lens_msg *msg, uint32_t *count, uint32_t *total)
+{
+    *count = msg->u.rule_page.count;
+    *total = msg->u.rule_page.total;
+}
+
+static void rules_text(struct ctl_table *table, const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_rule_row *row = &msg->u.rule_page.rows[i];
+    ctl_table_text(table, row->name);
+    ctl_table_add(table, "%s", verdict_action(row->action));
+    ctl_table_add(table, "%llu", (unsigned long long)row->raised);
+    ctl_table_text(table, row->text.length > 0 ? row->text : lens_text_of("not configured any more"));
+}
+
+static json_t *rules_json(const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_rule_row *row = &msg->u.rule_page.rows[i];
+    json_t *object = json_object();
+    ctl_json_set_text(object, "name", row->name);
+    json_object_set_new(object, "action", json_string(verdict_action(row->action)));
+    ctl_json_set_count(object, "raised", row->raised);
+    json_object_set_new(object, "rule", row->text.length > 0 ? ctl_json_text(row->text) : json_null());
+    ctl_json_set_count(object, "id", row->id);
+    return object;
+}
+
+int ctl_run_rules(struct ctl *ctl)
+{
+    static const struct ctl_column columns[] = {{"name", false}, {"action", false}, {"raised", true}, {"rule", false}};
+    static const struct list list = {LENS_MSG_RULES, LENS_MSG_RULE_PAGE, "rules",   columns, 4,
+                                     rules_extent,   rules_text,         rules_json};
     return run_list(ctl, &list);
 }

@@ -8,6 +8,7 @@
 #include "client/lensctl/live_output.h"
 #include "client/lensctl/tail_print.h"
 #include "client/lensctl/waiting.h"
+#include "proto/wire.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -27,6 +28,7 @@ struct tail {
     size_t length;
     int signals;
     bool away, asked;
+    bool alerts;   /* rows that raised a rule alone */
     uint64_t goal; /* what was remembered at the beginning ends there: --seconds doesn't cut that short */
     uint64_t next; /* number of the event after the last one that was shown or passed over; 0 = none was */
     uint64_t rows, max_rows, until_ns, interval_ns;
@@ -60,8 +62,9 @@ static int take_flags(struct tail *tail, struct lens_events *want)
         .session = (uint32_t)ctl_value(ctl, "--session")->number,
         .glob = lens_text_of(glob->set ? glob->text : ""),
         .min_score = min->set ? (float)min->real : DEFAULT_MIN,
-        .only_hits = !ctl_value(ctl, "--all-rows")->set,
+        .only_hits = !ctl_value(ctl, "--all-rows")->set && !ctl_value(ctl, "--alerts")->set,
     };
+    tail->alerts = ctl_value(ctl, "--alerts")->set;
     tail->max_rows = (uint64_t)(ctl_value(ctl, "--rows")->number + ctl_value(ctl, "-n")->number);
     if (ctl_value(ctl, "--rows")->set && ctl_value(ctl, "-n")->set)
         return ctl_fail(CTL_USAGE, "--rows and -n are the same flag: give one of them");
@@ -96,6 +99,8 @@ static void print_page(struct tail *tail)
             tail->next = page->rows[i].number;
             break;
         }
+        if (tail->alerts && (page->rows[i].flags & LENS_ROW_ALERT) == 0)
+            continue;
         tail_print_row(&tail->lines, page, &page->rows[i]);
         tail->rows++;
     }
@@ -188,6 +193,7 @@ static int start(struct tail *tail)
         return r;
     (void)signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an ordinary end */
     event_feed_init(&tail->feed, tail->client, &want);
+    rule_names_init(&tail->lines.rules, tail->ctl->socket_path);
     tail->lines.out = tail->ctl->out;
     tail->lines.json = tail->ctl->json || !tail->ctl->out.terminal;
     tail->lines.out.file = open_memstream(&tail->text, &tail->length);
@@ -216,6 +222,7 @@ int ctl_run_tail(struct ctl *ctl)
     if (r == CTL_OK)
         say_how_to_go_on(tail);
     lens_client_close(tail->client);
+    rule_names_free(&tail->lines.rules);
     if (tail->lines.out.file != NULL && tail->lines.out.file != ctl->out.file)
         fclose(tail->lines.out.file);
     if (tail->signals >= 0)

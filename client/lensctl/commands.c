@@ -125,6 +125,8 @@ static const struct ctl_flag tail_flags[] = {
     {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
      .fallback = "all that you may see", .words = CTL_WORDS_SESSION},
     {"--all-rows", NULL, CTL_SWITCH, .help = "rows without such a detection, too"},
+    {"--alerts", NULL, CTL_SWITCH,
+     .help = "only rows that raised one of the daemon's rules (lensctl rules), whatever they detected"},
     {"--from", "N|start|now", CTL_TEXT, .help = "begin with event N, or with the oldest that lensd remembers",
      .fallback = "now"},
     {"--rows", "N", CTL_INTEGER, 1, 1e12, .help = "end after so many rows", .fallback = "any number"},
@@ -241,6 +243,16 @@ static const struct ctl_command commands[] = {
      .json = "sessions: a list of session, label, pid, uid, pack, sequences, rows, dropped, memory_bytes, p50_ns, "
              "p99_ns, age_ns.",
      .run = ctl_run_sessions},
+    {.name = "rules",
+     .summary = "the daemon's rules on content, and how often each was raised",
+     .details =
+         "Rules are the setting alerts.rules (lensd.conf(5)). A row that raises one has the flag ALERT; it and the "
+         "rows "
+         "after\nit carry the rule's verdict, until what is said calms down. Sessions keep the rules that held when "
+         "they were opened;\nthose that were configured earlier are shown without their text.",
+     .json = "rules: a list of name, action, raised (since lensd began), rule (null = not configured any more), id (as "
+             "in a result's verdict_rule).",
+     .run = ctl_run_rules},
     {.name = "config",
      .arguments = {{.name = "GLOB", .optional = true, .words = CTL_WORDS_SETTING}},
      .summary = "every setting with its value and where it came from",
@@ -286,21 +298,26 @@ static const struct ctl_command commands[] = {
          "each row). All rows are one sequence, and a submission waits for the one before, as when a model generates.\n"
          "Options that aren't given are the settings of the daemon (`lensctl config`). With --json each row is an "
          "object on a\n"
-         "line of its own. A row that can't be scored is printed as INVALID_INPUT; the exit code stays 0.\n"
+         "line of its own. A row that can't be scored is printed as INVALID_INPUT; the exit code stays 0. FLAG or STOP "
+         "and "
+         "a name are\nthe verdict of one of the daemon's rules (`lensctl rules`).\n"
          "A PATTERN is matched against the whole \"Name:layer\", with * ? and [..]; one that ends in /* takes "
          "everything\n"
          "below as well, as in 'Deception:1/*'. It must match something. The daemon's own lists hold besides.",
      .flags = detect_flags,
-     .json = "a line for each row: row, token, status, flags, reason, scored, expanded, detections (concept, id, "
-             "score, raw, logit, path), timing_ns, counts, generation.",
+     .json = "a line for each row: row, token, status, flags, reason, verdict (action, rule, raised: whether this row "
+             "raised it; null = none), scored, expanded, detections (concept, id, score, raw, logit, path), timing_ns, "
+             "counts, generation.",
      .run = ctl_run_detect},
     {.name = "tail",
      .summary = "detections as they happen, until ^C: a line for each row",
      .details =
          "On a terminal a line is text; piped, or with --json, it is an object: event (its number), time, session,\n"
-         "sequence, position, tag, token_id, status, flags, generation, scored, expanded, reported (how many "
-         "detections the\n"
-         "row had), detections (the best 16 of them at most, and of these those that are asked for), timing_ns.\n"
+         "sequence, position, tag, token_id, status, flags, verdict (null, or action, rule, and raised: whether this "
+         "row "
+         "raised\n"
+         "it), generation, scored, expanded, reported (how many detections the row had), detections (the best 16 of "
+         "them at most, and of these those that are asked for), timing_ns.\n"
          "lensd remembers a bounded number of rows (telemetry.events): whoever reads too slowly loses some, and gets a "
          "line\n"
          "{\"lost\": how many}. A line {\"daemon\": \"away\" | \"back\" | \"restarted\"} tells of lensd itself; one "

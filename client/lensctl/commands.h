@@ -8,6 +8,7 @@ int ctl_run_help(struct ctl *ctl);   /* cmd_help.c */
 int ctl_run_status(struct ctl *ctl); /* cmd_status.c */
 int ctl_run_packs(struct ctl *ctl);  /* cmd_lists.c */
 int ctl_run_sessions(struct ctl *ctl);
+int ctl_run_rules(struct ctl *ctl);
 int ctl_run_config(struct ctl *ctl);
 int ctl_run_concepts(struct ctl *ctl);    /* cmd_concepts.c */
 int ctl_run_explain(struct ctl *ctl);     /* cmd_explain.c */

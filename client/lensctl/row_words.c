@@ -5,7 +5,7 @@
 #include "proto/wire.h"
 
 static const char *const status_names[] = {"COMPLETE", "PARTIAL", "INVALID_INPUT"};
-static const char *const flag_names[] = {"CAPPED", "DEGRADED", "STALE"};
+static const char *const flag_names[] = {"CAPPED", "DEGRADED", "STALE", "ALERT"};
 
 const char *ctl_row_status(uint8_t status)
 {
@@ -30,6 +30,7 @@ json_t *ctl_row_flags_json(uint8_t flags)
 void ctl_print_row_state(const struct ctl_output *out, uint8_t status, uint8_t flags, uint8_t reason, uint32_t missing)
 {
     bool invalid = status == LENS_ROW_INVALID_INPUT;
+    flags &= (uint8_t)~LENS_ROW_ALERT;
     if (status == LENS_ROW_COMPLETE && flags == 0)
         return;
     fprintf(out->file, "  %s%s", ctl_style(out, invalid ? CTL_RED : CTL_YELLOW), ctl_row_status(status));

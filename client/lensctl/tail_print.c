@@ -29,9 +29,14 @@ static json_t *detections_json(const struct lens_event_page *page, const struct 
     return list;
 }
 
-static void row_json(const struct tail_lines *lines, const struct lens_event_page *page,
-                     const struct lens_event_row *row)
+static struct row_verdict verdict_of(const struct lens_event_row *row)
 {
+    return (struct row_verdict){row->verdict, row->flags, row->verdict_rule};
+}
+
+static void row_json(struct tail_lines *lines, const struct lens_event_page *page, const struct lens_event_row *row)
+{
+    const struct row_verdict verdict = verdict_of(row);
     json_t *object = ctl_json_new();
     ctl_json_set_count(object, "event", row->number);
     json_object_set_new(object, "time", ctl_json_time(row->time_ns));
@@ -44,6 +49,7 @@ static void row_json(const struct tail_lines *lines, const struct lens_event_pag
     if (row->status == LENS_ROW_INVALID_INPUT)
         json_object_set_new(object, "reason", json_string(lens_reason_text(row->reason)));
     json_object_set_new(object, "flags", ctl_row_flags_json(row->flags));
+    json_object_set_new(object, "verdict", verdict_json(&lines->rules, &verdict));
     ctl_json_set_count(object, "generation", row->generation);
     ctl_json_set_count(object, "scored", row->scored);
     ctl_json_set_count(object, "expanded", row->expanded);
@@ -73,12 +79,13 @@ static void print_when_and_where(const struct tail_lines *lines, const struct le
         fprintf(out->file, "  token %d", row->token_id);
 }
 
-static void row_text(const struct tail_lines *lines, const struct lens_event_page *page,
-                     const struct lens_event_row *row)
+static void row_text(struct tail_lines *lines, const struct lens_event_page *page, const struct lens_event_row *row)
 {
     const struct ctl_output *out = &lines->out;
+    const struct row_verdict verdict = verdict_of(row);
     print_when_and_where(lines, row);
     ctl_print_row_state(out, row->status, row->flags, row->reason, 0);
+    verdict_print(out, &lines->rules, &verdict);
     for (uint32_t i = 0; i < row->stored_detections; i++) {
         const struct lens_detection *d = &page->detections[row->first_detection + i];
         struct lens_text key = event_feed_key(page, row, d->id);
@@ -98,8 +105,7 @@ static void row_text(const struct tail_lines *lines, const struct lens_event_pag
 
 /* ---- lines ------------------------------------------------------------------------------------------------------ */
 
-void tail_print_row(const struct tail_lines *lines, const struct lens_event_page *page,
-                    const struct lens_event_row *row)
+void tail_print_row(struct tail_lines *lines, const struct lens_event_page *page, const struct lens_event_row *row)
 {
     if (lines->json)
         row_json(lines, page, row);

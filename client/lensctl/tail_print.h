@@ -3,15 +3,16 @@
 #define LENSCTL_TAIL_PRINT_H
 
 #include "client/lensctl/output.h"
+#include "client/lensctl/rule_names.h"
 
 struct tail_lines {
     struct ctl_output out;
+    struct rule_names rules;
     bool json;
     bool filtered; /* a row's stored detections are those that match, not all that are remembered */
 };
 
-void tail_print_row(const struct tail_lines *lines, const struct lens_event_page *page,
-                    const struct lens_event_row *row);
+void tail_print_row(struct tail_lines *lines, const struct lens_event_page *page, const struct lens_event_row *row);
 
 /* So many rows were overwritten before they could be read. */
 void tail_print_lost(const struct tail_lines *lines, uint64_t lost);

@@ -127,6 +127,10 @@ int lens_session_acquire(struct lens_session *session, uint32_t n, enum lens_typ
  * see Reconnection. -EINVAL: not the slot acquired last, submitted already, or unknown flags. */
 int lens_session_submit(struct lens_session *session, const struct lens_slot *slot);
 
+/* What the daemon's rules on content (its setting alerts.rules) say of a row: the strongest of the rules that are
+ * raised in the row's sequence. A client that generates acts on it: STOP means that this token should be the last. */
+enum lens_verdict_action { LENS_ACTION_NONE = 0, LENS_ACTION_FLAG = 1, LENS_ACTION_STOP = 2 };
+
 struct lens_hit {
     uint32_t id;
     float score, raw, logit;
@@ -138,10 +142,11 @@ struct lens_answer {
     uint8_t status; /* 0 COMPLETE, 1 PARTIAL, 2 INVALID_INPUT */
     uint8_t reason; /* for INVALID_INPUT: see lens_reason_text */
     /* 1 CAPPED; 2 DEGRADED: base, pinned and kept lenses only (the daemon's engine.degrade), or, with PARTIAL, none at
-     * all; the sequence keeps what it had retained before; 4 STALE */
+     * all; the sequence keeps what it had retained before; 4 STALE; 8 ALERT: this row raised the rule of its verdict */
     uint8_t flags;
-    uint8_t verdict;
-    uint32_t verdict_rule, generation;
+    uint8_t verdict;       /* enum lens_verdict_action */
+    uint32_t verdict_rule; /* lens_rule_id of the rule's name; 0 without a verdict */
+    uint32_t generation;
     uint32_t n_hits, n_expanded_stored;
     const struct lens_hit *hits; /* best first; in shared memory, valid until lens_session_release */
     const uint32_t *expanded;    /* lens ids, likewise */
@@ -181,6 +186,10 @@ const char *lens_session_concept(struct lens_session *session, uint32_t id, stru
 
 /* Sentence for a reason of INVALID_INPUT. */
 const char *lens_reason_text(uint8_t reason);
+
+/* The id of the rule of that name, as an answer's verdict_rule has it: tells one rule from another without asking the
+ * daemon, which needn't have one of that name. */
+uint32_t lens_rule_id(const char *name);
 
 #pragma GCC visibility pop
 

@@ -284,3 +284,8 @@ const char *lens_reason_text(uint8_t reason)
     }
     return "unknown reason";
 }
+
+uint32_t lens_rule_id(const char *name)
+{
+    return lens_rule_id_of(name);
+}
