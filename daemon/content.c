@@ -226,9 +226,9 @@ static bool mark_matches(const struct resolving *r, const struct pattern *p, uin
     return any;
 }
 
-/* Marks every child of a marked lens, until nothing is new. Ids rise from parent to primary child, so that one pass
+/* Until nothing is new. Ids rise from parent to primary child, so that one pass
  * does nearly all; only other parents may stand behind their children. */
-static void mark_below(const struct lens_pack *pack, uint64_t *map)
+void lensd_content_mark_below(const struct lens_pack *pack, uint64_t *map)
 {
     bool changed = true;
     while (changed) {
@@ -294,7 +294,7 @@ static bool resolve_list(struct resolving *r, enum level level, enum lensd_conte
         if (!mark_matches(r, p, r->one) && r->unmatched++ == 0)
             r->first_unmatched = p;
         if (p->branch)
-            mark_below(r->pack, r->one);
+            lensd_content_mark_below(r->pack, r->one);
         join(r->list, r->one, r->words);
     }
     return any;
@@ -519,7 +519,7 @@ static const char *covering(struct resolving *r, enum lensd_content_list list, u
         memset(r->one, 0, r->words * sizeof *r->one);
         mark_matches(r, p, r->one);
         if (p->branch)
-            mark_below(r->pack, r->one);
+            lensd_content_mark_below(r->pack, r->one);
         if (lensd_content_has(r->one, lens))
             return p->text;
     }

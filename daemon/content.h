@@ -73,6 +73,9 @@ static inline bool lensd_content_has(const uint64_t *map, uint32_t lens)
     return map == NULL || (map[lens / 64] >> (lens % 64) & 1) != 0;
 }
 
+/* Marks, in a bitmap of the pack's lenses, everything below what is marked, through any parent. */
+void lensd_content_mark_below(const struct lens_pack *pack, uint64_t *map);
+
 /* The pins of a session: ids it asked for, then those of the configured keys ("Name:layer", or "Name" when one layer
  * alone has it) that aren't among them. out[] has room for n_asked + LENSD_CONTENT_PATTERNS ids. -EINVAL: an id outside
  * the pack, or a pin that isn't allowed; -ENOENT: a configured key that the pack lacks. */

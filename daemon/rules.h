@@ -13,14 +13,18 @@
  *   window     of the last so many (default: tokens, that is, in a row); 64 at most
  *   smooth     0..0.99 of the reading before goes into each reading (0): an exponential mean
  *   deviation  instead of above: a token counts when its reading lies so many standard deviations above the mean of the
- *              sequence's last 100 readings before it (none under 10 readings; SEEDS.md row H12: 2.0). Such concepts
- * are pinned: scored on every row. `below` is not allowed; quiet again when no token of the window counts. action what
- * the verdict says: flag (default) or stop
+ *              sequence's last 100 readings before it (none under 10 readings, none while they are all the same).
+ *              0.1 to 100; the usual one is 2. Such concepts are pinned: scored on every row. `below` is not allowed;
+ *              quiet again when no token of the window counts
+ *   action     what the verdict says: flag (default) or stop
+ *
+ * A concept whose name has blanks in it stands in double quotes: on="Name of it:2".
  *
  * A row's reading of a rule: the highest raw score among the rule's lenses that the row scored; 0 when it scored none
  * (the cascade never came near). Rows that failed or are INVALID_INPUT are passed over: no rule moves.
  * Raised: `tokens` of the last `window` readings counted. It stays raised, and rows carry its verdict, until the
- * (smoothed) reading is under `below`. Each sequence has states of its own; they end with it.
+ * (smoothed) reading is under `below`; what counted before then doesn't count again. Each sequence has states of its
+ * own; they end with it.
  *
  * Threads: judge on the engine's alone, without locks and allocation; totals may be read on any; the rest on any one
  * thread at a time for a set. */
@@ -35,6 +39,7 @@
 #define LENSD_RULE_TEXT     256u /* bytes of a rule as written */
 #define LENSD_RULE_WINDOW   64u
 #define LENSD_RULE_BASELINE 100u /* readings that a deviation is taken from */
+#define LENSD_RULE_TREND    500u /* readings that the baseline's mean is compared to */
 #define LENSD_RULE_SAMPLES  10u  /* at least */
 #define LENSD_RULE_TOTALS   256u /* names over the daemon's life */
 
@@ -52,7 +57,7 @@ struct lensd_rule {
     char name[LENSD_RULE_NAME];
     char text[LENSD_RULE_TEXT]; /* as written, without the name */
     char on[LENSD_RULE_TEXT];   /* "Name:layer", without a branch's ending */
-    uint32_t id;                /* lens_rule_id(name): what results and events call it */
+    uint32_t id;                /* lens_rule_id_of(name): what results and events call it */
     bool branch;
     float above, below, smooth, deviation; /* deviation 0 = none */
     uint32_t tokens, window;
@@ -98,10 +103,11 @@ struct lensd_verdict {
 void lensd_rules_judge(const struct lensd_rules *rules, const struct lensd_rule_map *map, void *state,
                        const struct lens_row_out *row, struct lensd_verdict *out);
 
-/* For people: the reading, smoothed, and (deviation rules) how many standard deviations it lay from the mean; NAN when
- * there is none yet. */
+/* For people: the last reading, smoothed, and of rules with a deviation how many standard deviations it lay from the
+ * mean, and the trend: the mean of the last 100 readings less that of the last 500 (as many as there are; none under
+ * 100). NAN when there is none. `rule`: its position in the set. */
 struct lensd_rule_reading {
-    float reading, smoothed, deviation;
+    float reading, smoothed, deviation, trend;
     bool raised;
 };
 void lensd_rules_reading(const struct lensd_rules *rules, const void *state, uint32_t rule,

@@ -103,6 +103,9 @@ struct lensd_settings {
         const char *watch;
     } telemetry;
     struct {
+        const char *rules; /* rules.h */
+    } alerts;
+    struct {
         const char *socket;
         struct lensd_ids allow_uids, allow_gids, admin_uids;
         uint32_t max_sessions, max_connections;

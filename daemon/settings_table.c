@@ -8,6 +8,7 @@
 #include "daemon/detections.h"
 #include "daemon/http_address.h"
 #include "daemon/log.h"
+#include "daemon/rules.h"
 #include "kernels/backend.h"
 
 #include <assert.h>
@@ -40,6 +41,14 @@ static int check_serve(const char *text, struct lens_error *err)
     if (lensd_list_length(text) <= LENSD_PACKS_MAX)
         return 0;
     return lens_error_set(err, -EINVAL, "at most %u packs can be served, found more", LENSD_PACKS_MAX);
+}
+
+static int check_rules(const char *text, struct lens_error *err)
+{
+    struct lensd_rules *rules;
+    int r = lensd_rules_parse(text, NULL, &rules, err);
+    lensd_rules_drop(rules);
+    return r;
 }
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */
@@ -387,6 +396,19 @@ const struct lensd_setting lensd_settings_table[] = {
      .value_name = "ROWS",
      .help = "Answered rows that are remembered for `lensctl tail`, `top` and `timeline`, 368 bytes each, with their "
              "first 16 detections; 0 = none."},
+
+    {.key = "alerts.rules",
+     .type = LENSD_SETTING_LIST,
+     .fallback = "",
+     .max = 8192,
+     AT(alerts.rules),
+     .check = check_rules,
+     .applies = LENSD_APPLIES_SESSIONS,
+     .value_name = "RULE[,..]",
+     .help = "What is told of concepts that score too high for too long in a sequence, 32 rules at most, each: NAME: "
+             "on=CONCEPT [above=P] [below=P] [tokens=K] [window=M] [smooth=S] [deviation=Z] [action=flag|stop]. "
+             "Raised when K (1) of the last M (K) tokens scored P or more, or lay Z standard deviations above the "
+             "sequence's mean; results carry the action from that token on until the score is under below (P)."},
 
     {.key = "ipc.socket",
      .type = LENSD_SETTING_TEXT,

@@ -228,7 +228,7 @@ static void the_file_names_line_and_nearest_setting(void **state)
     assert_says("did you mean pool.slots");
     assert_int_equal(read_text("[pools]\n"), -EINVAL);
     assert_says("line 1");
-    assert_says("known are pool, cache, cascade, engine, http, telemetry, ipc, packs, log");
+    assert_says("known are pool, cache, cascade, engine, http, telemetry, alerts, ipc, packs, log");
     assert_int_equal(read_text("slots = 3\n"), -EINVAL);
     assert_says("before the first [section]");
     assert_int_equal(read_text("[pool]\nslots\n"), -EINVAL);
