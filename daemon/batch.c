@@ -144,8 +144,10 @@ static void add_flight(struct lensd_batch *batch, struct lensd_session *session,
                        uint64_t pending, const struct lens_submit_descriptor *d, uint32_t first_row)
 {
     struct lensd_flight *flight = &batch->flights[batch->free[--batch->n_free]];
-    if ((d->flags & LENS_SUBMIT_RESET) != 0)
+    if ((d->flags & LENS_SUBMIT_RESET) != 0) {
         sequence->n_retained = 0;
+        sequence->judged = false;
+    }
     sequence->busy = true;
     session->in_flight++;
     *flight = (struct lensd_flight){

@@ -126,6 +126,7 @@ static int make_session(struct lensd_service *service, struct lensd_connection *
         .content = content_of(service, attach),
         .configured_pins = service->settings->content.pin,
         .events = service->events,
+        .rules = service->alerts.rules,
         .memory_limit = memory_left(service),
     };
     int r = lensd_session_create(&request, served, out, err);

@@ -81,6 +81,10 @@ const struct lensd_log_event_info lensd_log_events[LENSD_LOG_EVENTS] = {
     [LENSD_LOG_TRACE_BEGAN] = {"trace-began", "d2541ed190d34b92826fbe389f0007a7",
                                "An operator records what rows ask of the cache.", ""},
     [LENSD_LOG_TRACE_ENDED] = {"trace-ended", "97951fc091f84a3fb0d01de187999833", "A recording ended.", ""},
+    [LENSD_LOG_ALERT] =
+        {"alert", "e04da3a1705c4337a97143499c106eb4",
+         "A row raised a rule of alerts.rules: LENSD_RULE, LENSD_ACTION and LENSD_SEQUENCE say which, and where.",
+         "lensctl rules lists the rules, lensctl timeline SESSION shows what the sequence scored."},
 };
 
 void lensd_log_events_print_man(void (*print)(void *arg, const char *line), void *arg)

@@ -269,6 +269,19 @@ static void render_watch(const struct lensd_metrics *m, FILE *out)
                     2, m->packs[i].detections[w]);
 }
 
+static void render_alerts(const struct lensd_metrics *m, FILE *out)
+{
+    static const char name[] = "lensd_alerts_total";
+    lensd_exposition_family(out, name, "counter", "How often rows raised a rule on content (alerts.rules).");
+    for (uint32_t i = 0; i < m->alerts.n; i++) {
+        const struct lensd_label labels[] = {
+            {"rule", m->alerts.items[i].name},
+            {"action", m->alerts.items[i].action == LENS_VERDICT_STOP ? "stop" : "flag"},
+        };
+        lensd_exposition_count(out, name, labels, 2, m->alerts.items[i].raised);
+    }
+}
+
 /* ---- the process ------------------------------------------------------------------------------------------------ */
 
 static void render_process(const struct lensd_process_metrics *p, FILE *out)
@@ -321,5 +334,6 @@ void lensd_metrics_render(const struct lensd_metrics *m, const struct lensd_proc
     render_pack_counts(m, out);
     render_routing(m, out);
     render_watch(m, out);
+    render_alerts(m, out);
     render_cost(m, out);
 }

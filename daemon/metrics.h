@@ -10,6 +10,7 @@
 #include "daemon/detections.h"
 #include "daemon/ladder.h"
 #include "daemon/pool.h"
+#include "daemon/rules.h"
 #include "daemon/statistics.h"
 
 #include <stdio.h>
@@ -52,6 +53,7 @@ struct lensd_metrics {
     uint32_t n_packs;
     struct lensd_metrics_pack packs[LENSD_PACKS_MAX];
     struct lensd_watch watch;
+    struct lensd_rule_totals alerts;
 };
 
 /* What any program on this machine has. Members that couldn't be read are negative, and left out. */

@@ -208,6 +208,17 @@ static void take_events(const struct lensd_service *service, struct lensd_metric
     out->events_held = end - first;
 }
 
+/* The engine counts meanwhile. */
+static void take_alerts(const struct lensd_rule_totals *totals, struct lensd_rule_totals *out)
+{
+    out->n = totals->n;
+    for (uint32_t i = 0; i < totals->n; i++) {
+        memcpy(out->items[i].name, totals->items[i].name, sizeof out->items[i].name);
+        out->items[i].action = totals->items[i].action;
+        out->items[i].raised = lensd_statistics_get(&totals->items[i].raised);
+    }
+}
+
 void lensd_metrics_collect(struct lensd_service *service, struct lensd_metrics *out)
 {
     struct lens_error last;
@@ -226,4 +237,5 @@ void lensd_metrics_collect(struct lensd_service *service, struct lensd_metrics *
     out->reload_ok = service->telemetry.reload_ok;
     out->reload_time_s = service->telemetry.reload_time_s;
     out->watch = service->telemetry.watch;
+    take_alerts(&service->alerts.totals, &out->alerts);
 }

@@ -119,6 +119,26 @@ static struct lens_row_timing timing_of(const struct lensd_flight *flight, uint6
     };
 }
 
+/* What the rules on content say of the row, which they take in. A prompt's rows that only bring lenses near, and rows
+ * that were scored by other rules than usual, don't move them. */
+static void judge(const struct lensd_flight *flight, const struct lens_row_out *out, struct lens_result_header *header)
+{
+    struct lensd_session *session = flight->session;
+    struct lensd_sequence *sequence = flight->sequence;
+    if (session->rules == NULL || flight->prewarm)
+        return;
+    unsigned char *state =
+        session->rule_states + (size_t)(sequence - session->sequences.items) * session->rule_state_bytes;
+    if (!sequence->judged)
+        memset(state, 0, session->rule_state_bytes);
+    sequence->judged = true;
+    struct lensd_verdict verdict;
+    lensd_rules_judge(session->rules, session->binding.rule_map, state, out, &verdict);
+    header->verdict = verdict.action;
+    header->verdict_rule = verdict.rule;
+    header->flags |= verdict.raised ? LENS_ROW_ALERT : 0;
+}
+
 /* One row into one slot; `timing` is that of its submission, at `at`, when copying out began, at `begin`. */
 static void publish_row(const struct lensd_flight *flight, uint64_t at, uint32_t row, uint64_t submitted,
                         const struct lens_row_timing *timing, uint64_t begin, struct lensd_statistics *statistics)
@@ -134,6 +154,7 @@ static void publish_row(const struct lensd_flight *flight, uint64_t at, uint32_t
     header.status = out->status;
     header.reason = out->reason;
     header.flags = out->flags;
+    judge(flight, out, &header);
     header.expanded_stored = stored;
     header.detections = out->n_detections;
     header.counts = out->counts;

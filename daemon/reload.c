@@ -49,6 +49,15 @@ void lensd_reload_warn(struct lensd_service *service)
     lensd_config_warnings(service->arguments, service->settings, false, tell_warning, service);
 }
 
+/* The list was checked; what may still fail is memory: the rules before stay then, and the log says so. */
+static void take_rules(struct lensd_service *service)
+{
+    struct lens_error err = {0};
+    if (lensd_alerts_configure(service, &err) != 0)
+        lensd_log_event(&service->log, LENSD_LOG_ERROR, LENSD_LOG_CONFIG_ODD,
+                        &(struct lensd_log_fields){.code = err.code}, "the rules before stay in force: %s", err.text);
+}
+
 static void take(struct lensd_service *service, struct lensd_settings *next, struct lensd_telemetry_change *http)
 {
     char changes[CHANGES_TEXT];
@@ -57,6 +66,7 @@ static void take(struct lensd_service *service, struct lensd_settings *next, str
     service->reload.why = (struct lens_error){0};
     apply(service);
     lensd_telemetry_commit(service, http);
+    take_rules(service);
     lensd_log_event(&service->log, waiting > 0 ? LENSD_LOG_WARNING : LENSD_LOG_INFO, LENSD_LOG_RELOADED, NULL,
                     "configuration reloaded: %s", changes[0] != '\0' ? changes : "nothing changed");
     lensd_reload_warn(service);

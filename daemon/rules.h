@@ -21,7 +21,8 @@
  * A concept whose name has blanks in it stands in double quotes: on="Name of it:2".
  *
  * A row's reading of a rule: the highest raw score among the rule's lenses that the row scored; 0 when it scored none
- * (the cascade never came near). Rows that failed or are INVALID_INPUT are passed over: no rule moves.
+ * (the cascade never came near). Rows that failed, are INVALID_INPUT or DEGRADED, or were sent with PREWARM are passed
+ * over: no rule moves.
  * Raised: `tokens` of the last `window` readings counted. It stays raised, and rows carry its verdict, until the
  * (smoothed) reading is under `below`; what counted before then doesn't count again. Each sequence has states of its
  * own; they end with it.

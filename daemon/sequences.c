@@ -103,6 +103,7 @@ struct lensd_sequence *lensd_sequences_get(struct lensd_sequences *table, uint64
     sequence->n_retained = 0;
     sequence->used = true;
     sequence->busy = false;
+    sequence->judged = false;
     sequence->stale = false;
     table->index[at] = i + 1;
     table->used++;

@@ -15,8 +15,9 @@ struct lensd_sequence {
     uint32_t n_retained;
     uint32_t next_free; /* item + 1 of the next unused one, 0 = none; meaningful while unused */
     bool used;
-    bool busy;  /* a submission of it is in the running batch */
-    bool stale; /* its retained set was dropped by a pack swap and no row has said so yet */
+    bool busy;   /* a submission of it is in the running batch */
+    bool judged; /* rules have judged a row of it: the states at its place are its own */
+    bool stale;  /* its retained set was dropped by a pack swap and no row has said so yet */
 };
 
 struct lensd_sequences {

@@ -208,6 +208,7 @@ static void on_tick(uv_timer_t *timer)
     report_failures(service);
     lensd_ladder_look(service);
     lensd_device_watch(service);
+    lensd_alerts_look(service);
     lensd_telemetry_look(service);
     if (service->accept_paused)
         watch_listener(service);
@@ -368,6 +369,8 @@ int lensd_service_open(struct lensd_service *service, const struct lensd_argumen
     }
     r = make_events(service, err);
     if (r == 0)
+        r = lensd_alerts_configure(service, err);
+    if (r == 0)
         r = lensd_service_open_backend(service, err);
     if (r == 0)
         r = open_packs(service, err);
@@ -394,6 +397,7 @@ close_loop:
 close_packs:
     close_packs(service);
     close_backend(service);
+    lensd_alerts_close(&service->alerts);
     lensd_events_destroy(service->events);
     lensd_attachments_free(&service->sessions);
 close_telemetry:
@@ -454,6 +458,7 @@ void lensd_service_close(struct lensd_service *service)
     close_packs(service);
     lensd_ladder_close(service);
     close_backend(service);
+    lensd_alerts_close(&service->alerts);
     lensd_events_destroy(service->events);
     lensd_attachments_free(&service->sessions);
     lensd_listener_close(&service->listener);

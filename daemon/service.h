@@ -5,6 +5,7 @@
 #ifndef LENSD_SERVICE_H
 #define LENSD_SERVICE_H
 
+#include "daemon/alerts.h"
 #include "daemon/arguments.h"
 #include "daemon/attachments.h"
 #include "daemon/engine.h"
@@ -75,6 +76,7 @@ struct lensd_service {
     struct lensd_ladder ladder;
     struct lensd_telemetry telemetry;
 
+    struct lensd_alerts alerts;
     struct lensd_events *events;       /* the rows answered lately; NULL when telemetry.events is 0 */
     struct lensd_engine *engine;       /* NULL before start and after drain */
     uint64_t failures_told, failed_ns; /* failed batches the log knows of, and when it last told */

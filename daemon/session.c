@@ -62,13 +62,44 @@ static int bind_to(const struct lens_cascade_options *options, const struct lens
     return 0;
 }
 
+static bool is_among(const uint32_t *ids, uint32_t n, uint32_t id)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* The rules in terms of the binding's pack. Room for its own pins is there; those that rules want come behind. */
+static int bind_rules(const struct lensd_rules *rules, struct lensd_binding *binding, struct lens_error *err)
+{
+    uint32_t silent, n;
+    if (rules == NULL)
+        return 0;
+    if (lensd_rule_map_create(rules, binding->served->pack, &binding->rule_map, &silent) != 0)
+        return lens_error_set(err, -ENOMEM, "no memory for rules on content");
+    const uint32_t *pins = lensd_rule_map_pins(binding->rule_map, &n);
+    uint32_t *pinned = lensd_calloc(PINS_MAX + n, sizeof *pinned);
+    if (pinned == NULL)
+        return lens_error_set(err, -ENOMEM, "no memory for the pins of rules on content");
+    memcpy(pinned, binding->pinned, binding->n_pinned * sizeof *pinned);
+    lensd_free(binding->pinned);
+    binding->pinned = pinned;
+    for (uint32_t i = 0, own = binding->n_pinned; i < n; i++)
+        if (lensd_content_has(binding->allowed, pins[i]) && !is_among(pinned, own, pins[i])) {
+            pinned[binding->n_pinned++] = pins[i];
+            binding->n_rule_pins++;
+        }
+    return 0;
+}
+
 /* The session's pins in another pack: ids mean something else there, the keys are the same. Exclusion wins there, too.
  */
 static void carry_pins(const struct lensd_binding *from, struct lensd_binding *to)
 {
     char key[KEY_MAX];
     uint32_t lens;
-    for (uint32_t i = 0; i < from->n_pinned; i++) {
+    for (uint32_t i = 0; i < from->n_pinned - from->n_rule_pins; i++) {
         lens_pack_key(from->served->pack, from->pinned[i], key, sizeof key);
         if (lens_pack_find(to->served->pack, key, &lens) == 0 && lensd_content_has(to->allowed, lens))
             to->pinned[to->n_pinned++] = lens;
@@ -96,8 +127,11 @@ int lensd_binding_create(const struct lensd_session *session, struct lensd_serve
     memcpy(out->note, note, sizeof note);
     out->rows_locked = session->locked.backend != NULL && session->locked.backend == lensd_pool_backend(served->pool);
     carry_pins(&session->binding, out);
-    note_lost_pins(out, session->binding.n_pinned - out->n_pinned);
-    return 0;
+    note_lost_pins(out, session->binding.n_pinned - session->binding.n_rule_pins - out->n_pinned);
+    r = bind_rules(session->rules, out, err);
+    if (r != 0)
+        lensd_binding_destroy(out);
+    return r;
 }
 
 void lensd_binding_destroy(struct lensd_binding *binding)
@@ -107,6 +141,7 @@ void lensd_binding_destroy(struct lensd_binding *binding)
     lensd_free(binding->storage);
     lensd_free(binding->allowed);
     lensd_free(binding->reported);
+    lensd_rule_map_destroy(binding->rule_map);
     memset(binding, 0, sizeof *binding);
 }
 
@@ -160,7 +195,19 @@ static int make_queues(struct lensd_session *session, const struct lensd_session
     if (r != 0)
         return lens_error_set(err, r, "no memory for %u sequences", request->max_sequences);
     session->binding.storage = NULL; /* the sequences own it now */
-    return 0;
+    return bind_rules(session->rules, &session->binding, err);
+}
+
+/* What the rules on content need of the session. */
+static int take_rules(struct lensd_session *session, const struct lensd_session_request *request,
+                      struct lens_error *err)
+{
+    if (request->rules == NULL)
+        return 0;
+    session->rules = lensd_rules_take(request->rules);
+    session->rule_state_bytes = lensd_rules_state_bytes(session->rules);
+    session->rule_states = lensd_calloc(request->max_sequences, session->rule_state_bytes);
+    return session->rule_states != NULL ? 0 : lens_error_set(err, -ENOMEM, "no memory for the states of rules");
 }
 
 static int check_request(const struct lensd_session_request *request, struct lens_error *err)
@@ -208,7 +255,8 @@ static int plan_memory(const struct lensd_session_request *request, const struct
                               layout->dim, (unsigned long long)request->memory_limit);
     uint32_t keep = retained_by(&request->options, pack);
     *heap_bytes = lensd_sequences_storage(request->max_sequences, keep) * sizeof(uint32_t) +
-                  lensd_content_map_bytes(content, pack);
+                  lensd_content_map_bytes(content, pack) +
+                  (request->rules != NULL ? request->max_sequences * lensd_rules_state_bytes(request->rules) : 0);
     return check_heap(request, keep, *heap_bytes, layout->total_bytes, err);
 }
 
@@ -242,6 +290,8 @@ static int fill_session(struct lensd_session *session, const struct lensd_sessio
         return r;
     r = make_memory(session, &layout, err);
     session->memory_bytes = layout.total_bytes + heap_bytes;
+    if (r == 0)
+        r = take_rules(session, request, err);
     if (r == 0)
         r = make_queues(session, request, served, err);
     if (r == 0)
@@ -318,5 +368,7 @@ void lensd_session_destroy(struct lensd_session *session)
     lensd_free(session->pending);
     lensd_free(session->pending_state);
     lensd_free(session->statistics);
+    lensd_free(session->rule_states);
+    lensd_rules_drop(session->rules);
     lensd_free(session);
 }

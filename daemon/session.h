@@ -8,6 +8,7 @@
 #include "daemon/content.h"
 #include "daemon/events.h"
 #include "daemon/locked_memory.h"
+#include "daemon/rules.h"
 #include "daemon/sequences.h"
 #include "daemon/served_pack.h"
 #include "daemon/statistics.h"
@@ -27,11 +28,13 @@ struct lensd_binding {
     uint32_t n_base;
     uint32_t *pinned; /* the session's pins */
     uint32_t n_pinned;
-    uint32_t *storage; /* for the sequences' retained sets, in the size this pack needs; NULL once they took it */
+    uint32_t n_rule_pins; /* of these, the last so many are what rules on content want */
+    uint32_t *storage;    /* for the sequences' retained sets, in the size this pack needs; NULL once they took it */
     uint32_t retained_capacity;
-    bool rows_locked;              /* the session's rows are locked for this pack's backend: its device reads them */
-    uint64_t *allowed, *reported;  /* what the session's lists mean in this pack: bitmaps, NULL = all (content.h) */
-    char note[LENSD_CONTENT_NOTE]; /* what of the session's lists and pins this pack lacks, "" = nothing */
+    struct lensd_rule_map *rule_map; /* the session's rules in terms of this pack; NULL when it has none */
+    bool rows_locked;                /* the session's rows are locked for this pack's backend: its device reads them */
+    uint64_t *allowed, *reported;    /* what the session's lists mean in this pack: bitmaps, NULL = all (content.h) */
+    char note[LENSD_CONTENT_NOTE];   /* what of the session's lists and pins this pack lacks, "" = nothing */
 };
 
 enum lensd_pending { LENSD_PENDING_READY, LENSD_PENDING_BAD, LENSD_PENDING_RUNNING, LENSD_PENDING_DONE };
@@ -60,6 +63,9 @@ struct lensd_session {
     bool place_to_come;                     /* a submission looked at meanwhile ends its sequence */
     struct lensd_sequences sequences;
     struct lensd_statistics *statistics;
+    struct lensd_rules *rules;  /* on content, as configured when it attached; a reference; NULL = none */
+    unsigned char *rule_states; /* engine: of each sequence, rule_state_bytes apart */
+    size_t rule_state_bytes;
     struct lensd_events *events; /* where its answered rows are remembered besides; lent; NULL = nowhere */
     unsigned char notice[128];   /* the ResultsReady packet, encoded once */
     uint32_t notice_bytes;
@@ -77,6 +83,7 @@ struct lensd_session_request {
     uint32_t n_pinned;
     struct lensd_content_source content; /* lists of the configuration and of the client */
     const char *configured_pins;         /* keys the daemon pins for everyone, between commas; NULL = none */
+    struct lensd_rules *rules;           /* the session takes a reference of its own; NULL = none */
     struct lensd_events *events;         /* lent, must outlive the session; NULL = its rows aren't remembered */
     uint64_t memory_limit; /* bytes one session may have: shared memory, retained sets and bitmaps of lenses */
 };

@@ -45,6 +45,8 @@ struct world {
     struct lensd_engine *engine;
     struct lensd_session *session;
     struct lensd_events *events;
+    struct lensd_rule_totals totals;
+    struct lensd_rules *rules;
     struct lens_ring_client ring;
     uint64_t ends[16];
     uint32_t seed;
@@ -65,6 +67,7 @@ static void open_session(struct world *w, enum lens_expand expand)
         .layout = {.max_rows = 1, .submit_slots = 16, .result_slots = 16, .expanded_capacity = 64},
         .max_sequences = 4,
         .events = w->events,
+        .rules = w->rules,
         .memory_limit = 64u << 20,
     };
     lens_options_default(&request.options);
@@ -92,6 +95,10 @@ static struct world *open_world(enum lens_expand expand)
     assert_int_equal(lensd_batch_create(pool.max_batch_rows, w->served.pack->lenses, &w->served.batch), 0);
     assert_int_equal(lensd_detections_create(w->served.pack->lenses, &w->served.detections), 0);
     assert_int_equal(lensd_events_create(64, &w->events), 0);
+    assert_int_equal(lensd_rules_parse("often: on=Liquid:1/* above=0.3 tokens=2 window=4 smooth=0.5, "
+                                       "odd: on=Tool:1 deviation=1.5 action=stop",
+                                       &w->totals, &w->rules, &err),
+                     0);
     assert_int_equal(lensd_engine_start(&engine, &w->engine, &err), 0);
     open_session(w, expand);
     return w;
@@ -103,6 +110,7 @@ static void close_world(struct world *w)
     lensd_engine_stop(w->engine, 1000);
     lensd_session_destroy(w->session);
     lensd_events_destroy(w->events);
+    lensd_rules_drop(w->rules);
     lensd_batch_destroy(w->served.batch);
     lensd_detections_destroy(w->served.detections);
     lensd_pool_destroy(w->served.pool);
