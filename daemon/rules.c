@@ -190,12 +190,14 @@ void lensd_rules_judge(const struct lensd_rules *rules, const struct lensd_rule_
     for (uint32_t r = 0; r < rules->n; r++) {
         const struct lensd_rule *rule = &rules->rules[r];
         struct rule_state *s = (struct rule_state *)at;
+        at += state_bytes(rule);
+        if ((map->watching >> r & 1) == 0)
+            continue;
         bool raised = answered && move(rule, s, (float)lens_sigmoid((double)highest[r]));
         if (raised)
             lensd_statistics_count(rule->total, 1);
         if (s->raised)
             claim(rule, raised, out);
-        at += state_bytes(rule);
     }
 }
 

@@ -64,7 +64,10 @@ static int fill(struct lensd_rule_map *map, const struct lensd_rules *rules, con
     }
     for (uint32_t r = 0; r < rules->n; r++) {
         uint32_t bit = UINT32_C(1) << r;
-        *silent += !add_rule(map, &rules->rules[r], bit, pack, below, words);
+        if (add_rule(map, &rules->rules[r], bit, pack, below, words))
+            map->watching |= bit;
+        else
+            (*silent)++;
         pinning |= rules->rules[r].deviation > 0 ? bit : 0;
     }
     lensd_free(below);

@@ -9,6 +9,7 @@ struct lensd_rule_map {
     uint32_t *rules_of; /* [lenses of the pack] bit r: rule r watches the lens */
     uint32_t *pins;     /* ascending */
     uint32_t n_pins;
+    uint32_t watching; /* bit r: rule r has a lens; others are silent */
 };
 
 /* Gives each rule its place in the totals, a new one where the name is new. -ENOSPC: then nothing has changed. */

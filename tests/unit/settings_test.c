@@ -220,6 +220,15 @@ static void names_match_flags_and_nothing_shorter(void **state)
     assert_null(lensd_setting_nearest("zzzzzzzzzzzzzzzzzzzzzzzzzzz", 27));
 }
 
+static void a_bad_rule_is_an_error_with_its_line(void **state)
+{
+    (void)state;
+    assert_int_equal(read_text("[alerts]\nrules = a: on=A:0 above=0.5 action=stop,\n  b: on=\"B c:1/*\" deviation=2\n"),
+                     0);
+    assert_int_equal(read_text("[alerts]\nrules = a: on=A:0 above=0.5\n  b: on=B:1/* above=1.5\n"), -EINVAL);
+    assert_says("lensd.conf line 3: alerts.rules: rule b: expected above from 0 to 1, found 1.5");
+}
+
 static void the_file_names_line_and_nearest_setting(void **state)
 {
     (void)state;
@@ -625,6 +634,7 @@ int main(void)
         T(a_card_is_chosen_and_bounded),
         T(values_are_read_as_users_write_them),
         T(names_match_flags_and_nothing_shorter),
+        T(a_bad_rule_is_an_error_with_its_line),
         T(the_file_names_line_and_nearest_setting),
         T(a_list_goes_on_over_lines_and_repeated_settings),
         T(a_list_of_the_file_is_not_added_to_a_stronger_one),
