@@ -44,12 +44,15 @@ def promtool(*args, **more):
                           check=False, timeout=300, **more)
 
 
+RULE = "matter: on=Matter:0/* above=0.5 action=stop"
+
+
 class WhatIsServed(unittest.TestCase):
     """One daemon that has answered some rows of the fixture."""
 
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Daemon(packs=[small_pack()], http="127.0.0.1:0", args=["--telemetry-watch", ",".join(cls.keys())])
+        cls.daemon = Daemon(packs=[small_pack()], http="127.0.0.1:0", args=["--telemetry-watch", ",".join(cls.keys()), "--alerts-rules", RULE])
         cls.addClassCleanup(cls.daemon.kill)
         cls.rows = cls.daemon.lensctl("--json", "detect", STATES, "--top-k", 64).check().json_lines()
         cls.metrics = scrape(cls.daemon)
@@ -140,6 +143,11 @@ class WhatIsServed(unittest.TestCase):
                    self.metrics.all("lensd_concept_detections_total").items()}
         self.assertEqual(watched, {key: told.get(key, 0) for key in watched})
         self.assertGreater(sum(watched.values()), 0)
+
+    def test_rules_on_content_count_how_often_they_were_raised(self):
+        raised = sum("ALERT" in row["flags"] for row in self.rows)
+        self.assertGreater(raised, 0)
+        self.assertEqual(self.metrics("lensd_alerts_total", rule="matter", action="stop"), raised)
 
     def test_routing_is_the_distribution_of_best_detections(self):
         best = [next((found["concept"] for found in row["detections"] if found["raw"] >= 0.5), None)
