@@ -3,6 +3,7 @@
 
 #include "daemon/detections.h"
 #include "daemon/publish.h"
+#include "daemon/readings.h"
 #include "daemon/sys.h"
 #include "daemon/tracing.h"
 
@@ -393,9 +394,12 @@ static bool note_latency(struct lensd_batch *batch)
 static void note_rows(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
 {
     uint64_t key = lensd_sequences_key(&flight->session->sequences, flight->sequence->name);
+    uint64_t now = pack->readings != NULL ? lensd_now_ns() : 0;
     for (uint32_t i = 0; i < flight->job.n_rows; i++) {
         if (pack->detections != NULL)
             lensd_detections_note(pack->detections, &flight->job.out[i]);
+        if (pack->readings != NULL)
+            lensd_readings_note(pack->readings, &flight->job.out[i], now);
         lensd_pool_note_row(pack->pool, key, &flight->job.out[i], flight->job.options->load_threshold,
                             last && i + 1 == flight->job.n_rows);
     }

@@ -30,6 +30,9 @@ static const struct route routes[] = {
     [LENS_MSG_UNLOAD] = {LENS_PEER_OPERATOR, lensd_control_unload},
     [LENS_MSG_TRACE] = {LENS_PEER_OPERATOR, lensd_control_trace},
     [LENS_MSG_PRELOAD] = {LENS_PEER_OPERATOR, lensd_control_preload},
+    [LENS_MSG_PIN] = {LENS_PEER_OPERATOR, lensd_control_pin},
+    [LENS_MSG_UNPIN] = {LENS_PEER_OPERATOR, lensd_control_unpin},
+    [LENS_MSG_READINGS] = {LENS_PEER_OPERATOR, lensd_control_readings},
     [LENS_MSG_SHUTDOWN] = {LENS_PEER_OPERATOR, lensd_control_shutdown},
 };
 

@@ -22,6 +22,10 @@ lensd_control_fn lensd_control_attach, lensd_control_detach, lensd_control_end_s
 lensd_control_fn lensd_control_packs, lensd_control_concepts, lensd_control_explain;
 /* control_load.c */
 lensd_control_fn lensd_control_load, lensd_control_swap, lensd_control_unload;
+/* control_pin.c */
+lensd_control_fn lensd_control_pin, lensd_control_unpin;
+/* control_readings.c */
+lensd_control_fn lensd_control_readings;
 /* control_trace.c */
 lensd_control_fn lensd_control_trace;
 /* The connection closes: what it records ends. */
@@ -65,6 +69,14 @@ void lensd_control_check_content(const struct lensd_service *service, const stru
 /* The pack of that name ("" = the first); NULL after the connection was told that there is none. */
 struct lensd_served_pack *lensd_control_pack(struct lensd_service *service, struct lensd_connection *c,
                                              struct lens_text name);
+
+/* The lens that a person means by "Name:layer", "Name" or a number; false after the connection was told that there is
+ * none. */
+bool lensd_control_concept(struct lensd_connection *c, const struct lensd_served_pack *served, struct lens_text name,
+                           uint32_t *lens);
+
+/* Whether the lens is in a slot, as of a moment ago. */
+bool lensd_control_is_resident(const struct lensd_served_pack *served, uint32_t lens);
 
 /* Copies a text and terminates it; false when it is longer than size - 1. */
 bool lensd_control_copy(struct lens_text text, char *out, size_t size);

@@ -1,6 +1,7 @@
 /* Requests that read packs: the list, the hierarchy page by page, one concept in full. */
 #include "daemon/control.h"
 #include "daemon/glob.h"
+#include "daemon/pins.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,15 +9,27 @@
 #include <string.h>
 
 #define CONTENT_MAX (sizeof(struct lens_error) + 64)
+#define PINS_TEXT   768u  /* bytes of the list of branches pinned in a pack: LENSD_PACKS_MAX of them fit the keys */
 #define SCAN_MAX    8192u /* lenses one concepts request looks at: bounds what a pattern may cost */
 
 /* Written by the engine thread while we look: a moment's answer is all there is. */
-static bool is_resident(const struct lensd_served_pack *served, uint32_t lens)
+bool lensd_control_is_resident(const struct lensd_served_pack *served, uint32_t lens)
 {
     return __atomic_load_n(&lensd_pool_slab(served->pool)->slot_of[lens], __ATOMIC_RELAXED) >= 0;
 }
 
-static void fill_pack(const struct lensd_served_pack *served, struct lens_pack_row *out)
+/* The branches that are pinned, in the service's key space. */
+static struct lens_text pins_text(struct lensd_service *service, const struct lensd_served_pack *served)
+{
+    char *at = service->keys + service->keys_used;
+    if (served->pins == NULL || sizeof service->keys - service->keys_used < PINS_TEXT)
+        return (struct lens_text){"", 0};
+    lensd_pins_text(served->pins, served->pack, at, PINS_TEXT);
+    service->keys_used += PINS_TEXT;
+    return lens_text_of(at);
+}
+
+static void fill_pack(struct lensd_service *service, const struct lensd_served_pack *served, struct lens_pack_row *out)
 {
     const struct lens_pack *pack = served->pack;
     const struct lens_slab *slab = lensd_pool_slab(served->pool);
@@ -43,6 +56,8 @@ static void fill_pack(const struct lensd_served_pack *served, struct lens_pack_r
         .slot_bytes = lensd_pool_slot_bytes(served->pool),
         .host_resident = lensd_pool_host_held(served->pool),
         .host_slots = lensd_pool_host_places(served->pool),
+        .pinned = lensd_pins_count(served->pins),
+        .pins = pins_text(service, served),
     };
 }
 
@@ -52,7 +67,7 @@ void lensd_control_packs(struct lensd_service *service, struct lensd_connection 
     page->first = request->u.page.first;
     page->total = service->n_packs;
     for (uint32_t i = page->first; i < service->n_packs && page->count < LENS_PAGE_ROWS; i++)
-        fill_pack(service->packs[i], &page->rows[page->count++]);
+        fill_pack(service, service->packs[i], &page->rows[page->count++]);
     lensd_connection_send(c, &service->answer, NULL, 0);
 }
 
@@ -75,7 +90,7 @@ static void fill_concept(const struct lensd_served_pack *served, uint32_t lens, 
     out->layer = pack->layer[lens];
     out->role = pack->role[lens];
     out->calibrated = lens_pack_calibrated(pack, lens);
-    out->resident = is_resident(served, lens);
+    out->resident = lensd_control_is_resident(served, lens);
     out->name.data = lens_pack_name(pack, lens, &out->name.length);
 }
 
@@ -116,6 +131,24 @@ static int find_concept(const struct lens_pack *pack, const char *text, uint32_t
         return -ENOENT;
     *lens = (uint32_t)id;
     return 0;
+}
+
+bool lensd_control_concept(struct lensd_connection *c, const struct lensd_served_pack *served, struct lens_text name,
+                           uint32_t *lens)
+{
+    char text[1024];
+    int r = -ENOENT;
+    *lens = 0;
+    if (lensd_control_copy(name, text, sizeof text))
+        r = find_concept(served->pack, text, lens);
+    if (r == -ENOTUNIQ)
+        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_CONCEPT,
+                               "%s is a concept of several layers: add the layer, as in %s:1", text, text);
+    else if (r != 0)
+        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_CONCEPT,
+                               "pack %s has no concept \"%.*s\": lensctl concepts lists them", served->name,
+                               (int)name.length, name.data);
+    return r == 0;
 }
 
 /* Root first, the concept itself last; of a path deeper than the answer holds, its lower end. */
@@ -169,7 +202,7 @@ static void explain(struct lensd_service *service, struct lensd_connection *c, c
     out->layer = pack->layer[lens];
     out->role = pack->role[lens];
     out->calibrated = lens_pack_calibrated(pack, lens);
-    out->resident = is_resident(served, lens);
+    out->resident = lensd_control_is_resident(served, lens);
     memcpy(out->calibration, pack->calibration + (size_t)lens * LENS_CALIBRATION_FIELDS, sizeof out->calibration);
     fill_path(service, pack, lens, out);
     fill_children(service, pack, lens, out);
@@ -181,20 +214,7 @@ static void explain(struct lensd_service *service, struct lensd_connection *c, c
 void lensd_control_explain(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)
 {
     const struct lensd_served_pack *served = lensd_control_pack(service, c, request->u.explain.pack);
-    char text[1024];
-    uint32_t lens = 0;
-    if (served == NULL)
-        return;
-    int r = -ENOENT;
-    if (lensd_control_copy(request->u.explain.concept, text, sizeof text))
-        r = find_concept(served->pack, text, &lens);
-    if (r == -ENOTUNIQ)
-        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_CONCEPT,
-                               "%s is a concept of several layers: add the layer, as in %s:1", text, text);
-    else if (r != 0)
-        lensd_connection_fault(c, LENS_FAULT_NO_SUCH_CONCEPT,
-                               "pack %s has no concept \"%.*s\": lensctl concepts lists them", served->name,
-                               (int)request->u.explain.concept.length, request->u.explain.concept.data);
-    else
+    uint32_t lens;
+    if (served != NULL && lensd_control_concept(c, served, request->u.explain.concept, &lens))
         explain(service, c, served, lens);
 }

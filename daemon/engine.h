@@ -44,6 +44,13 @@ void lensd_engine_detach(struct lensd_engine *engine, struct lensd_session *sess
 int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessions, struct lensd_binding *bindings,
                       uint32_t n, struct lens_error *err);
 
+/* What is pinned at run time in `served` becomes *pins (NULL = nothing), and of its n sessions, which must be all it
+ * has, lists[i] (lensd_binding_pin_list); its rows in flight are answered first, sequences keep what they retained. All
+ * or none: -ENOSPC when the slots don't hold them. On success *pins and the lists hold what there was before. */
+int lensd_engine_repin(struct lensd_engine *engine, struct lensd_served_pack *served, struct lensd_pins **pins,
+                       struct lensd_session *const *sessions, struct lensd_pin_list *lists, uint32_t n,
+                       struct lens_error *err);
+
 /* `served` goes on with `pool`, of the same pack and on another backend, between two batches: sessions keep what they
  * have, retained sets too. Its rows in flight are answered first. Nothing of `served` is lost any more. *old is what
  * it had. -ENOSPC: the pins of its sessions don't fit `pool`; then nothing changed. */

@@ -4,6 +4,7 @@
 #include "daemon/batch.h"
 #include "daemon/cache/predict.h"
 #include "daemon/engine_private.h"
+#include "daemon/pins.h"
 #include "daemon/tracing.h"
 
 #include <errno.h>
@@ -238,21 +239,87 @@ int lensd_engine_swap(struct lensd_engine *engine, struct lensd_session **sessio
     return make_call(engine, &call);
 }
 
+struct repin {
+    struct lensd_served_pack *served;
+    struct lensd_pins **pins;
+    struct lensd_session *const *sessions;
+    struct lensd_pin_list *lists;
+    uint32_t n;
+};
+
+static int pin_pack(const struct lensd_pins *pins, struct lensd_pool *pool, struct lens_error *err)
+{
+    return pins != NULL ? lensd_pool_pin(pool, pins->lenses, pins->n, err) : 0;
+}
+
+static void unpin_pack(const struct lensd_pins *pins, struct lensd_pool *pool)
+{
+    if (pins != NULL)
+        lensd_pool_unpin(pool, pins->lenses, pins->n);
+}
+
+static void take_list(struct lensd_session *session, struct lensd_pin_list *list, struct lensd_pool *pool)
+{
+    struct lensd_binding *binding = &session->binding;
+    const struct lensd_pin_list old = {binding->pinned, binding->n_pinned};
+    lensd_pool_unpin(pool, old.lenses, old.n);
+    binding->pinned = list->lenses;
+    binding->n_pinned = list->n;
+    *list = old;
+}
+
+/* The pack pins what it is to have by itself, so that it stays pinned while no session is there. */
+static int repin_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    (void)engine;
+    struct repin *repin = arg;
+    struct lensd_pool *pool = repin->served->pool;
+    struct lensd_pins *old = repin->served->pins;
+    uint32_t pinned = 0;
+    int r = pin_pack(*repin->pins, pool, err);
+    if (r != 0)
+        return r;
+    while (r == 0 && pinned < repin->n) {
+        r = lensd_pool_pin(pool, repin->lists[pinned].lenses, repin->lists[pinned].n, err);
+        pinned += r == 0;
+    }
+    if (r != 0) {
+        for (uint32_t i = 0; i < pinned; i++)
+            lensd_pool_unpin(pool, repin->lists[i].lenses, repin->lists[i].n);
+        unpin_pack(*repin->pins, pool);
+        return r;
+    }
+    for (uint32_t i = 0; i < repin->n; i++)
+        take_list(repin->sessions[i], &repin->lists[i], pool);
+    unpin_pack(old, pool);
+    repin->served->pins = *repin->pins;
+    *repin->pins = old;
+    return 0;
+}
+
+int lensd_engine_repin(struct lensd_engine *engine, struct lensd_served_pack *served, struct lensd_pins **pins,
+                       struct lensd_session *const *sessions, struct lensd_pin_list *lists, uint32_t n,
+                       struct lens_error *err)
+{
+    struct repin repin = {served, pins, sessions, lists, n};
+    struct call call = {.pack = served, .run = repin_here, .arg = &repin, .err = err};
+    return make_call(engine, &call);
+}
+
 struct exchange {
     struct lensd_served_pack *served;
     struct lensd_pool *pool, *old;
 };
 
-/* Pins in the new pool what the pack's sessions pin. */
+/* Pins in the new pool what the pack and its sessions pin. */
 static int pin_sessions(struct lensd_engine *engine, const struct exchange *exchange, struct lens_error *err)
 {
-    for (uint32_t i = 0; i < engine->n_sessions; i++) {
+    int r = pin_pack(exchange->served->pins, exchange->pool, err);
+    for (uint32_t i = 0; r == 0 && i < engine->n_sessions; i++) {
         const struct lensd_binding *binding = &engine->sessions[i]->binding;
-        int r = binding->served == exchange->served ? pin_binding(binding, exchange->pool, err) : 0;
-        if (r != 0)
-            return r; /* the pool that took some of them is not going to be used */
+        r = binding->served == exchange->served ? pin_binding(binding, exchange->pool, err) : 0;
     }
-    return 0;
+    return r; /* a pool that took only some of them is not going to be used */
 }
 
 static bool is_served(const struct lensd_engine *engine, const struct lensd_served_pack *served)

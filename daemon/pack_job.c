@@ -4,6 +4,7 @@
 #include "daemon/control.h"
 #include "daemon/pack_path.h"
 #include "daemon/pack_progress.h"
+#include "daemon/pins.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -142,6 +143,23 @@ static int rebind(struct lensd_service *service, struct lensd_session **sessions
     return r;
 }
 
+/* What is pinned at run time stays pinned, by key; what the new pack lacks is left out. */
+static int move_pins(struct lensd_service *service, const struct lensd_served_pack *old,
+                     struct lensd_served_pack *served, struct lens_error *err)
+{
+    struct lensd_pins *pins = NULL;
+    uint32_t lost = 0;
+    int r = lensd_pins_carry(old->pins, old->pack, served->pack, &pins, &lost, err);
+    if (r == 0 && pins != NULL)
+        r = lensd_engine_repin(service->engine, served, &pins, NULL, NULL, 0, err);
+    if (r != 0)
+        lensd_pins_free(pins);
+    else if (lost > 0)
+        lensd_log(&service->log, LENSD_LOG_WARNING, "pack %s: %u branches that were pinned aren't in it", served->name,
+                  lost);
+    return r;
+}
+
 static int move_sessions(struct lensd_service *service, const struct lensd_served_pack *old,
                          struct lensd_served_pack *served, struct lens_error *err)
 {
@@ -176,7 +194,9 @@ static int replace(struct lensd_service *service, struct lensd_pack_job *job)
         return lens_error_set(&job->err, -ENOENT, "pack %s was unloaded meanwhile", job->name);
     }
     struct lensd_served_pack *old = service->packs[at];
-    int r = move_sessions(service, old, job->served, &job->err);
+    int r = move_pins(service, old, job->served, &job->err);
+    if (r == 0)
+        r = move_sessions(service, old, job->served, &job->err);
     if (r != 0) {
         job->fault = r == -ENOSPC || r == -ENOMEM ? LENS_FAULT_NO_SPACE : LENS_FAULT_BAD_PACK;
         return lens_error_prefix(&job->err, "pack %s keeps its place", old->name);

@@ -3,6 +3,8 @@
 
 #include "daemon/batch.h"
 #include "daemon/detections.h"
+#include "daemon/pins.h"
+#include "daemon/readings.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -64,6 +66,8 @@ static int make_batch(struct lensd_served_pack *served, struct lens_error *err)
         return lens_error_set(err, -ENOMEM, "no memory for the %u rows of a batch", rows);
     if (lensd_detections_create(served->pack->lenses, &served->detections) != 0)
         return lens_error_set(err, -ENOMEM, "no memory to count detections of %u lenses", served->pack->lenses);
+    if (lensd_readings_create(served->pack->lenses, &served->readings) != 0)
+        return lens_error_set(err, -ENOMEM, "no memory for the readings of %u lenses", served->pack->lenses);
     return 0;
 }
 
@@ -105,6 +109,8 @@ void lensd_served_pack_close(struct lensd_served_pack *served)
         return;
     lensd_batch_destroy(served->batch);
     lensd_detections_destroy(served->detections);
+    lensd_readings_destroy(served->readings);
+    lensd_pins_free(served->pins);
     lensd_pool_destroy(served->pool);
     lens_pack_close(served->pack);
     lensd_free(served);

@@ -11,6 +11,8 @@
 
 struct lensd_batch;
 struct lensd_detections;
+struct lensd_pins;
+struct lensd_readings;
 struct lensd_tracing;
 
 struct lensd_served_pack {
@@ -22,10 +24,12 @@ struct lensd_served_pack {
     struct lensd_batch *batch;       /* the engine's: what is in flight */
     struct lensd_tracing *tracing;   /* the engine's: where its rows go besides, or NULL (tracing.h) */
     struct lensd_detections *detections; /* what its rows detect, counted; NULL = they aren't */
-    int32_t tap;                         /* the transformer block that meta.tap_layer names; -1 = it names none */
-    uint32_t generation;                 /* counts loads and swaps over the daemon's life, from 1 */
-    uint32_t sessions;                   /* attached now; the loop thread's */
-    bool breaker_told;                   /* the log says that its breaker is open; the loop thread's */
+    struct lensd_readings *readings;     /* what its lenses said last; NULL = nobody notes it */
+    struct lensd_pins *pins; /* pinned at run time, NULL = nothing; the loop's, but lensd_engine_repin changes it */
+    int32_t tap;             /* the transformer block that meta.tap_layer names; -1 = it names none */
+    uint32_t generation;     /* counts loads and swaps over the daemon's life, from 1 */
+    uint32_t sessions;       /* attached now; the loop thread's */
+    bool breaker_told;       /* the log says that its breaker is open; the loop thread's */
 };
 
 /* Opens, verifies (checksums too when `verify`), creates the pool and (config->preload) fills it. `progress` (or NULL)

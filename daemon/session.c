@@ -1,6 +1,7 @@
 /* See session.h. Making and unmaking sessions; serving them is the engine's. */
 #include "daemon/session.h"
 
+#include "daemon/pins.h"
 #include "daemon/sealed_memory.h"
 #include "daemon/sys.h"
 #include "proto/codec.h"
@@ -99,11 +100,41 @@ static void carry_pins(const struct lensd_binding *from, struct lensd_binding *t
 {
     char key[KEY_MAX];
     uint32_t lens;
-    for (uint32_t i = 0; i < from->n_pinned - from->n_rule_pins; i++) {
+    for (uint32_t i = 0; i < from->n_own; i++) {
         lens_pack_key(from->served->pack, from->pinned[i], key, sizeof key);
         if (lens_pack_find(to->served->pack, key, &lens) == 0 && lensd_content_has(to->allowed, lens))
             to->pinned[to->n_pinned++] = lens;
     }
+}
+
+int lensd_binding_pin_list(const struct lensd_binding *binding, const struct lensd_pins *pins,
+                           struct lensd_pin_list *out)
+{
+    out->n = binding->n_own + binding->n_rule_pins;
+    out->lenses = lensd_calloc(out->n + lensd_pins_count(pins) + 1, sizeof *out->lenses);
+    if (out->lenses == NULL)
+        return -ENOMEM;
+    memcpy(out->lenses, binding->pinned, out->n * sizeof *out->lenses);
+    for (uint32_t i = 0; i < lensd_pins_count(pins); i++)
+        if (lensd_content_has(binding->allowed, pins->lenses[i]))
+            out->lenses[out->n++] = pins->lenses[i];
+    return 0;
+}
+
+/* The binding has its own pins: what rules want and what is pinned at run time join them. */
+static int join_pins(const struct lensd_rules *rules, struct lensd_binding *binding, struct lens_error *err)
+{
+    struct lensd_pin_list list;
+    binding->n_own = binding->n_pinned;
+    int r = bind_rules(rules, binding, err);
+    if (r != 0 || binding->served->pins == NULL)
+        return r;
+    if (lensd_binding_pin_list(binding, binding->served->pins, &list) != 0)
+        return lens_error_set(err, -ENOMEM, "no memory for what is pinned on %s", binding->served->name);
+    lensd_free(binding->pinned);
+    binding->pinned = list.lenses;
+    binding->n_pinned = list.n;
+    return 0;
 }
 
 static void note_lost_pins(struct lensd_binding *binding, uint32_t lost)
@@ -127,8 +158,8 @@ int lensd_binding_create(const struct lensd_session *session, struct lensd_serve
     memcpy(out->note, note, sizeof note);
     out->rows_locked = session->locked.backend != NULL && session->locked.backend == lensd_pool_backend(served->pool);
     carry_pins(&session->binding, out);
-    note_lost_pins(out, session->binding.n_pinned - session->binding.n_rule_pins - out->n_pinned);
-    r = bind_rules(session->rules, out, err);
+    note_lost_pins(out, session->binding.n_own - out->n_pinned);
+    r = join_pins(session->rules, out, err);
     if (r != 0)
         lensd_binding_destroy(out);
     return r;
@@ -195,7 +226,7 @@ static int make_queues(struct lensd_session *session, const struct lensd_session
     if (r != 0)
         return lens_error_set(err, r, "no memory for %u sequences", request->max_sequences);
     session->binding.storage = NULL; /* the sequences own it now */
-    return bind_rules(session->rules, &session->binding, err);
+    return join_pins(session->rules, binding, err);
 }
 
 /* What the rules on content need of the session. */

@@ -26,15 +26,21 @@ struct lensd_binding {
     struct lensd_served_pack *served;
     uint32_t *base; /* ids of the base layers, ascending */
     uint32_t n_base;
-    uint32_t *pinned; /* the session's pins */
+    uint32_t *pinned; /* the session's own pins, what its rules on content want, what is pinned at run time (pins.h) */
     uint32_t n_pinned;
-    uint32_t n_rule_pins; /* of these, the last so many are what rules on content want */
-    uint32_t *storage;    /* for the sequences' retained sets, in the size this pack needs; NULL once they took it */
+    uint32_t n_own, n_rule_pins; /* of these; the rest is pinned at run time */
+    uint32_t *storage; /* for the sequences' retained sets, in the size this pack needs; NULL once they took it */
     uint32_t retained_capacity;
     struct lensd_rule_map *rule_map; /* the session's rules in terms of this pack; NULL when it has none */
     bool rows_locked;                /* the session's rows are locked for this pack's backend: its device reads them */
     uint64_t *allowed, *reported;    /* what the session's lists mean in this pack: bitmaps, NULL = all (content.h) */
     char note[LENSD_CONTENT_NOTE];   /* what of the session's lists and pins this pack lacks, "" = nothing */
+};
+
+/* Lenses that a session has pinned. */
+struct lensd_pin_list {
+    uint32_t *lenses;
+    uint32_t n;
 };
 
 enum lensd_pending { LENSD_PENDING_READY, LENSD_PENDING_BAD, LENSD_PENDING_RUNNING, LENSD_PENDING_DONE };
@@ -110,5 +116,9 @@ void lensd_session_destroy(struct lensd_session *session); /* after detach; NULL
 int lensd_binding_create(const struct lensd_session *session, struct lensd_served_pack *served,
                          struct lensd_binding *out, struct lens_error *err);
 void lensd_binding_destroy(struct lensd_binding *binding);
+/* What the binding would have pinned with `pins` (NULL = none) at run time: its own pins, those of its rules, and of
+ * `pins` what it may score. -ENOMEM. The caller frees the lenses. */
+int lensd_binding_pin_list(const struct lensd_binding *binding, const struct lensd_pins *pins,
+                           struct lensd_pin_list *out);
 
 #endif

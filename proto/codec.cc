@@ -83,6 +83,12 @@ Body write_body(Writer &w, const lens_msg &m)
         return write_pack_ref(w, m.u.pack_ref, fbs::CreatePreload);
     case LENS_MSG_RULES:
         return table(w, [&] { return fbs::CreateRules(w.b, m.u.page.first); });
+    case LENS_MSG_PIN:
+        return write_pin(w, m.u.pin, fbs::CreatePin);
+    case LENS_MSG_UNPIN:
+        return write_pin(w, m.u.pin, fbs::CreateUnpin);
+    case LENS_MSG_READINGS:
+        return write(w, m.u.readings);
     case LENS_MSG_HELLO_OK:
         return write(w, m.u.hello_ok);
     case LENS_MSG_ATTACHED:
@@ -111,6 +117,8 @@ Body write_body(Writer &w, const lens_msg &m)
         return write(w, m.u.tracing);
     case LENS_MSG_RULE_PAGE:
         return write(w, m.u.rule_page);
+    case LENS_MSG_READING_PAGE:
+        return write(w, m.u.reading_page);
     case LENS_MSG_RESULTS_READY:
         return table(w, [&] { return fbs::CreateResultsReady(w.b, m.u.results_ready.session); });
     case LENS_MSG_GOODBYE:
@@ -178,6 +186,12 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_Preload(), out.u.pack_ref);
     case LENS_MSG_RULES:
         return read(r, *m.body_as_Rules(), out.u.page);
+    case LENS_MSG_PIN:
+        return read(r, *m.body_as_Pin(), out.u.pin);
+    case LENS_MSG_UNPIN:
+        return read(r, *m.body_as_Unpin(), out.u.pin);
+    case LENS_MSG_READINGS:
+        return read(r, *m.body_as_Readings(), out.u.readings);
     case LENS_MSG_HELLO_OK:
         return read(r, *m.body_as_HelloOk(), out.u.hello_ok);
     case LENS_MSG_ATTACHED:
@@ -206,6 +220,8 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_Tracing(), out.u.tracing);
     case LENS_MSG_RULE_PAGE:
         return read(r, *m.body_as_RulePage(), out.u.rule_page);
+    case LENS_MSG_READING_PAGE:
+        return read(r, *m.body_as_ReadingPage(), out.u.reading_page);
     case LENS_MSG_RESULTS_READY:
         return read(r, *m.body_as_ResultsReady(), out.u.results_ready);
     case LENS_MSG_GOODBYE:
@@ -284,6 +300,12 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "preload";
     case LENS_MSG_RULES:
         return "rules";
+    case LENS_MSG_PIN:
+        return "pin";
+    case LENS_MSG_UNPIN:
+        return "unpin";
+    case LENS_MSG_READINGS:
+        return "readings";
     case LENS_MSG_HELLO_OK:
         return "hello-ok";
     case LENS_MSG_ATTACHED:
@@ -312,6 +334,8 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "tracing";
     case LENS_MSG_RULE_PAGE:
         return "rule-page";
+    case LENS_MSG_READING_PAGE:
+        return "reading-page";
     case LENS_MSG_RESULTS_READY:
         return "results-ready";
     case LENS_MSG_GOODBYE:

@@ -66,6 +66,9 @@ enum lens_msg_type {
     LENS_MSG_TRACE = 17,
     LENS_MSG_PRELOAD = 18,
     LENS_MSG_RULES = 19, /* for everybody, like the first twelve */
+    LENS_MSG_PIN = 20,   /* operators only, like the next two */
+    LENS_MSG_UNPIN = 21,
+    LENS_MSG_READINGS = 22,
     LENS_MSG_HELLO_OK = 64,
     LENS_MSG_ATTACHED = 65, /* carries two descriptors: memory, doorbell */
     LENS_MSG_DONE = 66,
@@ -80,6 +83,7 @@ enum lens_msg_type {
     LENS_MSG_EVENT_PAGE = 75,
     LENS_MSG_TRACING = 76, /* carries one descriptor: the trace ring's memory */
     LENS_MSG_RULE_PAGE = 77,
+    LENS_MSG_READING_PAGE = 78,
     LENS_MSG_RESULTS_READY = 128, /* for clients that poll a descriptor; request id 0 */
     LENS_MSG_GOODBYE = 129,       /* the daemon ends or the session was closed; says why */
 };
@@ -190,6 +194,8 @@ struct lens_pack_row {
     struct lens_text policy;            /* which lens leaves its slot when another needs it */
     uint64_t lens_bytes, slot_bytes;    /* of one lens in the file, of one slot */
     uint32_t host_resident, host_slots; /* lenses that are, and may be, in host memory */
+    uint32_t pinned;                    /* lenses pinned at run time, */
+    struct lens_text pins;              /* and the branches they are of */
 };
 struct lens_pack_page {
     uint32_t first, total, count;
@@ -313,6 +319,29 @@ struct lens_load { /* LOAD and SWAP: path of a pack file; UNLOAD: name of a load
 struct lens_pack_ref {     /* TRACE, PRELOAD */
     struct lens_text pack; /* "" = first */
 };
+struct lens_pin {                   /* PIN, UNPIN */
+    struct lens_text pack, concept; /* "" = first; "Name:layer", "Name" or a decimal id */
+    bool alone;                     /* without what is below the concept */
+};
+struct lens_readings { /* request */
+    struct lens_text pack, concept;
+    uint32_t first; /* lens id to start at */
+};
+struct lens_reading_row {
+    uint32_t id;
+    int32_t parent; /* by which it belongs to the branch, -1 = the branch itself */
+    uint8_t layer, resident, pinned;
+    struct lens_text key;
+    float last_logit, peak_logit; /* NaN = never scored; not in the last 30 to 60 seconds */
+    uint64_t age_ns, rows, hits;  /* since it was scored last; rows that scored it; of those above a raw score of 0.5 */
+};
+struct lens_reading_page {
+    struct lens_text pack;
+    uint32_t generation, branch, lenses; /* branch: id of the concept asked for; lenses: of the whole branch */
+    uint32_t next;                       /* id to ask for next; = lenses of the pack when this was the last page */
+    uint32_t count;
+    struct lens_reading_row rows[LENS_PAGE_ROWS];
+};
 struct lens_tracing {
     uint32_t generation, lenses; /* of the pack */
     uint64_t bytes;              /* of the memory */
@@ -358,6 +387,9 @@ struct lens_msg {
         struct lens_event_page event_page;
         struct lens_load load;         /* LOAD, SWAP, UNLOAD */
         struct lens_pack_ref pack_ref; /* TRACE, PRELOAD */
+        struct lens_pin pin;           /* PIN, UNPIN */
+        struct lens_readings readings;
+        struct lens_reading_page reading_page;
         struct lens_tracing tracing;
         struct lens_done done;
         struct lens_fault_answer fault;

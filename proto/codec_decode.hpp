@@ -219,6 +219,21 @@ template <typename T> static void read(Reader &r, const T &t, lens_pack_ref &o)
     o.pack = r.text(t.pack(), "pack");
 }
 
+// Pin, Unpin.
+template <typename T> static void read(Reader &r, const T &t, lens_pin &o)
+{
+    o.pack = r.text(t.pack(), "pack");
+    o.concept = r.text(t.concept_(), "concept");
+    o.alone = t.alone();
+}
+
+static void read(Reader &r, const fbs::Readings &t, lens_readings &o)
+{
+    o.pack = r.text(t.pack(), "pack");
+    o.concept = r.text(t.concept_(), "concept");
+    o.first = t.first();
+}
+
 static void read(Reader &r, const fbs::Tracing &t, lens_tracing &o)
 {
     o.generation = t.generation();
@@ -319,6 +334,8 @@ static void read(Reader &r, const fbs::PackRow &t, lens_pack_row &o)
     o.slot_bytes = t.slot_bytes();
     o.host_resident = t.host_resident();
     o.host_slots = t.host_slots();
+    o.pinned = t.pinned();
+    o.pins = r.text(t.pins(), "pins");
 }
 
 static void read(Reader &r, const fbs::ConceptRow &t, lens_concept_row &o)
@@ -331,6 +348,21 @@ static void read(Reader &r, const fbs::ConceptRow &t, lens_concept_row &o)
     o.calibrated = t.calibrated();
     o.resident = t.resident();
     o.name = r.text(t.name(), "name");
+}
+
+static void read(Reader &r, const fbs::ReadingRow &t, lens_reading_row &o)
+{
+    o.id = t.id();
+    o.parent = t.parent();
+    o.layer = t.layer();
+    o.resident = t.resident();
+    o.pinned = t.pinned();
+    o.key = r.text(t.key(), "key");
+    o.last_logit = t.last_logit();
+    o.peak_logit = t.peak_logit();
+    o.age_ns = t.age_ns();
+    o.rows = t.rows();
+    o.hits = t.hits();
 }
 
 static void read(Reader &r, const fbs::SessionRow &t, lens_session_row &o)
@@ -412,6 +444,16 @@ static void read(Reader &r, const fbs::RulePage &t, lens_rule_page &o)
 static void read(Reader &r, const fbs::ConceptPage &t, lens_concept_page &o)
 {
     o.generation = t.generation();
+    o.next = t.next();
+    o.count = read_rows(r, t.rows(), o.rows);
+}
+
+static void read(Reader &r, const fbs::ReadingPage &t, lens_reading_page &o)
+{
+    o.pack = r.text(t.pack(), "pack");
+    o.generation = t.generation();
+    o.branch = t.branch();
+    o.lenses = t.lenses();
     o.next = t.next();
     o.count = read_rows(r, t.rows(), o.rows);
 }

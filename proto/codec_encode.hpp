@@ -265,6 +265,21 @@ template <typename Create> static Body write_pack_ref(Writer &w, const lens_pack
     return table(w, [&] { return create(w.b, pack); });
 }
 
+// Pin, Unpin.
+template <typename Create> static Body write_pin(Writer &w, const lens_pin &m, Create create)
+{
+    Text pack = w.text(m.pack);
+    Text concept_ = w.text(m.concept);
+    return table(w, [&] { return create(w.b, pack, concept_, m.alone); });
+}
+
+static Body write(Writer &w, const lens_readings &m)
+{
+    Text pack = w.text(m.pack);
+    Text concept_ = w.text(m.concept);
+    return table(w, [&] { return fbs::CreateReadings(w.b, pack, concept_, m.first); });
+}
+
 static Body write(Writer &w, const lens_tracing &m)
 {
     Text pack = w.text(m.pack);
@@ -327,11 +342,12 @@ static flat::Offset<fbs::PackRow> write_row(Writer &w, const lens_pack_row &m)
     Text slab_dtype = w.text(m.slab_dtype);
     Text compute = w.text(m.compute);
     Text policy = w.text(m.policy);
+    Text pins = w.text(m.pins);
     if (!w.room(0))
         return 0;
     return fbs::CreatePackRow(w.b, name, path, model_id, tap_layer, tap_point, dtype, slab_dtype, compute, m.lenses,
                               m.dim, m.h1, m.h2, m.generation, m.sessions, m.slots, m.resident, m.file_bytes, policy,
-                              m.lens_bytes, m.slot_bytes, m.host_resident, m.host_slots);
+                              m.lens_bytes, m.slot_bytes, m.host_resident, m.host_slots, m.pinned, pins);
 }
 
 static flat::Offset<fbs::ConceptRow> write_row(Writer &w, const lens_concept_row &m)
@@ -342,6 +358,15 @@ static flat::Offset<fbs::ConceptRow> write_row(Writer &w, const lens_concept_row
         return 0;
     return fbs::CreateConceptRow(w.b, m.id, m.parent, m.children, m.layer, role, m.calibrated != 0, m.resident != 0,
                                  name);
+}
+
+static flat::Offset<fbs::ReadingRow> write_row(Writer &w, const lens_reading_row &m)
+{
+    Text key = w.text(m.key);
+    if (!w.room(0))
+        return 0;
+    return fbs::CreateReadingRow(w.b, m.id, m.parent, m.layer, m.resident != 0, m.pinned != 0, key, m.last_logit,
+                                 m.peak_logit, m.age_ns, m.rows, m.hits);
 }
 
 static flat::Offset<fbs::SessionRow> write_row(Writer &w, const lens_session_row &m)
@@ -403,6 +428,13 @@ static Body write(Writer &w, const lens_concept_page &m)
 {
     auto rows = write_rows<fbs::ConceptRow>(w, m.rows, m.count);
     return table(w, [&] { return fbs::CreateConceptPage(w.b, m.generation, m.next, rows); });
+}
+
+static Body write(Writer &w, const lens_reading_page &m)
+{
+    Text pack = w.text(m.pack);
+    auto rows = write_rows<fbs::ReadingRow>(w, m.rows, m.count);
+    return table(w, [&] { return fbs::CreateReadingPage(w.b, pack, m.generation, m.branch, m.lenses, m.next, rows); });
 }
 
 static Body write(Writer &w, const lens_session_page &m)

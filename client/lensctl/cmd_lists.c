@@ -68,6 +68,15 @@ static void packs_extent(const struct lens_msg *msg, uint32_t *count, uint32_t *
     *total = msg->u.pack_page.total;
 }
 
+/* What is pinned at run time. */
+static void packs_pins(struct ctl_table *table, const struct lens_pack_row *row)
+{
+    if (row->pinned == 0)
+        ctl_table_add(table, "-");
+    else
+        ctl_table_add(table, "%u: %.*s", row->pinned, (int)row->pins.length, row->pins.data);
+}
+
 static void packs_text(struct ctl_table *table, const struct lens_msg *msg, uint32_t i)
 {
     const struct lens_pack_row *row = &msg->u.pack_page.rows[i];
@@ -82,6 +91,7 @@ static void packs_text(struct ctl_table *table, const struct lens_msg *msg, uint
                   row->slab_dtype.data, (int)row->compute.length, row->compute.data);
     ctl_table_add(table, "%u/%u", row->resident, row->slots);
     ctl_table_add(table, "%u/%u", row->host_resident, row->host_slots);
+    packs_pins(table, row);
     ctl_table_text(table, row->policy);
     ctl_table_add(table, "%s/%s", ctl_bytes_text(row->lens_bytes, size, sizeof size),
                   ctl_bytes_text(row->slot_bytes, slot, sizeof slot));
@@ -117,18 +127,20 @@ static json_t *packs_json(const struct lens_msg *msg, uint32_t i)
     ctl_json_set_count(object, "slot_bytes", row->slot_bytes);
     ctl_json_set_count(object, "host_resident", row->host_resident);
     ctl_json_set_count(object, "host_slots", row->host_slots);
+    ctl_json_set_count(object, "pinned", row->pinned);
+    ctl_json_set_text(object, "pins", row->pins);
     return object;
 }
 
 int ctl_run_packs(struct ctl *ctl)
 {
     static const struct ctl_column columns[] = {
-        {"pack", false},          {"lenses", true},   {"dim", true},
-        {"model", false},         {"tap", false},     {"file/slab/compute", false},
-        {"slots", true},          {"host", true},     {"policy", false},
-        {"lens file/slot", true}, {"sessions", true}, {"generation", true},
-        {"size", true},           {"path", false}};
-    static const struct list list = {LENS_MSG_PACKS, LENS_MSG_PACK_PAGE, "packs",   columns, 14,
+        {"pack", false},      {"lenses", true},         {"dim", true},
+        {"model", false},     {"tap", false},           {"file/slab/compute", false},
+        {"slots", true},      {"host", true},           {"pinned", false},
+        {"policy", false},    {"lens file/slot", true}, {"sessions", true},
+        {"generation", true}, {"size", true},           {"path", false}};
+    static const struct list list = {LENS_MSG_PACKS, LENS_MSG_PACK_PAGE, "packs",   columns, 15,
                                      packs_extent,   packs_text,         packs_json};
     return run_list(ctl, &list);
 }

@@ -1,4 +1,4 @@
-/* lensctl load | swap | preload | unload | shutdown: what operators may ask of a daemon. */
+/* lensctl load | swap | preload | pin | unpin | unload | shutdown: what operators may ask of a daemon. */
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
 #include "client/lensctl/load_watch.h"
@@ -83,6 +83,33 @@ int ctl_run_preload(struct ctl *ctl)
     r = finish(ctl, client, &msg);
     lens_client_close(client);
     return r;
+}
+
+static int ask_to_pin(const struct ctl *ctl, enum lens_msg_type type)
+{
+    struct lens_client *client;
+    struct lens_msg msg;
+    const char *pack = ctl_value(ctl, "--pack")->text;
+    int r = ctl_connect(ctl, &client);
+    if (r != CTL_OK)
+        return r;
+    ctl_request(&msg, type);
+    msg.u.pin.pack = lens_text_of(pack != NULL ? pack : "");
+    msg.u.pin.concept = lens_text_of(ctl_argument(ctl, 0));
+    msg.u.pin.alone = ctl_value(ctl, "--alone")->set;
+    r = finish(ctl, client, &msg);
+    lens_client_close(client);
+    return r;
+}
+
+int ctl_run_pin(struct ctl *ctl)
+{
+    return ask_to_pin(ctl, LENS_MSG_PIN);
+}
+
+int ctl_run_unpin(struct ctl *ctl)
+{
+    return ask_to_pin(ctl, LENS_MSG_UNPIN);
 }
 
 int ctl_run_unload(struct ctl *ctl)

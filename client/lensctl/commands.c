@@ -26,6 +26,12 @@ static const struct ctl_flag pack_flags[] = {
     {0},
 };
 
+static const struct ctl_flag pin_flags[] = {
+    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
+    {"--alone", .help = "the concept without what is below it"},
+    {0},
+};
+
 static const struct ctl_flag explain_flags[] = {
     {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
     {"--score", "P", CTL_REAL, 0, 1, .help = "explain this raw score", .fallback = "none"},
@@ -236,7 +242,7 @@ static const struct ctl_command commands[] = {
      .summary = "the loaded packs",
      .json = "packs: a list of name, path, model_id, tap_layer, tap_point, dtype, slab_dtype, compute, lenses, dim, "
              "h1, h2, generation, sessions, slots, resident, file_bytes, policy, lens_bytes, slot_bytes, "
-             "host_resident, host_slots.",
+             "host_resident, host_slots, pinned (lenses at run time), pins (of which branches).",
      .run = ctl_run_packs},
     {.name = "sessions",
      .summary = "who is attached (an operator sees everyone)",
@@ -275,6 +281,16 @@ static const struct ctl_command commands[] = {
      .json = "pack, generation, concepts: a list of concept, id, parent, parent_id, layer, role, children, calibrated, "
              "resident.",
      .run = ctl_run_concepts},
+    {.name = "branch",
+     .arguments = {{.name = "CONCEPT", .words = CTL_WORDS_CONCEPT}},
+     .summary = "what a concept and all below it said last, as a tree (operators)",
+     .details = "last is the raw score of the last row that scored the lens, whoever's that was, ago how long ago; "
+                "peak\nthe highest score of the last 30 to 60 seconds. rows are those that scored it since the pack "
+                "is served,\nhits those of them above 0.5. A concept with several parents stands below one of them.",
+     .flags = pack_flags,
+     .json = "pack, generation, concepts: a list of concept, id, parent, layer, last_score, last_logit, peak_score, "
+             "peak_logit (null = none), age_s, rows, hits, resident, pinned.",
+     .run = ctl_run_branch},
     {.name = "explain",
      .arguments = {{.name = "CONCEPT", .words = CTL_WORDS_CONCEPT}},
      .summary = "path, children, calibration, when it is reported, and why a score looks as it does",
@@ -466,6 +482,22 @@ static const struct ctl_command commands[] = {
          "Without a bound on the slots (pool.slots) every lens has one. Answers when all are there.",
      .json = "done (a sentence), generation.",
      .run = ctl_run_preload},
+    {.name = "pin",
+     .arguments = {{.name = "CONCEPT", .words = CTL_WORDS_CONCEPT}},
+     .summary = "score a concept and all below it for every row, until it is unpinned (operators)",
+     .details = "Also for sessions that are attached already. Their own pins stay, and lenses that their lists of "
+                "concepts\nexclude stay out. Refused when the slots don't hold them all. `lensctl packs` says what is "
+                "pinned. A swap of\nthe pack keeps it, a restart doesn't: cascade.pin is for good.",
+     .flags = pin_flags,
+     .json = "done (a sentence), generation.",
+     .run = ctl_run_pin},
+    {.name = "unpin",
+     .arguments = {{.name = "CONCEPT", .words = CTL_WORDS_CONCEPT}},
+     .summary = "end what `lensctl pin` began (operators)",
+     .details = "CONCEPT, and --alone, as they were pinned.",
+     .flags = pin_flags,
+     .json = "done (a sentence), generation.",
+     .run = ctl_run_unpin},
     {.name = "unload",
      .arguments = {{.name = "NAME", .words = CTL_WORDS_PACK}},
      .summary = "take a loaded pack out of the daemon (operators)",

@@ -11,6 +11,7 @@ int ctl_run_sessions(struct ctl *ctl);
 int ctl_run_rules(struct ctl *ctl);
 int ctl_run_config(struct ctl *ctl);
 int ctl_run_concepts(struct ctl *ctl);    /* cmd_concepts.c */
+int ctl_run_branch(struct ctl *ctl);      /* cmd_branch.c */
 int ctl_run_explain(struct ctl *ctl);     /* cmd_explain.c */
 int ctl_run_detect(struct ctl *ctl);      /* cmd_detect.c */
 int ctl_run_tail(struct ctl *ctl);        /* cmd_tail.c */
@@ -28,6 +29,8 @@ int ctl_run_load(struct ctl *ctl);          /* cmd_operator.c */
 int ctl_run_swap(struct ctl *ctl);
 int ctl_run_preload(struct ctl *ctl);
 int ctl_run_unload(struct ctl *ctl);
+int ctl_run_pin(struct ctl *ctl);
+int ctl_run_unpin(struct ctl *ctl);
 int ctl_run_shutdown(struct ctl *ctl);
 int ctl_run_bench(struct ctl *ctl);      /* cmd_bench.c */
 int ctl_run_doctor(struct ctl *ctl);     /* cmd_doctor.c */

@@ -146,7 +146,23 @@ static const struct field pack_row[] = {FIELD(lens_pack_row, name, TEXT),
                                         FIELD(lens_pack_row, lens_bytes, U64),
                                         FIELD(lens_pack_row, slot_bytes, U64),
                                         FIELD(lens_pack_row, host_resident, U32),
-                                        FIELD(lens_pack_row, host_slots, U32)};
+                                        FIELD(lens_pack_row, host_slots, U32),
+                                        FIELD(lens_pack_row, pinned, U32),
+                                        FIELD(lens_pack_row, pins, TEXT)};
+static const struct field pin[] = {FIELD(lens_pin, pack, TEXT), FIELD(lens_pin, concept, TEXT),
+                                   FIELD(lens_pin, alone, BOOL)};
+static const struct field readings[] = {FIELD(lens_readings, pack, TEXT), FIELD(lens_readings, concept, TEXT),
+                                        FIELD(lens_readings, first, U32)};
+static const struct field reading_page[] = {
+    FIELD(lens_reading_page, pack, TEXT), FIELD(lens_reading_page, generation, U32),
+    FIELD(lens_reading_page, branch, U32), FIELD(lens_reading_page, lenses, U32), FIELD(lens_reading_page, next, U32)};
+static const struct field reading_row[] = {
+    FIELD(lens_reading_row, id, U32),          FIELD(lens_reading_row, parent, I32),
+    FIELD(lens_reading_row, layer, U8),        FIELD(lens_reading_row, resident, BOOL),
+    FIELD(lens_reading_row, pinned, BOOL),     FIELD(lens_reading_row, key, TEXT),
+    FIELD(lens_reading_row, last_logit, UNIT), FIELD(lens_reading_row, peak_logit, UNIT),
+    FIELD(lens_reading_row, age_ns, U64),      FIELD(lens_reading_row, rows, U64),
+    FIELD(lens_reading_row, hits, U64)};
 static const struct field concept_page[] = {FIELD(lens_concept_page, generation, U32),
                                             FIELD(lens_concept_page, next, U32)};
 static const struct field concept_row[] = {
@@ -233,6 +249,9 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                SHAPE(LENS_MSG_TRACE, pack_ref),
                                SHAPE(LENS_MSG_PRELOAD, pack_ref),
                                SHAPE(LENS_MSG_RULES, page),
+                               SHAPE(LENS_MSG_PIN, pin),
+                               SHAPE(LENS_MSG_UNPIN, pin),
+                               SHAPE(LENS_MSG_READINGS, readings),
                                SHAPE(LENS_MSG_HELLO_OK, hello_ok),
                                SHAPE(LENS_MSG_ATTACHED, attached),
                                SHAPE(LENS_MSG_DONE, done),
@@ -250,6 +269,7 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                PAGED(LENS_MSG_EVENT_PAGE, event_page, event_row, lens_event_page),
                                SHAPE(LENS_MSG_TRACING, tracing),
                                PAGED(LENS_MSG_RULE_PAGE, two_counts, rule_row, lens_rule_page),
+                               PAGED(LENS_MSG_READING_PAGE, reading_page, reading_row, lens_reading_page),
                                SHAPE(LENS_MSG_RESULTS_READY, session_ref),
                                SHAPE(LENS_MSG_GOODBYE, goodbye)};
 const size_t n_shapes = COUNT_OF(shapes);
