@@ -1,6 +1,6 @@
 /* What watching costs a token stream: /metrics scraped, lensctl top and tail running; and what one scrape takes.
  *
- *     bench_scrape [--pack FILE] [--rounds 6] [--seconds 3]
+ *     bench_scrape [--pack FILE] [--rounds 6] [--seconds 3] [--rate 0]
  *
  * lensd runs as a child on the second processor (one engine thread, every lens resident); this process is the client,
  * spinning on the first, one row at a time. Rounds of five windows take turns: nobody watches; a scrape a second
@@ -8,7 +8,9 @@
  * `lensctl tail` into a pipe; nobody again. The two windows without a watcher are the same thing measured twice: their
  * difference is the noise, and a cost smaller than that is none. The scraper is a thread of this process over a socket
  * file; it, lensctl and lensd's other threads run where there is room, so on a machine with two processors they take
- * time that the client or the engine had. The pack is the small tree (7,947 lenses at D=64), whose rows are short: what
+ * time that the client or the engine had. That is so with --rate 0, where rows come as fast as they are answered; with
+ * --rate N they come N a second, as models make them, the client sleeps between two and the engine as lensd's default
+ * has it. The pack is the small tree (7,947 lenses at D=64), whose rows are short: what
  * watching takes weighs most there. */
 #include "tests/bench/support/bench.h"
 #include "tests/bench/support/child.h"
@@ -26,6 +28,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STREAM  64u
@@ -172,13 +175,25 @@ static void run_row(struct lens_session *session, const float *row, uint32_t dim
     lens_session_release(session);
 }
 
-static void run_window(struct lens_session *session, const float *rows, uint32_t dim, double seconds,
+/* Until the n-th row of a stream is due; what time it is then. */
+static uint64_t wait_for_turn(uint64_t begin, uint64_t n, double rate)
+{
+    if (rate > 0) {
+        uint64_t due = begin + (uint64_t)((double)n / rate * 1e9);
+        struct timespec at = {(time_t)(due / 1000000000u), (long)(due % 1000000000u)};
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+    }
+    return bench_now_ns();
+}
+
+static void run_window(struct lens_session *session, const float *rows, uint32_t dim, double rate, double seconds,
                        struct tally *tally, uint32_t round)
 {
     uint64_t begin = bench_now_ns(), end = begin + (uint64_t)(seconds * 1e9), now = begin;
     double *latency = bench_alloc(ROWS * sizeof *latency);
     uint64_t n = 0;
     while (now < end && n < ROWS) {
+        now = rate > 0 ? wait_for_turn(begin, n, rate) : now;
         run_row(session, rows + n % STREAM * dim, dim, n);
         uint64_t after = bench_now_ns();
         latency[n++] = (double)(after - now);
@@ -242,14 +257,14 @@ static void show_scrape(struct bench_report *report, const char *what, double *s
 }
 
 static void measure(struct bench_report *report, struct lens_session *session, const float *rows, uint32_t dim,
-                    struct scraper *scraper, struct watchers *watchers, uint32_t rounds, double seconds)
+                    double rate, struct scraper *scraper, struct watchers *watchers, uint32_t rounds, double seconds)
 {
     struct tally tallies[WAYS] = {0}, warm = {.p50 = bench_alloc(8), .p99 = bench_alloc(8)};
     for (size_t w = 0; w < WAYS; w++) {
         tallies[w].p50 = bench_alloc(rounds * sizeof(double));
         tallies[w].p99 = bench_alloc(rounds * sizeof(double));
     }
-    run_window(session, rows, dim, 1, &warm, 0);
+    run_window(session, rows, dim, rate, 1, &warm, 0);
     for (uint32_t round = 0; round < rounds; round++)
         for (size_t i = 0; i < WAYS; i++) {
             size_t w = (i + round) % WAYS; /* none is always the first */
@@ -258,7 +273,7 @@ static void measure(struct bench_report *report, struct lens_session *session, c
             if (ways[w].watched)
                 start_watching(watchers);
             start_scraping(scraper, ways[w].pause_ms);
-            run_window(session, rows, dim, seconds, &tallies[w], round);
+            run_window(session, rows, dim, rate, seconds, &tallies[w], round);
             stop_scraping(scraper);
             if (ways[w].watched)
                 stop_watching(watchers);
@@ -319,10 +334,11 @@ static const char *small_pack(char *path, uint32_t size)
 
 int main(int argc, char **argv)
 {
-    static const char *const known[] = {"--pack=", "--rounds=", "--seconds=", NULL};
+    static const char *const known[] = {"--pack=", "--rounds=", "--seconds=", "--rate=", NULL};
     bench_check_options(argc, argv, known);
     uint32_t rounds = (uint32_t)bench_option_u64(argc, argv, "--rounds", 6), dim;
     double seconds = (double)bench_option_u64(argc, argv, "--seconds", 3);
+    double rate = (double)bench_option_u64(argc, argv, "--rate", 0);
     char own[4096], where[100], listen[128];
     const char *path = bench_option(argc, argv, "--pack", NULL);
     if (rounds < 1 || rounds > 100 || seconds < 1)
@@ -330,10 +346,12 @@ int main(int argc, char **argv)
     path = path != NULL ? path : small_pack(own, sizeof own);
     snprintf(where, sizeof where, "/tmp/lensd-bench-metrics.%d", (int)getpid());
     snprintf(listen, sizeof listen, "unix:%s", where);
-    const char *const flags[] = {"--engine-threads", "1", "--engine-spin-us", "1000000", "--http-listen", listen, NULL};
-    struct bench_report report = bench_report_begin("scrape");
+    const char *const flags[] = {
+        "--engine-threads", "1", "--engine-spin-us", rate > 0 ? "50" : "1000000", "--http-listen", listen, NULL};
+    struct bench_report report = bench_report_begin(rate > 0 ? "scrape-paced" : "scrape");
     bench_put(report.settings, "rounds", rounds);
     bench_put(report.settings, "seconds", seconds);
+    bench_put(report.settings, "rate", rate);
     struct bench_daemon daemon;
     struct scraper scraper;
     struct lens_client *client;
@@ -348,7 +366,7 @@ int main(int argc, char **argv)
            rounds, seconds);
     if (watchers.socket == NULL)
         printf("  (without lensctl top and tail: " TERMINAL " isn't here to give top a terminal)\n");
-    measure(&report, session, rows, dim, &scraper, &watchers, rounds, seconds);
+    measure(&report, session, rows, dim, rate, &scraper, &watchers, rounds, seconds);
     printf("One scrape, %u bytes:\n", scraper.bytes);
     bench_put(report.settings, "bytes", scraper.bytes);
     show_scrape(&report, "from connecting to the last byte", scraper.wall, scraper.n);
