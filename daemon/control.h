@@ -45,6 +45,8 @@ void lensd_control_preload_text(const struct lensd_service *service, char *out, 
 lensd_control_fn lensd_control_hello, lensd_control_status, lensd_control_config, lensd_control_shutdown;
 /* control_events.c */
 lensd_control_fn lensd_control_events;
+/* control_rules.c */
+lensd_control_fn lensd_control_rules;
 
 /* ---- helpers ---------------------------------------------------------------------------------------------------- */
 
