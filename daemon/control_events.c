@@ -103,7 +103,8 @@ static bool take(struct asked *a, const struct lensd_event *event)
         a->service->keys_used = keys_used;
         return false;
     }
-    if (a->want->only_hits && page->n_detections == n_detections)
+    bool raised = (event->row.flags & LENS_ROW_ALERT) != 0;
+    if (a->want->only_hits && !raised && page->n_detections == n_detections)
         return true;
     struct lens_event_row *row = &page->rows[page->count++];
     *row = event->row;

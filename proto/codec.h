@@ -297,7 +297,7 @@ struct lens_events {
     struct lens_text glob; /* of "Name:layer" (fnmatch): other detections are left out; "" = none is */
     float min_score;       /* 0..1: detections that score less are left out */
     uint64_t from;  /* number of the first event wanted; 0 = the oldest kept, LENS_EVENTS_NOW = what comes next */
-    bool only_hits; /* rows without any detection left are passed over */
+    bool only_hits; /* rows without any detection left are passed over, but for those that raised a rule */
 };
 struct lens_event_concept {
     uint32_t generation, id;

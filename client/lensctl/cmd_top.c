@@ -56,6 +56,7 @@ int ctl_run_top(struct ctl *ctl)
     if (top == NULL)
         return ctl_fail(CTL_FAILED, "out of memory");
     top->ctl = ctl;
+    rule_names_init(&top->rules, ctl->socket_path);
     int r = take_flags(top);
     bool is_once = ctl_value(ctl, "--once")->set;
     if (r == CTL_OK && !is_once)
@@ -69,6 +70,7 @@ int ctl_run_top(struct ctl *ctl)
     if (r == CTL_OK)
         r = is_once ? once(top) : top_show(top);
     lens_client_close(top->client);
+    rule_names_free(&top->rules);
     top_model_free(&top->model);
     free(top);
     return r;

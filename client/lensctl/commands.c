@@ -130,7 +130,8 @@ static const struct ctl_flag tail_flags[] = {
     {"--min", "S", CTL_REAL, 0, 1, .help = "detections that score at least so much", .fallback = "0.5"},
     {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
      .fallback = "all that you may see", .words = CTL_WORDS_SESSION},
-    {"--all-rows", NULL, CTL_SWITCH, .help = "rows without such a detection, too"},
+    {"--all-rows", NULL, CTL_SWITCH,
+     .help = "rows without such a detection, too (those that raised a rule always come)"},
     {"--alerts", NULL, CTL_SWITCH,
      .help = "only rows that raised one of the daemon's rules (lensctl rules), whatever they detected"},
     {"--from", "N|start|now", CTL_TEXT, .help = "begin with event N, or with the oldest that lensd remembers",
@@ -395,7 +396,8 @@ static const struct ctl_command commands[] = {
          "page\nkeys. When the daemon goes away it says so and goes on as soon as it is back. Operators see "
          "everybody's rows,\nothers those of their own user.",
      .flags = top_flags,
-     .json = "with --once: seconds, everyone, min_score, daemon, figures, rows_not_seen, detections, "
+     .json = "with --once: seconds, everyone, min_score, daemon, figures, rows_not_seen, alerts (rows that raised a "
+             "rule), detections, "
              "detections_without_a_name, concepts_forgotten, sort, concepts: a list of concept, pack, id, generation, "
              "layer, watched, score, last, trend, per_s, detections, history, path.",
      .run = ctl_run_top},

@@ -6,6 +6,7 @@
 #include "client/lensctl/command.h"
 #include "client/lensctl/event_feed.h"
 #include "client/lensctl/figures.h"
+#include "client/lensctl/rule_names.h"
 #include "client/lensctl/top_model.h"
 
 #define TOP_FILTER_MAX 127u
@@ -25,6 +26,13 @@ struct top {
     struct ctl_figures figures;      /* of the last closed interval; NAN all over until there is one */
     bool has_figures;
     uint64_t opened_ns; /* when the open interval began */
+
+    /* Rows that raised one of the daemon's rules since the beginning; when the last was seen (ctl_now_ns), and what it
+     * said. */
+    struct rule_names rules;
+    uint64_t alerts, alert_ns;
+    uint8_t alert_action;
+    char alert_rule[RULE_NAME_BYTES];
 
     bool connected;
     uint64_t gone_ns;  /* since when not; ctl_now_ns */

@@ -4,11 +4,14 @@
 #include "client/lensctl/top.h"
 
 #include "client/lensctl/waiting.h"
+#include "proto/wire.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
 #include <wchar.h>
+
+#define ALERT_SHOWN_NS UINT64_C(60000000000)
 
 /* ---- cells ------------------------------------------------------------------------------------------------------ */
 
@@ -224,6 +227,19 @@ void top_row(const struct top *top, const struct top_concept *concept, const str
 
 /* ---- above the list --------------------------------------------------------------------------------------------- */
 
+/* An alert of the last minute. */
+static bool put_alert(const struct top *top, struct line *line)
+{
+    uint64_t ago_ns = top->alerts > 0 ? ctl_now_ns() - top->alert_ns : UINT64_MAX;
+    char ago[32];
+    if (ago_ns > ALERT_SHOWN_NS)
+        return false;
+    put(line, "; %llu %s, the last %s ago: %s %s", (unsigned long long)top->alerts,
+        top->alerts == 1 ? "alert" : "alerts", ctl_duration_text(ago_ns, ago, sizeof ago),
+        top->alert_action == LENS_VERDICT_STOP ? "stop" : "flag", top->alert_rule);
+    return true;
+}
+
 static enum top_style service(const struct top *top, struct line *line)
 {
     char away[32];
@@ -238,12 +254,14 @@ static enum top_style service(const struct top *top, struct line *line)
     }
     if (top->after.degraded[0] != '\0') {
         put(line, "degraded: %s", top->after.degraded);
+        (void)put_alert(top, line);
         return TOP_BAD;
     }
     bool loading = top->after.loading[0] != '\0';
     put(line, "full service%s%s%s", loading ? ", loading " : "", top->after.loading,
         top->operator_ ? "" : "; rows of your own user only: more is for operators");
-    return loading ? TOP_NOTE : TOP_GOOD;
+    bool alert = put_alert(top, line);
+    return loading || alert ? TOP_NOTE : TOP_GOOD;
 }
 
 static void put_latency(struct line *line, const char *name, double ns)

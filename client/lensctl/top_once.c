@@ -98,6 +98,7 @@ static int print_json(const struct top *top, struct top_concept **list, uint32_t
     json_object_set_new(object, "daemon", daemon_json(top));
     json_object_set_new(object, "figures", figures_json(&top->figures));
     ctl_json_set_count(object, "rows_not_seen", top->feed.lost);
+    ctl_json_set_count(object, "alerts", top->alerts);
     ctl_json_set_count(object, "detections", top->model.detections);
     ctl_json_set_count(object, "detections_without_a_name", top->model.unnamed);
     ctl_json_set_count(object, "concepts_forgotten", top->model.forgotten);

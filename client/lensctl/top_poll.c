@@ -4,6 +4,7 @@
 
 #include "client/lensctl/daemon_link.h"
 #include "client/lensctl/waiting.h"
+#include "proto/wire.h"
 
 #include <errno.h>
 #include <math.h>
@@ -83,14 +84,29 @@ static int name_packs(struct top *top, bool *again, struct lens_client_error *er
     return r != 0 || found ? r : top_model_name_pack(&top->model, generation, lens_text_of(""));
 }
 
+static void take_alerts(struct top *top, const struct lens_event_page *page)
+{
+    for (uint32_t i = 0; i < page->count; i++) {
+        const struct lens_event_row *row = &page->rows[i];
+        if ((row->flags & LENS_ROW_ALERT) == 0)
+            continue;
+        top->alerts++;
+        top->alert_ns = ctl_now_ns();
+        top->alert_action = row->verdict;
+        snprintf(top->alert_rule, sizeof top->alert_rule, "%s", rule_name(&top->rules, row->verdict_rule));
+    }
+}
+
 /* One page into the model. */
 static int take_page(struct top *top, uint64_t from, uint64_t lost)
 {
     struct lens_client_error err = {0};
     bool again;
     int r = name_packs(top, &again, &err);
-    if (r == 0 && !again)
+    if (r == 0 && !again) {
         r = top_model_add(&top->model, &top->feed.msg.u.event_page);
+        take_alerts(top, &top->feed.msg.u.event_page);
+    }
     if (again || (r != 0 && r != -ENOMEM)) {
         top->feed.want.from = from;
         top->feed.lost = lost;

@@ -272,6 +272,33 @@ static void filters_leave_out_detections_and_rows(void **state)
     service_world_close(w);
 }
 
+/* Whoever follows some concepts alone hears of alerts all the same. */
+static void a_row_that_raised_a_rule_is_never_passed_over(void **state)
+{
+    (void)state;
+    struct service_world *w = service_world_open(NULL);
+    struct peer *peer = peer_greet(w);
+    for (uint32_t i = 0; i < 6; i++) {
+        const struct lens_result_header header = {.position = i,
+                                                  .pack_generation = 1,
+                                                  .flags = i == 4 ? LENS_ROW_ALERT : 0,
+                                                  .verdict = i >= 4 ? LENS_VERDICT_STOP : 0,
+                                                  .verdict_rule = i >= 4 ? 99 : 0};
+        lensd_events_add(w->service->events, 1, geteuid(), &header, NULL, 1);
+    }
+    struct lens_events *events = want(peer, 1);
+    events->glob = lens_text_of("Nothing*");
+    events->only_hits = true;
+    const struct lens_event_page *page = ask(peer);
+    assert_int_equal(page->count, 1);
+    assert_int_equal(page->rows[0].position, 4);
+    assert_int_equal(page->rows[0].verdict, LENS_VERDICT_STOP);
+    assert_int_equal(page->rows[0].verdict_rule, 99);
+    assert_int_equal(page->rows[0].stored_detections, 0);
+    peer_close(peer);
+    service_world_close(w);
+}
+
 /* However long the list of rows, a pattern is tried on so many detections and no more before others have their turn. */
 static void a_pattern_that_fits_nothing_takes_several_pages(void **state)
 {
@@ -384,6 +411,7 @@ int main(void)
         cmocka_unit_test(what_was_overwritten_is_counted_as_lost),
         cmocka_unit_test(now_is_what_comes_next),
         cmocka_unit_test(filters_leave_out_detections_and_rows),
+        cmocka_unit_test(a_row_that_raised_a_rule_is_never_passed_over),
         cmocka_unit_test(a_pattern_that_fits_nothing_takes_several_pages),
         cmocka_unit_test(clients_see_the_rows_of_their_user_alone),
         cmocka_unit_test(a_pack_that_is_gone_leaves_numbers_without_names),

@@ -222,6 +222,21 @@ static void degradation_and_absence_are_bad_news(void **state)
     assert_header(top, TOP_SERVICE, TOP_BAD, "no daemon, trying again (for 0 s)");
 }
 
+static void alerts_are_told_for_a_minute(void **state)
+{
+    struct top *top = *state;
+    top->alerts = 3;
+    top->alert_ns = ctl_now_ns() - UINT64_C(12000000000);
+    top->alert_action = LENS_VERDICT_STOP;
+    snprintf(top->alert_rule, sizeof top->alert_rule, "fraud");
+    assert_header(top, TOP_SERVICE, TOP_NOTE, "full service; 3 alerts, the last 12 s ago: stop fraud");
+    snprintf(top->after.degraded, sizeof top->after.degraded, "base lenses only");
+    assert_header(top, TOP_SERVICE, TOP_BAD, "base lenses only; 3 alerts");
+    top->after.degraded[0] = '\0';
+    top->alert_ns = ctl_now_ns() - UINT64_C(61000000000);
+    assert_header(top, TOP_SERVICE, TOP_GOOD, "full service");
+}
+
 static void figures_say_which_time_they_are_of(void **state)
 {
     struct top *top = *state;
@@ -414,6 +429,7 @@ int main(void)
         TEST(a_row_says_what_is_known),
         TEST(names_bring_no_control_characters),
         TEST(degradation_and_absence_are_bad_news),
+        TEST(alerts_are_told_for_a_minute),
         TEST(figures_say_which_time_they_are_of),
         TEST(nothing_is_left_out_in_silence),
         TEST(keys_sort_pause_and_end),
