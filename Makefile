@@ -271,7 +271,7 @@ $(CUDA_BACKEND_TESTS): $(CUDA_EMULATED_OBJ)
 $(CUDA_BACKEND_TESTS): TEST_OBJ := $(CUDA_EMULATED_OBJ)
 
 # The doctor's findings, on machines made of files.
-DOCTOR_OBJ   := $(call obj,$(wildcard client/lensctl/doctor*.c) client/lensctl/output.c)
+DOCTOR_OBJ   := $(call obj,$(wildcard client/lensctl/doctor*.c) $(addprefix client/lensctl/,output.c wrapped.c columns.c))
 DOCTOR_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/doctor_*_test.c))
 $(DOCTOR_TESTS): $(DOCTOR_OBJ)
 $(DOCTOR_TESTS): TEST_OBJ := $(DOCTOR_OBJ)

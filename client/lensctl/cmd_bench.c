@@ -164,10 +164,10 @@ static void print_floor(const struct bench *b)
     if (b->floor_ns <= 0)
         return;
     uint64_t read = b->result.scored / b->result.rows * b->slot_bytes;
-    fprintf(b->ctl->out.file,
-            "floor: reading those weights (%s) takes %.1f us with %u threads; p50 is %.2f times that\n",
-            ctl_bytes_text(read, bytes, sizeof bytes), b->floor_ns / 1e3, b->threads,
-            (double)lensd_histogram_quantile(&b->result.trip, 0.5) / b->floor_ns);
+    ctl_print_line(&b->ctl->out, 0,
+                   "floor: reading those weights (%s) takes %.1f us with %u threads; p50 is %.2f times that",
+                   ctl_bytes_text(read, bytes, sizeof bytes), b->floor_ns / 1e3, b->threads,
+                   (double)lensd_histogram_quantile(&b->result.trip, 0.5) / b->floor_ns);
 }
 
 static int print_text(const struct bench *b)

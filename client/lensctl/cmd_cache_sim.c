@@ -125,10 +125,10 @@ static int print_text(struct ctl *ctl, const struct lensd_sim_input *input, cons
                 add_row(&table, prefetch, o->slots, lensd_cache_policy_names[kind], &o->policy[kind], &o->belady);
         }
     }
-    fprintf(ctl->out.file,
-            "%llu rows, %llu lenses wanted beside the base (%u different, at most %u a row), pack of %u\n",
-            (unsigned long long)outcomes[0].belady.rows, (unsigned long long)outcomes[0].belady.requests,
-            input->distinct, input->most, input->trace->tables.lenses);
+    ctl_print_line(&ctl->out, 0,
+                   "%llu rows, %llu lenses wanted beside the base (%u different, at most %u a row), pack of %u",
+                   (unsigned long long)outcomes[0].belady.rows, (unsigned long long)outcomes[0].belady.requests,
+                   input->distinct, input->most, input->trace->tables.lenses);
     return ctl_table_print(&table, &ctl->out) == 0 ? CTL_OK : ctl_fail(CTL_FAILED, "out of memory");
 }
 

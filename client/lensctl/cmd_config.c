@@ -1,4 +1,5 @@
-/* lensctl config [GLOB]: every setting, where its value came from, and what of it waits. */
+/* lensctl config [GLOB]: every setting, where its value came from, and what of it waits. On a terminal that is too
+ * narrow for all of that in a line, the table has what each setting is, and a second one what isn't the default. */
 #include "client/lensctl/commands.h"
 #include "client/lensctl/daemon_link.h"
 
@@ -11,7 +12,7 @@
 struct listing {
     const char *glob; /* NULL = all */
     bool terminal;
-    struct ctl_table table;
+    struct ctl_table table, brief, changed;
     json_t *rows;
     uint32_t found;
 };
@@ -46,17 +47,38 @@ static void add_value(struct ctl_table *table, struct lens_text value, bool cut)
         ctl_table_add(table, "%.*s..", VALUE_COLUMNS - 2, value.data);
 }
 
+static void add_origin(struct ctl_table *table, const struct lens_setting_row *row)
+{
+    ctl_table_add(table, "%.*s%s%.*s", (int)row->origin.length, row->origin.data, row->place.length > 0 ? " " : "",
+                  (int)row->place.length, row->place.data);
+}
+
 static void add_text(struct ctl_table *table, const struct lens_setting_row *row, bool terminal)
 {
     ctl_table_text(table, row->name);
     add_value(table, row->value, terminal);
-    ctl_table_add(table, "%.*s%s%.*s", (int)row->origin.length, row->origin.data, row->place.length > 0 ? " " : "",
-                  (int)row->place.length, row->place.data);
+    add_origin(table, row);
     ctl_table_text(table, row->fallback);
     ctl_table_text(table, row->applies);
     add_waits(table, row);
     if (!terminal)
         ctl_table_text(table, row->help);
+}
+
+static void add_brief(struct listing *listing, const struct lens_setting_row *row)
+{
+    static const char by_default[] = "default";
+    bool other =
+        row->origin.length != strlen(by_default) || memcmp(row->origin.data, by_default, row->origin.length) != 0;
+    ctl_table_text(&listing->brief, row->name);
+    add_value(&listing->brief, row->value, true);
+    ctl_table_text(&listing->brief, row->applies);
+    if (!other && !row->waits && row->older_packs == 0)
+        return;
+    ctl_table_text(&listing->changed, row->name);
+    add_origin(&listing->changed, row);
+    ctl_table_text(&listing->changed, row->fallback);
+    add_waits(&listing->changed, row);
 }
 
 static json_t *row_json(const struct lens_setting_row *row)
@@ -82,6 +104,7 @@ static void take_row(void *arg, const struct lens_setting_row *row)
         return;
     listing->found++;
     add_text(&listing->table, row, listing->terminal);
+    add_brief(listing, row);
     json_array_append_new(listing->rows, row_json(row));
 }
 
@@ -120,33 +143,58 @@ static void print_details(const struct ctl_output *out, const json_t *rows)
     }
 }
 
-int ctl_run_config(struct ctl *ctl)
+static void init_tables(struct listing *listing)
 {
     static const struct ctl_column columns[] = {{"setting", false},   {"value", false},  {"from", false},
                                                 {"default", false},   {"reload", false}, {"waits", false},
                                                 {"what it is", false}};
+    static const struct ctl_column brief[] = {{"setting", false}, {"value", false}, {"reload", false}};
+    static const struct ctl_column changed[] = {
+        {"not the default", false}, {"from", false}, {"default", false}, {"waits", false}};
+    ctl_table_init(&listing->table, columns, listing->terminal ? 6 : 7);
+    ctl_table_init(&listing->brief, brief, 3);
+    ctl_table_init(&listing->changed, changed, 4);
+}
+
+static void free_tables(struct listing *listing)
+{
+    ctl_table_free(&listing->table);
+    ctl_table_free(&listing->brief);
+    ctl_table_free(&listing->changed);
+}
+
+static int print_tables(const struct ctl_output *out, struct listing *listing)
+{
+    if (ctl_table_fits(&listing->table, out))
+        return ctl_table_print(&listing->table, out);
+    int r = ctl_table_print(&listing->brief, out);
+    if (r != 0 || listing->changed.n_cells == 0)
+        return r;
+    fputc('\n', out->file);
+    return ctl_table_print(&listing->changed, out);
+}
+
+int ctl_run_config(struct ctl *ctl)
+{
     struct listing listing = {.glob = ctl_argument(ctl, 0), .terminal = ctl->out.terminal, .rows = json_array()};
     struct lens_client *client;
-    int r = ctl_connect(ctl, &client);
-    if (r != CTL_OK) {
-        json_decref(listing.rows);
-        return r;
-    }
-    ctl_table_init(&listing.table, columns, listing.terminal ? 6 : 7);
-    r = fetch(client, &listing);
-    lens_client_close(client);
     json_t *object = ctl_json_new();
     json_object_set_new(object, "settings", listing.rows);
-    if (r == CTL_OK && ctl->json) {
-        ctl_table_free(&listing.table);
-        return ctl_json_print(&ctl->out, object, false);
+    int r = ctl_connect(ctl, &client);
+    if (r != CTL_OK) {
+        json_decref(object);
+        return r;
     }
-    if (r != CTL_OK)
-        ctl_table_free(&listing.table);
-    else if (ctl_table_print(&listing.table, &ctl->out) != 0)
+    init_tables(&listing);
+    r = fetch(client, &listing);
+    lens_client_close(client);
+    if (r == CTL_OK && ctl->json)
+        r = ctl_json_print(&ctl->out, json_incref(object), false);
+    else if (r == CTL_OK && print_tables(&ctl->out, &listing) != 0)
         r = ctl_fail(CTL_FAILED, "out of memory");
-    else if (listing.terminal && listing.glob != NULL)
+    else if (r == CTL_OK && listing.terminal && listing.glob != NULL)
         print_details(&ctl->out, listing.rows);
+    free_tables(&listing);
     json_decref(object);
     return r;
 }

@@ -102,33 +102,49 @@ static int print_json(const struct detect *d, uint64_t row, const struct lens_an
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
 
-static void print_token(const struct ctl_output *out, const char *token)
+/* Returns the columns it took. */
+static unsigned print_token(const struct ctl_output *out, const char *token)
 {
     char text[128];
     if (token == NULL)
-        return;
+        return 0;
     ctl_printable(token, strlen(token), text, sizeof text);
-    size_t columns = ctl_columns(text);
-    int pad = columns < TOKEN_COLUMNS ? (int)(TOKEN_COLUMNS - columns) : 0;
-    fprintf(out->file, "  %s%s%s%*s", ctl_style(out, CTL_CYAN), text, ctl_style(out, CTL_PLAIN), pad, "");
+    unsigned columns = (unsigned)ctl_columns(text);
+    unsigned pad = columns < TOKEN_COLUMNS ? TOKEN_COLUMNS - columns : 0;
+    fprintf(out->file, "  %s%s%s%*s", ctl_style(out, CTL_CYAN), text, ctl_style(out, CTL_PLAIN), (int)pad, "");
+    return 2 + columns + pad;
+}
+
+/* A concept and its score, in a further line below the others when this one is full. Returns where it ends. */
+static unsigned print_hit(const struct detect *d, const struct lens_hit *hit, unsigned column, unsigned indent)
+{
+    char key[256], text[300];
+    const struct ctl_output *out = &d->ctl->out;
+    const char *name = concept_tree_key(&d->tree, hit->id);
+    snprintf(text, sizeof text, "%s %.2f", ctl_printable(name, strlen(name), key, sizeof key), (double)hit->score);
+    unsigned columns = 2 + (unsigned)ctl_columns(text), width = ctl_width(out);
+    if (width > 0 && column > indent && column + columns > width) {
+        fprintf(out->file, "\n%*s", (int)indent, "");
+        column = indent;
+    }
+    fprintf(out->file, "  %s%s%s", ctl_style(out, hit->score >= STRONG ? CTL_BOLD : CTL_DIM), text,
+            ctl_style(out, CTL_PLAIN));
+    return column + columns;
 }
 
 static int print_text(const struct detect *d, uint64_t row, const struct lens_answer *answer)
 {
     const struct ctl_output *out = &d->ctl->out;
     const struct row_verdict verdict = verdict_of(answer);
-    fprintf(out->file, "%5llu", (unsigned long long)row);
-    print_token(out, hidden_states_token(&d->states, row));
-    ctl_print_row_state(out, answer->status, answer->flags, answer->reason, answer->counts.missing);
-    verdict_print(out, d->arg, &verdict);
+    unsigned indent = (unsigned)fprintf(out->file, "%5llu", (unsigned long long)row);
+    const char *token = hidden_states_token(&d->states, row);
+    unsigned column = indent + print_token(out, token);
+    indent += token != NULL ? 2 + TOKEN_COLUMNS : 0;
+    column += ctl_print_row_state(out, answer->status, answer->flags, answer->reason, answer->counts.missing);
+    column += verdict_print(out, d->arg, &verdict);
     for (uint32_t i = 0; i < answer->n_hits; i++) {
-        char key[256];
-        struct lens_hit hit = answer->hits[i];
-        if (hit.score < d->min_score)
-            continue;
-        const char *text = concept_tree_key(&d->tree, hit.id);
-        fprintf(out->file, "  %s%s %.2f%s", ctl_style(out, hit.score >= STRONG ? CTL_BOLD : CTL_DIM),
-                ctl_printable(text, strlen(text), key, sizeof key), (double)hit.score, ctl_style(out, CTL_PLAIN));
+        if (answer->hits[i].score >= d->min_score)
+            column = print_hit(d, &answer->hits[i], column, indent);
     }
     fputc('\n', out->file);
     return CTL_OK;

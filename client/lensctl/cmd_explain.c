@@ -116,21 +116,44 @@ static void print_key(FILE *file, const char *before, struct lens_text key)
     fprintf(file, "%s%s", before, ctl_printable(key.data, key.length, text, sizeof text));
 }
 
+static void print_path(FILE *text, const struct lens_explanation *e)
+{
+    for (uint32_t i = 0; i < e->n_path; i++)
+        print_key(text, i == 0 ? "path: " : " > ", e->path_keys[i]);
+}
+
+static void print_children(FILE *text, const struct lens_explanation *e)
+{
+    fprintf(text, "children:%s", e->n_children == 0 ? " none" : "");
+    for (uint32_t i = 0; i < e->count; i++)
+        print_key(text, i == 0 ? " " : ", ", e->child_keys[i]);
+    if (e->n_children > e->count)
+        fprintf(text, " and %u more", e->n_children - e->count);
+}
+
+/* A line of names, as long as it gets, broken between them. */
+static void print_names(const struct ctl *ctl, const struct lens_explanation *e,
+                        void (*print)(FILE *text, const struct lens_explanation *e))
+{
+    char *line = NULL;
+    size_t length = 0;
+    FILE *text = open_memstream(&line, &length);
+    if (text == NULL)
+        return;
+    print(text, e);
+    if (fclose(text) == 0)
+        ctl_print_line(&ctl->out, 0, "%s", line);
+    free(line);
+}
+
 static void print_place(const struct ctl *ctl, const struct lens_explanation *e)
 {
     FILE *file = ctl->out.file;
     print_key(file, ctl_style(&ctl->out, CTL_BOLD), e->key);
     fprintf(file, "%s  id %u, layer %u, %s, %s\n", ctl_style(&ctl->out, CTL_PLAIN), e->id, e->layer, role_name(e->role),
             e->resident ? "in a slot" : "not in a slot");
-    fputs("path: ", file);
-    for (uint32_t i = 0; i < e->n_path; i++)
-        print_key(file, i == 0 ? "" : " > ", e->path_keys[i]);
-    fprintf(file, "\nchildren: %s", e->n_children == 0 ? "none" : "");
-    for (uint32_t i = 0; i < e->count; i++)
-        print_key(file, i == 0 ? "" : ", ", e->child_keys[i]);
-    if (e->n_children > e->count)
-        fprintf(file, " and %u more", e->n_children - e->count);
-    fputc('\n', file);
+    print_names(ctl, e, print_path);
+    print_names(ctl, e, print_children);
 }
 
 static int print_calibration(const struct ctl *ctl, const struct lens_explanation *e)
@@ -157,11 +180,11 @@ static int print_examples(const struct ctl *ctl, const struct lens_explanation *
     return ctl_table_print(&table, &ctl->out);
 }
 
-static void print_sentences(const struct ctl *ctl, const char *before, const struct sentences *s)
+static void print_sentences(const struct ctl *ctl, unsigned indent, const struct sentences *s)
 {
     char text[1024];
     for (unsigned i = 0; i < s->count; i++)
-        fprintf(ctl->out.file, "%s%s\n", before, ctl_printable(s->text[i], strlen(s->text[i]), text, sizeof text));
+        ctl_print_line(&ctl->out, indent, "%s", ctl_printable(s->text[i], strlen(s->text[i]), text, sizeof text));
 }
 
 static int print_text(const struct account *a)
@@ -171,18 +194,18 @@ static int print_text(const struct account *a)
     int r = 0;
     print_place(ctl, e);
     fputc('\n', ctl->out.file);
-    print_sentences(ctl, "", &a->shown);
-    print_sentences(ctl, "", &a->lately);
+    print_sentences(ctl, 0, &a->shown);
+    print_sentences(ctl, 0, &a->lately);
     fputc('\n', ctl->out.file);
     if (e->calibrated) {
         r = print_calibration(ctl, e);
         fputc('\n', ctl->out.file);
     }
-    print_sentences(ctl, "", &a->why);
+    print_sentences(ctl, 0, &a->why);
     if (a->asked) {
         fprintf(ctl->out.file, "\n%sa score of %.4f%s\n", ctl_style(&ctl->out, CTL_BOLD), a->steps.raw,
                 ctl_style(&ctl->out, CTL_PLAIN));
-        print_sentences(ctl, "  ", &a->score);
+        print_sentences(ctl, 2, &a->score);
     } else if (e->calibrated && r == 0) {
         fputc('\n', ctl->out.file);
         r = print_examples(ctl, e);

@@ -84,11 +84,13 @@ static int print_text(const struct ctl *ctl, const struct lens_statistics *s)
     fputc('\n', file);
     if (r == 0)
         r = field_stages_print(s, &ctl->out);
-    fprintf(file,
-            "\n%llu rows (%llu invalid, %llu partial, %llu capped, %llu degraded, %llu dropped), %.1f rows a batch\n",
-            (unsigned long long)s->rows, (unsigned long long)s->invalid_rows, (unsigned long long)s->partial_rows,
-            (unsigned long long)s->capped_rows, (unsigned long long)s->degraded_rows,
-            (unsigned long long)s->dropped_rows, per_row(s->batch_rows, s->batches));
+    fputc('\n', file);
+    ctl_print_line(
+        &ctl->out, 0,
+        "%llu rows (%llu invalid, %llu partial, %llu capped, %llu degraded, %llu dropped), %.1f rows a batch",
+        (unsigned long long)s->rows, (unsigned long long)s->invalid_rows, (unsigned long long)s->partial_rows,
+        (unsigned long long)s->capped_rows, (unsigned long long)s->degraded_rows, (unsigned long long)s->dropped_rows,
+        per_row(s->batch_rows, s->batches));
     fprintf(file, "a row: %.1f lenses scored, %.1f expanded, %.2f loaded\n", per_row(s->lenses_scored, s->rows),
             per_row(s->lenses_expanded, s->rows), per_row(s->lenses_loaded, s->rows));
     fprintf(file, "hits: slot %s, host %s, cold %s\n", ctl_percent_text(s->slot_hits, lookups, slot, sizeof slot),

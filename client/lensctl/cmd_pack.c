@@ -31,10 +31,11 @@ static void print_summary(const struct ctl *ctl, const char *path, const char *d
 {
     char size[32];
     FILE *file = ctl->out.file;
-    fprintf(file, "%s: %u lenses (%u -> %u -> %u -> 1), layers 0 to %u, stored as %s, %s\n", path, s->lenses, s->dim,
-            s->h1, s->h2, s->max_layer, dtype, ctl_bytes_text(s->bytes_written, size, sizeof size));
-    fprintf(file, "  source: %u f32, %u f16, %u bf16; %u with a LayerNorm, folded in; %u calibrated\n", s->source_f32,
-            s->source_f16, s->source_bf16, s->with_layernorm, s->calibrated);
+    ctl_print_line(&ctl->out, 0, "%s: %u lenses (%u -> %u -> %u -> 1), layers 0 to %u, stored as %s, %s", path,
+                   s->lenses, s->dim, s->h1, s->h2, s->max_layer, dtype,
+                   ctl_bytes_text(s->bytes_written, size, sizeof size));
+    ctl_print_line(&ctl->out, 2, "source: %u f32, %u f16, %u bf16; %u with a LayerNorm, folded in; %u calibrated",
+                   s->source_f32, s->source_f16, s->source_bf16, s->with_layernorm, s->calibrated);
     fprintf(file, "  concepts without a lens file, skipped: %u\n", s->concepts_without_lens);
     fprintf(file, "  lenses the hierarchy doesn't list, made roots: %u\n", s->lenses_not_listed);
     fprintf(file, "  concepts with several parents: %u\n", s->several_parents);
@@ -210,7 +211,7 @@ static int print_layers(const struct ctl *ctl, const struct layer_counts *counts
 {
     static const struct ctl_column columns[] = {
         {"layer", true}, {"lenses", true}, {"with children", true}, {"calibrated", true}, {"", false}};
-    static const char bar[] = "########################################";
+    static const char bar[] = "####################################";
     struct ctl_table table;
     uint32_t most = 1;
     for (int layer = 0; layer < 256; layer++)

@@ -70,19 +70,19 @@ static int print_errors(const struct ctl *ctl, const struct lens_conversion *don
 static int print_text(const struct ctl *ctl, const char *path, const struct lens_conversion *done)
 {
     char before[32], after[32];
-    FILE *file = ctl->out.file;
     const char *from = lens_dtype_name(done->w1.from), *to = lens_dtype_name(done->w1.to);
     ctl_bytes_text(done->bytes_before, before, sizeof before);
     ctl_bytes_text(done->bytes_after, after, sizeof after);
     if (done->copied) {
-        fprintf(file, "%s: %u lenses, %s: the pack was stored as %s already; copied byte for byte\n", path,
-                done->lenses, after, to);
+        ctl_print_line(&ctl->out, 0, "%s: %u lenses, %s: the pack was stored as %s already; copied byte for byte", path,
+                       done->lenses, after, to);
         return CTL_OK;
     }
-    fprintf(file, "%s: %u lenses, %s as %s -> %s as %s (%.2f times the size)\n", path, done->lenses, before, from,
-            after, to, (double)done->bytes_after / (double)done->bytes_before);
+    ctl_print_line(&ctl->out, 0, "%s: %u lenses, %s as %s -> %s as %s (%.2f times the size)", path, done->lenses,
+                   before, from, after, to, (double)done->bytes_after / (double)done->bytes_before);
     if (done->widened)
-        fprintf(file, "  the weights are what the %s pack says: precision lost there isn't regained\n", from);
+        ctl_print_line(&ctl->out, 2, "the weights are what the %s pack says: precision lost there isn't regained",
+                       from);
     return print_errors(ctl, done);
 }
 

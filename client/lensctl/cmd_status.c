@@ -129,9 +129,10 @@ static void add_service(const struct ctl *ctl, const struct lens_status *s)
     char text[2048]; /* several steps may be in force */
     bool full = s->degraded.length == 0;
     ctl_printable(full ? "full service" : s->degraded.data, full ? 12 : s->degraded.length, text, sizeof text);
-    fprintf(ctl->out.file, "%s%s%s%s%s\n", ctl->out.terminal ? "service   " : "service\t",
-            ctl_style(&ctl->out, full ? CTL_GREEN : CTL_RED), full ? "" : "degraded: ", text,
-            ctl_style(&ctl->out, CTL_PLAIN));
+    fprintf(ctl->out.file, "%s%s%s", ctl->out.terminal ? "service   " : "service\t",
+            ctl_style(&ctl->out, full ? CTL_GREEN : CTL_RED), full ? "" : "degraded: ");
+    (void)ctl_print_wrapped(&ctl->out, text, full ? 10 : 20);
+    fprintf(ctl->out.file, "%s\n", ctl_style(&ctl->out, CTL_PLAIN));
 }
 
 /* The configuration, when a reload failed: nobody sees that otherwise until a restart does. */
@@ -141,8 +142,9 @@ static void add_config(const struct ctl *ctl, const struct lens_status *s)
     if (s->config.length == 0)
         return;
     ctl_printable(s->config.data, s->config.length, text, sizeof text);
-    fprintf(ctl->out.file, "%s%s%s%s\n", ctl->out.terminal ? "config    " : "config\t", ctl_style(&ctl->out, CTL_RED),
-            text, ctl_style(&ctl->out, CTL_PLAIN));
+    fprintf(ctl->out.file, "%s%s", ctl->out.terminal ? "config    " : "config\t", ctl_style(&ctl->out, CTL_RED));
+    (void)ctl_print_wrapped(&ctl->out, text, 10);
+    fprintf(ctl->out.file, "%s\n", ctl_style(&ctl->out, CTL_PLAIN));
 }
 
 static bool on_a_card(const struct lens_status *s)

@@ -55,19 +55,33 @@ void ctl_usage_text(const struct ctl_command *command, char *out, size_t size)
     }
 }
 
+/* A name and what it is, from a column on; below the name when that is too long for a terminal. */
+static void print_entry(FILE *file, const char *name, const char *text)
+{
+    struct ctl_output out;
+    ctl_output_init(&out, file);
+    unsigned indent = ctl_width(&out) == 0 || ctl_width(&out) > 100 ? 37 : 24;
+    fprintf(file, "  %-*s ", (int)indent - 3, name);
+    if (strlen(name) > indent - 3 && ctl_width(&out) > 0)
+        fprintf(file, "\n%*s", (int)indent, "");
+    (void)ctl_print_wrapped(&out, text, indent);
+    fputc('\n', file);
+}
+
 static void print_row(FILE *file, const struct ctl_command *command)
 {
     char usage[96];
     ctl_usage_text(command, usage, sizeof usage);
-    fprintf(file, "  %-34s %s\n", usage, command->summary);
+    print_entry(file, usage, command->summary);
 }
 
 static void print_flag(FILE *file, const struct ctl_flag *flag)
 {
-    char left[96], bounds[128];
+    char left[96], bounds[128], text[1024];
     (void)format_flag(flag, left, sizeof left);
     ctl_flag_bounds(flag, bounds, sizeof bounds);
-    fprintf(file, "  %-34s %s%s%s\n", left, flag->help, bounds[0] != '\0' ? " " : "", bounds);
+    snprintf(text, sizeof text, "%s%s%s", flag->help, bounds[0] != '\0' ? " " : "", bounds);
+    print_entry(file, left, text);
 }
 
 static void print_choices(FILE *file, const struct ctl_command *command)
@@ -94,6 +108,7 @@ static void print_flags(FILE *file, const char *title, const struct ctl_flag *fl
 void ctl_help_all(FILE *file)
 {
     size_t count;
+    struct ctl_output out;
     const struct ctl_command *commands = ctl_commands(&count);
     fputs("lensctl: looks into a running lensd and works on lens packs\n\n"
           "usage: lensctl [--socket PATH] [--json] COMMAND [ARGUMENT..] [FLAG..]\n\ncommands\n",
@@ -105,21 +120,30 @@ void ctl_help_all(FILE *file)
           "  0  ok\n"
           "  1  failed\n"
           "  2  wrong usage\n"
-          "  3  no daemon answers\n"
-          "\nOutput is coloured and aligned on a terminal (NO_COLOR is honoured) and tab-separated elsewhere.\n"
-          "`lensctl help COMMAND` says more about a command.\n",
+          "  3  no daemon answers\n\n",
           file);
+    ctl_output_init(&out, file);
+    ctl_print_paragraphs(&out, "Output is coloured and aligned on a terminal (NO_COLOR is honoured) and tab-separated "
+                               "elsewhere.\n`lensctl help COMMAND` says more about a command.");
 }
 
 void ctl_help_command(FILE *file, const struct ctl_command *command)
 {
     char usage[96];
+    struct ctl_output out;
+    ctl_output_init(&out, file);
     ctl_usage_text(command, usage, sizeof usage);
-    fprintf(file, "usage: lensctl %s%s\n\n%s\n", usage, command->flags != NULL ? " [FLAG..]" : "", command->summary);
-    if (command->details != NULL)
-        fprintf(file, "\n%s\n", command->details);
-    if (command->json != NULL)
-        fprintf(file, "\nJSON: %s\n", command->json);
+    ctl_print_line(&out, 0, "usage: lensctl %s%s", usage, command->flags != NULL ? " [FLAG..]" : "");
+    fputc('\n', file);
+    ctl_print_paragraphs(&out, command->summary);
+    if (command->details != NULL) {
+        fputc('\n', file);
+        ctl_print_paragraphs(&out, command->details);
+    }
+    if (command->json != NULL) {
+        fputc('\n', file);
+        ctl_print_line(&out, 0, "JSON: %s", command->json);
+    }
     print_choices(file, command);
     print_flags(file, "flags", command->flags);
     print_flags(file, "flags of every command", ctl_global_flags());

@@ -31,11 +31,13 @@ const char *ctl_style(const struct ctl_output *out, enum ctl_style style)
 int ctl_fail(int code, const char *format, ...)
 {
     char text[1024], shown[2048]; /* names in files and messages of others may hold anything */
+    struct ctl_output out;
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fprintf(stderr, "lensctl: %s\n", ctl_printable(text, strlen(text), shown, sizeof shown));
+    ctl_output_init(&out, stderr);
+    ctl_print_line(&out, 0, "lensctl: %s", ctl_printable(text, strlen(text), shown, sizeof shown));
     return code;
 }
 

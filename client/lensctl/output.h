@@ -38,6 +38,13 @@ unsigned ctl_width(const struct ctl_output *out);
 /* Prints printable `text` from column `indent` on, on a terminal broken between words, further lines set in as far.
  * Returns the column it ends in. */
 unsigned ctl_print_wrapped(const struct ctl_output *out, const char *text, unsigned indent);
+/* Prints a line of printable text, set in by `indent`; on a terminal broken between words, further lines set in by two
+ * more. */
+void ctl_print_line(const struct ctl_output *out, unsigned indent, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Prints text of several lines and a newline. On a terminal its lines are joined and broken anew, but for those that
+ * begin with a space. */
+void ctl_print_paragraphs(const struct ctl_output *out, const char *text);
 
 /* Columns that printable UTF-8 takes on a terminal. */
 size_t ctl_columns(const char *text);
@@ -73,7 +80,12 @@ void ctl_table_add(struct ctl_table *table, const char *format, ...) __attribute
 
 void ctl_table_free(struct ctl_table *table);
 
-/* Prints and frees the table. 0 or -ENOMEM when a row is missing for want of memory. */
+/* Whether its rows take one line each there; always so but on a terminal that is too narrow. */
+bool ctl_table_fits(const struct ctl_table *table, const struct ctl_output *out);
+
+/* Prints and frees the table. On a terminal that is too narrow for a row, the columns that don't fit follow in further
+ * lines, and the text of the last is broken between words. 0 or -ENOMEM when a row is missing for want of
+ * memory. */
 int ctl_table_print(struct ctl_table *table, const struct ctl_output *out);
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */

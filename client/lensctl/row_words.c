@@ -27,20 +27,23 @@ json_t *ctl_row_flags_json(uint8_t flags)
     return list;
 }
 
-void ctl_print_row_state(const struct ctl_output *out, uint8_t status, uint8_t flags, uint8_t reason, uint32_t missing)
+unsigned ctl_print_row_state(const struct ctl_output *out, uint8_t status, uint8_t flags, uint8_t reason,
+                             uint32_t missing)
 {
+    char text[256];
     bool invalid = status == LENS_ROW_INVALID_INPUT;
     flags &= (uint8_t)~LENS_ROW_ALERT;
+    size_t used = (size_t)snprintf(text, sizeof text, "%s", ctl_row_status(status));
     if (status == LENS_ROW_COMPLETE && flags == 0)
-        return;
-    fprintf(out->file, "  %s%s", ctl_style(out, invalid ? CTL_RED : CTL_YELLOW), ctl_row_status(status));
+        return 0;
     for (unsigned i = 0; ctl_row_flag(i) != NULL; i++) {
         if ((flags >> i & 1) != 0)
-            fprintf(out->file, " %s", ctl_row_flag(i));
+            used += (size_t)snprintf(text + used, sizeof text - used, " %s", ctl_row_flag(i));
     }
     if (invalid)
-        fprintf(out->file, ": %s", lens_reason_text(reason));
-    if (missing > 0)
-        fprintf(out->file, " (%u lenses missing)", missing);
-    fputs(ctl_style(out, CTL_PLAIN), out->file);
+        used += (size_t)snprintf(text + used, sizeof text - used, ": %s", lens_reason_text(reason));
+    if (missing > 0 && used < sizeof text)
+        snprintf(text + used, sizeof text - used, " (%u lenses missing)", missing);
+    fprintf(out->file, "  %s%s%s", ctl_style(out, invalid ? CTL_RED : CTL_YELLOW), text, ctl_style(out, CTL_PLAIN));
+    return 2 + (unsigned)ctl_columns(text);
 }

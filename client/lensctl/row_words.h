@@ -16,7 +16,9 @@ const char *ctl_row_flag(unsigned bit);
 json_t *ctl_row_flags_json(uint8_t flags);
 
 /* In a line of text: two spaces, then what isn't as it should be; nothing for a complete row without a flag. ALERT
- * isn't said here: verdict_print (rule_names.h) does. `missing`: lenses that weren't there in time. */
-void ctl_print_row_state(const struct ctl_output *out, uint8_t status, uint8_t flags, uint8_t reason, uint32_t missing);
+ * isn't said here: verdict_print (rule_names.h) does. `missing`: lenses that weren't there in time. Returns the columns
+ * it took. */
+unsigned ctl_print_row_state(const struct ctl_output *out, uint8_t status, uint8_t flags, uint8_t reason,
+                             uint32_t missing);
 
 #endif

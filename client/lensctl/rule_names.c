@@ -119,12 +119,14 @@ json_t *verdict_json(struct rule_names *names, const struct row_verdict *verdict
     return object;
 }
 
-void verdict_print(const struct ctl_output *out, struct rule_names *names, const struct row_verdict *verdict)
+unsigned verdict_print(const struct ctl_output *out, struct rule_names *names, const struct row_verdict *verdict)
 {
     bool stop = verdict->action == LENS_VERDICT_STOP;
+    char text[256];
     if (verdict->action == LENS_VERDICT_NONE)
-        return;
-    fprintf(out->file, "  %s%s %s%s%s", ctl_style(out, stop ? CTL_RED : CTL_YELLOW), stop ? "STOP" : "FLAG",
-            rule_name(names, verdict->rule), (verdict->flags & LENS_ROW_ALERT) != 0 ? " raised" : "",
-            ctl_style(out, CTL_PLAIN));
+        return 0;
+    snprintf(text, sizeof text, "%s %s%s", stop ? "STOP" : "FLAG", rule_name(names, verdict->rule),
+             (verdict->flags & LENS_ROW_ALERT) != 0 ? " raised" : "");
+    fprintf(out->file, "  %s%s%s", ctl_style(out, stop ? CTL_RED : CTL_YELLOW), text, ctl_style(out, CTL_PLAIN));
+    return 2 + (unsigned)ctl_columns(text);
 }

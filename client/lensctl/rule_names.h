@@ -49,7 +49,8 @@ const char *verdict_action(uint8_t action);
 /* {"action": .., "rule": .., "raised": whether this row raised it}; null without a verdict. */
 json_t *verdict_json(struct rule_names *names, const struct row_verdict *verdict);
 
-/* In a line of text: two spaces, then STOP or FLAG and the rule; nothing without a verdict. */
-void verdict_print(const struct ctl_output *out, struct rule_names *names, const struct row_verdict *verdict);
+/* In a line of text: two spaces, then STOP or FLAG and the rule; nothing without a verdict. Returns the
+ * columns it took. */
+unsigned verdict_print(const struct ctl_output *out, struct rule_names *names, const struct row_verdict *verdict);
 
 #endif

@@ -81,45 +81,108 @@ static size_t column_width(const struct ctl_table *table, unsigned column)
     return width;
 }
 
-static void print_cell(const struct ctl_table *table, const struct ctl_output *out, const char *text, unsigned column,
-                       size_t width)
+/* A row that is wider than the terminal goes on in further lines, set in as far; the text of its last column is broken
+ * between words. A table without a head is names and texts: there the texts are broken alone. */
+#define SET_IN 4
+
+/* Where the columns stand on a terminal. */
+struct layout {
+    size_t *widths, *begins;
+    bool *folds; /* the column begins a further line */
+};
+
+static void free_layout(struct layout *layout)
 {
-    bool last = column + 1 == table->n_columns;
-    size_t pad = width - ctl_columns(text);
-    if (!out->terminal)
-        fprintf(out->file, "%s%s", text, last ? "" : "\t");
-    else if (table->columns[column].right)
-        fprintf(out->file, "%*s%s%s", (int)pad, "", text, last ? "" : "  ");
-    else
-        fprintf(out->file, "%s%*s", text, last ? 0 : (int)pad + 2, "");
+    free(layout->widths);
+    free(layout->begins);
+    free(layout->folds);
 }
 
-static void print_head(const struct ctl_table *table, const struct ctl_output *out, const size_t *widths)
+static void fold_columns(const struct ctl_table *table, const struct ctl_output *out, struct layout *layout)
+{
+    unsigned room = ctl_width(out);
+    bool may = room > 0 && table->columns[0].title != NULL;
+    for (unsigned c = 1; c < table->n_columns; c++) {
+        size_t begin = layout->begins[c - 1] + layout->widths[c - 1] + 2;
+        layout->folds[c] = may && begin + layout->widths[c] > room;
+        layout->begins[c] = layout->folds[c] ? SET_IN : begin;
+    }
+}
+
+static int make_layout(const struct ctl_table *table, const struct ctl_output *out, struct layout *layout)
+{
+    layout->widths = calloc(table->n_columns, sizeof *layout->widths);
+    layout->begins = calloc(table->n_columns, sizeof *layout->begins);
+    layout->folds = calloc(table->n_columns, sizeof *layout->folds);
+    if (layout->widths == NULL || layout->begins == NULL || layout->folds == NULL)
+        return -ENOMEM;
+    for (unsigned c = 0; c < table->n_columns; c++)
+        layout->widths[c] = column_width(table, c);
+    fold_columns(table, out, layout);
+    return 0;
+}
+
+static void print_aligned(const struct ctl_table *table, const struct ctl_output *out, const struct layout *layout,
+                          const char *text, unsigned column)
+{
+    bool end = column + 1 == table->n_columns, last = end || layout->folds[column + 1];
+    int pad = (int)(layout->widths[column] - ctl_columns(text));
+    if (layout->folds[column])
+        fprintf(out->file, "\n%*s", SET_IN, "");
+    else if (column > 0)
+        fputs("  ", out->file);
+    if (table->columns[column].right)
+        fprintf(out->file, "%*s%s", pad, "", text);
+    else if (end)
+        (void)ctl_print_wrapped(out, text, (unsigned)layout->begins[column]);
+    else
+        fprintf(out->file, "%s%*s", text, last ? 0 : pad, "");
+}
+
+static void print_cell(const struct ctl_table *table, const struct ctl_output *out, const struct layout *layout,
+                       const char *text, unsigned column)
+{
+    if (out->terminal)
+        print_aligned(table, out, layout, text, column);
+    else
+        fprintf(out->file, "%s%s", column > 0 ? "\t" : "", text);
+}
+
+static void print_head(const struct ctl_table *table, const struct ctl_output *out, const struct layout *layout)
 {
     if (table->columns[0].title == NULL)
         return;
     fputs(ctl_style(out, CTL_BOLD), out->file);
     for (unsigned c = 0; c < table->n_columns; c++)
-        print_cell(table, out, table->columns[c].title, c, widths[c]);
+        print_cell(table, out, layout, table->columns[c].title, c);
     fprintf(out->file, "%s\n", ctl_style(out, CTL_PLAIN));
 }
 
 int ctl_table_print(struct ctl_table *table, const struct ctl_output *out)
 {
-    size_t *widths = calloc(table->n_columns, sizeof *widths);
-    int r = widths == NULL || table->no_memory ? -ENOMEM : 0;
-    if (widths != NULL) {
-        for (unsigned c = 0; c < table->n_columns; c++)
-            widths[c] = column_width(table, c);
-        print_head(table, out, widths);
+    struct layout layout = {0};
+    int r = make_layout(table, out, &layout);
+    if (r == 0) {
+        print_head(table, out, &layout);
         for (size_t i = 0; i < table->n_cells; i++) {
             unsigned column = (unsigned)(i % table->n_columns);
-            print_cell(table, out, table->cells[i], column, widths[column]);
+            print_cell(table, out, &layout, table->cells[i], column);
             if (column + 1 == table->n_columns)
                 fputc('\n', out->file);
         }
+        r = table->no_memory ? -ENOMEM : 0;
     }
-    free(widths);
+    free_layout(&layout);
     ctl_table_free(table);
     return r;
+}
+
+bool ctl_table_fits(const struct ctl_table *table, const struct ctl_output *out)
+{
+    struct layout layout = {0};
+    bool fits = make_layout(table, out, &layout) == 0;
+    for (unsigned c = 0; fits && c < table->n_columns; c++)
+        fits = !layout.folds[c];
+    free_layout(&layout);
+    return fits;
 }

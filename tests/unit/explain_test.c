@@ -5,6 +5,7 @@
 #include "client/lensctl/explain_calibration.c" /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/explain_rules.c"       /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/output.c"              /* NOLINT(bugprone-suspicious-include) */
+#include "client/lensctl/wrapped.c"             /* NOLINT(bugprone-suspicious-include) */
 
 #include "kernels/calibration.h"
 

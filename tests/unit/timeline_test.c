@@ -9,6 +9,7 @@
 #include "client/lensctl/timeline_json.c"     /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/timeline_page.c"     /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/timeline_terminal.c" /* NOLINT(bugprone-suspicious-include) */
+#include "client/lensctl/wrapped.c"           /* NOLINT(bugprone-suspicious-include) */
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,11 +1,13 @@
 /* The texts of `lensctl top` and what its keys change, without a terminal. lensctl is a program without a library, so
  * the code under test is compiled in here. */
+#include "client/lensctl/columns.c"   /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/output.c"    /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/top_keys.c"  /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/top_lines.c" /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/top_model.c" /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/top_order.c" /* NOLINT(bugprone-suspicious-include) */
 #include "client/lensctl/waiting.c"   /* NOLINT(bugprone-suspicious-include) */
+#include "client/lensctl/wrapped.c"   /* NOLINT(bugprone-suspicious-include) */
 
 #include <setjmp.h>
 #include <stdarg.h>
