@@ -198,7 +198,7 @@ static int complete(struct parsing *p, struct lens_error *err)
 
 static int read_words(const char *at, struct parsing *p, struct lens_error *err)
 {
-    struct assignment a;
+    struct assignment a = {.word = WORDS};
     for (at += strspn(at, blanks); *at != '\0'; at += strspn(at, blanks)) {
         int r = take_assignment(&at, &a, err);
         if (r == 0 && p->given[a.word])
