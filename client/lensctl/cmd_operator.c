@@ -17,7 +17,7 @@ static int print_done(const struct ctl *ctl, const struct lens_done *done)
         json_object_set_new(object, "generation", json_integer(done->generation));
         return ctl_json_print(&ctl->out, object, false);
     }
-    fprintf(ctl->out.file, "%s\n", ctl_printable(done->text.data, done->text.length, text, sizeof text));
+    ctl_print_line(&ctl->out, 0, "%s", ctl_printable(done->text.data, done->text.length, text, sizeof text));
     return CTL_OK;
 }
 

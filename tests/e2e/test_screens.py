@@ -140,14 +140,15 @@ class Screens(unittest.TestCase):
 
     @shows("packs")
     def test_packs_are_a_table_that_goes_on_below_where_it_is_too_wide(self):
-        head = ["pack", "lenses", "dim", "model", "tap", "file/slab/compute", "slots", "host", "policy",
-                "lens file/slot", "sessions", "generation", "size", "path"]
+        head = ["pack", "lenses", "dim", "model", "tap", "file/slab/compute", "slots", "host", "pinned",
+                "policy", "lens file/slot", "sessions", "generation", "size", "path"]
         pack, = self.json("packs")["packs"]
         wide = self.show("lensctl packs", WIDE)
-        row, = self.assert_columns(wide, head)
-        self.assertEqual(row[:4], [pack["name"], str(pack["lenses"]), str(pack["dim"]), pack["model_id"]])
-        self.assertEqual((row[6], row[11], row[13]), (f"{pack['resident']}/{pack['slots']}", str(pack["generation"]),
-                                                      pack["path"]))
+        cell = dict(zip(head, *self.assert_columns(wide, head)))
+        for title, key in (("pack", "name"), ("lenses", "lenses"), ("dim", "dim"), ("model", "model_id"),
+                           ("policy", "policy"), ("generation", "generation"), ("path", "path")):
+            self.assertEqual(cell[title], str(pack[key]))
+        self.assertEqual(cell["slots"], f"{pack['resident']}/{pack['slots']}")
         for columns in WIDTHS:
             lines = self.show("lensctl packs", columns)
             half = len(lines) // 2
@@ -175,8 +176,6 @@ class Screens(unittest.TestCase):
     @shows("rules")
     def test_rules_are_a_table_with_how_often_each_was_raised(self):
         self.ask("detect", sentence("dogs"))
-        if "isn't a request" in self.daemon.lensctl("rules").stderr:
-            self.skipTest("this lensd doesn't list rules yet")
         rule, = self.json("rules")["rules"]
         self.assertGreater(rule["raised"], 0)
         wide = self.show("lensctl rules", WIDE)
@@ -264,7 +263,7 @@ class Screens(unittest.TestCase):
                 for (_, score), detection in zip(hits, answer["detections"]):
                     self.assertAlmostEqual(float(score), detection["score"], delta=0.006)
         self.assertRegex(self.capture("-e"), r"\x1b\[1mDog:5 0\.\d\d")
-        self.assertRegex(self.capture("-e"), r"\x1b\[33mFLAG \S+ raised")
+        self.assertRegex(self.capture("-e"), r"\x1b\[33mFLAG about-dogs raised")
         self.assertEqual(len(self.piped("detect", file).splitlines()), len(answers))
 
     @shows("latency")
@@ -339,6 +338,26 @@ class Screens(unittest.TestCase):
         self.assertEqual(self.show("lensctl unload third")[-1], "pack third is unloaded")
         self.assertEqual([pack["name"] for pack in self.json("packs")["packs"]], ["wordnet-minilm"])
         self.show("lensctl unload third", code=1)
+
+    @shows("pin", "unpin", "branch")
+    def test_a_pinned_branch_is_a_tree_with_what_it_said(self):
+        text = " ".join(self.show("lensctl pin Canine:4"))
+        self.assertIn("Canine:4 is pinned", text)
+        self.ask("detect", sentence("dogs"))
+        branch = self.json("branch", "Mammal:2")["concepts"]
+        self.assertEqual([c["concept"] for c in branch if c["pinned"]], ["Canine:4", "Dog:5"])
+        for columns in WIDTHS:
+            lines = self.show("lensctl branch Mammal:2", columns)
+            self.assertEqual(cells(lines[0]), ["concept", "last", "peak", "ago", "rows", "hits", "where"])
+            self.assertEqual([line.split()[0] for line in lines[1:]], [c["concept"] for c in branch])
+            depth = {c["concept"]: c["layer"] - branch[0]["layer"] for c in branch}
+            for line, c in zip(lines[1:], branch):
+                self.assertEqual(len(line) - len(line.lstrip()), 2 * depth[c["concept"]])
+                self.assertEqual([int(cell) for cell in cells(line)[4:6]], [c["rows"], c["hits"]])
+                self.assertEqual(line.endswith("slot pinned"), c["pinned"])
+            self.assertEqual({line.index("slot") for line in lines[1:]}, {lines[0].index("where")})
+        self.assertIn("Canine:4 is unpinned", " ".join(self.show("lensctl unpin Canine:4")))
+        self.assertEqual([c for c in self.json("branch", "Mammal:2")["concepts"] if c["pinned"]], [])
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 
