@@ -4,6 +4,7 @@
 #include "daemon/batch.h"
 #include "daemon/detections.h"
 #include "daemon/engine.h"
+#include "daemon/readings.h"
 #include "daemon/sys.h"
 #include "daemon/tracing.h"
 #include "tests/unit/support/expected.h"
@@ -94,6 +95,7 @@ static struct world *open_world(enum lens_expand expand)
     assert_int_equal(lensd_pool_create(w->backend, w->served.pack, &pool, &w->served.pool, &err), 0);
     assert_int_equal(lensd_batch_create(pool.max_batch_rows, w->served.pack->lenses, &w->served.batch), 0);
     assert_int_equal(lensd_detections_create(w->served.pack->lenses, &w->served.detections), 0);
+    assert_int_equal(lensd_readings_create(w->served.pack->lenses, &w->served.readings), 0);
     assert_int_equal(lensd_events_create(64, &w->events), 0);
     assert_int_equal(lensd_rules_parse("often: on=Liquid:1/* above=0.3 tokens=2 window=4 smooth=0.5, "
                                        "odd: on=Tool:1 deviation=1.5 action=stop",
@@ -113,6 +115,7 @@ static void close_world(struct world *w)
     lensd_rules_drop(w->rules);
     lensd_batch_destroy(w->served.batch);
     lensd_detections_destroy(w->served.detections);
+    lensd_readings_destroy(w->served.readings);
     lensd_pool_destroy(w->served.pool);
     lens_pack_close(w->served.pack);
     w->backend->ops->close(w->backend);
