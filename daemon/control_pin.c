@@ -83,12 +83,11 @@ static void change_pins(struct lensd_service *service, struct lensd_connection *
     }
     uint32_t now = lensd_pins_count(served->pins);
     lensd_pin_text(pin, served->pack, text, sizeof text);
-    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: %s %s at run time, %u lenses are now", served->name, text,
-              add ? "is pinned" : "is no longer pinned", now);
+    lensd_log(&service->log, LENSD_LOG_INFO, "pack %s: %s is %s at run time; lenses pinned now: %u", served->name, text,
+              add ? "pinned" : "unpinned", now);
     lensd_control_done(service, c, served->generation,
-                       "pack %s: %s is %s, %u lenses %s; %u lenses are pinned at run time, for %u sessions",
-                       served->name, text, add ? "pinned" : "unpinned", add ? now - before : before - now,
-                       add ? "more" : "fewer", now, served->sessions);
+                       "pack %s: %s is %s; lenses pinned at run time: %u, before: %u; sessions: %u", served->name, text,
+                       add ? "pinned" : "unpinned", now, before, served->sessions);
 }
 
 void lensd_control_pin(struct lensd_service *service, struct lensd_connection *c, const struct lens_msg *request)

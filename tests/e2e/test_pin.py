@@ -55,8 +55,7 @@ class Pin(unittest.TestCase):
             before, scored, _ = ask(old, row)
             self.assertFalse(wanted & {hit[0] for hit in before})
             said = daemon.lensctl("pin", BRANCH).check().stdout
-            self.assertIn(f"{BRANCH} is pinned, {size} lenses more; {size} lenses are pinned at run time, for 1 session",
-                          said)
+            self.assertIn(f"{BRANCH} is pinned; lenses pinned at run time: {size}, before: 0; sessions: 1", said)
             with Client(daemon.socket, **BASE_ONLY) as new:
                 for client in (old, new):
                     hits, now, _ = ask(client, row)

@@ -223,6 +223,26 @@ class Screens(unittest.TestCase):
             rows = self.assert_columns(self.show("lensctl concepts 'D*'", columns), head)
             self.assertEqual([(row[0], int(row[1])) for row in rows], [(c["concept"], c["id"]) for c in concepts])
 
+    @shows("pin", "unpin", "branch")
+    def test_a_branch_is_pinned_and_its_readings_are_a_tree_with_bars(self):
+        name = self.json("explain", "Dog:5")["path"][-3]["concept"]
+        said = self.show(f"lensctl pin {name}")
+        self.addCleanup(lambda: self.daemon.lensctl("unpin", name))
+        self.assertIn(f"{name} is pinned", " ".join(said))
+        self.ask("detect", sentence("dogs"))
+        readings = self.json("branch", name)["concepts"]
+        self.assertGreater(len(readings), 1)
+        lines = self.show(f"lensctl branch {name}", WIDE)
+        self.assertEqual(cells(lines[0]), ["concept", "last", "peak", "ago", "rows", "hits", "where"])
+        self.assertEqual(len(lines), 1 + len(readings))
+        for line, reading in zip(lines[1:], readings):
+            self.assertEqual(len(line) - len(line.lstrip()) > 0, reading["parent"] is not None)
+            self.assertEqual(cells(line)[:2], [reading["concept"], f"{reading['last_score']:.3f}"])
+            self.assertEqual(line.count("\u2588"), int(reading["last_score"] * 20 + 0.5))
+            self.assertEqual(cells(line)[-1], "slot pinned")
+        self.show(f"lensctl branch {name}", 80)
+        self.assertIn(f"{name} is unpinned", " ".join(self.show(f"lensctl unpin {name}")))
+
     @shows("explain")
     def test_explain_says_a_concepts_place_and_scores_in_sentences(self):
         said = self.json("explain", "Dog:5")
