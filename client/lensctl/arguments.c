@@ -31,11 +31,12 @@ static unsigned edit_distance(const char *a, const char *b)
     return row[n];
 }
 
-/* Keeps the nearer of *best and `name`; names further than a third of the text away don't count. */
+/* Keeps the nearer of *best and `name`; names further than a third of the text (without a flag's dashes, which all
+ * have) away don't count. */
 static void consider(const char *text, const char *name, const char **best, unsigned *distance)
 {
     unsigned d = edit_distance(text, name);
-    if (d < *distance && d <= 1 + strlen(text) / 3) {
+    if (d < *distance && d <= 1 + strlen(text + strspn(text, "-")) / 3) {
         *best = name;
         *distance = d;
     }

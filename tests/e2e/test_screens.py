@@ -330,7 +330,7 @@ class Screens(unittest.TestCase):
             self.assertTrue(all(set(row[4]) == {"#"} for row in layers), layers)
         verified = self.json("pack", "verify", self.dir / "made.lens")
         line, = self.show("lensctl pack verify made.lens")
-        self.assertTrue(line.startswith(f"made.lens: ok: {verified['lenses']} lenses, {verified['checksums']} checksums"))
+        self.assertRegex(line, rf"^made\.lens: ok: {verified['lenses']} lenses, {verified['checksums']} checksums, ")
         lines = self.show("lensctl pack quantize made.lens -o made8.lens --dtype int8")
         self.assertIn("as f32 -> ", lines[0])
         at = next(i for i, line in enumerate(lines) if line.startswith("weights"))
@@ -427,6 +427,8 @@ class Screens(unittest.TestCase):
     def test_a_mistyped_word_is_told_from_what_was_meant(self):
         self.assertEqual(self.show("lensctl statu", code=2),
                          ["lensctl: unknown command 'statu'; did you mean 'status'?"])
+        self.assertIn("unknown flag '--frob'; `lensctl help status` lists those",
+                      " ".join(self.show("lensctl status --frob", code=2)))
         self.assertIn("found 'more'", " ".join(self.show("lensctl status more", code=2)))
         self.assertIn("unknown flag '--top-kk'; did you mean '--top-k'?",
                       " ".join(self.show(f"lensctl detect {PACK.name} --top-kk 1", code=2)))
