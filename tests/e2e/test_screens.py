@@ -243,6 +243,19 @@ class Screens(unittest.TestCase):
         self.show(f"lensctl branch {name}", 80)
         self.assertIn(f"{name} is unpinned", " ".join(self.show(f"lensctl unpin {name}")))
 
+    @shows("branch")
+    def test_a_branch_is_a_tree_in_a_narrow_window_too(self):
+        self.ask("detect", sentence("dogs"))
+        branch = self.json("branch", "Mammal:2")["concepts"]
+        self.assertEqual({c["layer"] for c in branch}, {2, 3, 4, 5})
+        for columns in WIDTHS:
+            lines = self.show("lensctl branch Mammal:2", columns)
+            self.assertEqual([line.split()[0] for line in lines[1:]], [c["concept"] for c in branch])
+            for line, c in zip(lines[1:], branch):
+                self.assertEqual(len(line) - len(line.lstrip()), 2 * (c["layer"] - branch[0]["layer"]))
+                self.assertEqual([int(cell) for cell in cells(line)[4:6]], [c["rows"], c["hits"]])
+            self.assertEqual({line.index("slot") for line in lines[1:]}, {lines[0].index("where")})
+
     @shows("explain")
     def test_explain_says_a_concepts_place_and_scores_in_sentences(self):
         said = self.json("explain", "Dog:5")
@@ -358,26 +371,6 @@ class Screens(unittest.TestCase):
         self.assertEqual(self.show("lensctl unload third")[-1], "pack third is unloaded")
         self.assertEqual([pack["name"] for pack in self.json("packs")["packs"]], ["wordnet-minilm"])
         self.show("lensctl unload third", code=1)
-
-    @shows("pin", "unpin", "branch")
-    def test_a_pinned_branch_is_a_tree_with_what_it_said(self):
-        text = " ".join(self.show("lensctl pin Canine:4"))
-        self.assertIn("Canine:4 is pinned", text)
-        self.ask("detect", sentence("dogs"))
-        branch = self.json("branch", "Mammal:2")["concepts"]
-        self.assertEqual([c["concept"] for c in branch if c["pinned"]], ["Canine:4", "Dog:5"])
-        for columns in WIDTHS:
-            lines = self.show("lensctl branch Mammal:2", columns)
-            self.assertEqual(cells(lines[0]), ["concept", "last", "peak", "ago", "rows", "hits", "where"])
-            self.assertEqual([line.split()[0] for line in lines[1:]], [c["concept"] for c in branch])
-            depth = {c["concept"]: c["layer"] - branch[0]["layer"] for c in branch}
-            for line, c in zip(lines[1:], branch):
-                self.assertEqual(len(line) - len(line.lstrip()), 2 * depth[c["concept"]])
-                self.assertEqual([int(cell) for cell in cells(line)[4:6]], [c["rows"], c["hits"]])
-                self.assertEqual(line.endswith("slot pinned"), c["pinned"])
-            self.assertEqual({line.index("slot") for line in lines[1:]}, {lines[0].index("where")})
-        self.assertIn("Canine:4 is unpinned", " ".join(self.show("lensctl unpin Canine:4")))
-        self.assertEqual([c for c in self.json("branch", "Mammal:2")["concepts"] if c["pinned"]], [])
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 
