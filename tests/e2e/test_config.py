@@ -280,6 +280,20 @@ class LiveReloads(unittest.TestCase):
             r.reload("")
             self.assertIsNone(settings(r.daemon, "engine.threads")["engine.threads"]["pending"])
 
+    def test_the_log_level_says_what_is_logged_from_then_on(self):
+        with Reloading("[log]\nlevel = warning\n", packs=[small_pack()]) as r:
+            for level, words in (("warning", "Law:1"), ("info", "Shape:1"), ("warning", "Memory:1")):
+                r.config.write_text(f"[log]\nlevel = {level}\n")
+                r.daemon.send_signal(signal.SIGHUP)
+                eventually(lambda: settings(r.daemon, "log.level")["log.level"]["value"] == level, timeout=60)
+                r.daemon.lensctl("pin", words).check()
+            r.config.write_text("[log]\nlevel = info\n")
+            r.daemon.send_signal(signal.SIGHUP)
+            r.daemon.wait_log("log.level warning -> info")
+            pinned = [line for line in r.daemon.log.splitlines() if "is pinned at run time" in line]
+            self.assertEqual(len(pinned), 1, pinned)
+            self.assertIn("Shape:1", pinned[0])
+
     def test_settings_of_packs_hold_for_packs_swapped_in_from_then_on(self):
         with Reloading("", packs=[small_pack()]) as r:
             slots = status(r.daemon)["slots"]
