@@ -195,6 +195,7 @@ static int start(struct tail *tail)
     event_feed_init(&tail->feed, tail->client, &want);
     rule_names_init(&tail->lines.rules, tail->ctl->socket_path);
     tail->lines.out = tail->ctl->out;
+    tail->lines.screen = &tail->ctl->out;
     tail->lines.json = tail->ctl->json || !tail->ctl->out.terminal;
     tail->lines.out.file = open_memstream(&tail->text, &tail->length);
     return tail->lines.out.file != NULL ? CTL_OK : ctl_fail(CTL_FAILED, "out of memory");

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #define SECOND_NS UINT64_C(1000000000)
+#define SET_IN    12u /* of what didn't fit a line: below the event's number */
 #define STRONG    0.5f
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
@@ -63,43 +64,60 @@ static void row_json(struct tail_lines *lines, const struct lens_event_page *pag
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
 
-static void print_when_and_where(const struct tail_lines *lines, const struct lens_event_row *row)
+/* Returns the columns it took. */
+static unsigned print_when_and_where(const struct tail_lines *lines, const struct lens_event_row *row)
 {
     const struct ctl_output *out = &lines->out;
-    char clock[16];
+    char clock[16], where[128];
     time_t seconds = (time_t)(row->time_ns / SECOND_NS);
     struct tm tm;
     localtime_r(&seconds, &tm);
     strftime(clock, sizeof clock, "%H:%M:%S", &tm);
-    fprintf(out->file, "%s%s.%03u  #%llu  session %u  sequence %llu%s  %s%5llu%s", ctl_style(out, CTL_DIM), clock,
-            (unsigned)(row->time_ns % SECOND_NS / 1000000u), (unsigned long long)row->number, row->session,
-            (unsigned long long)row->sequence, ctl_style(out, CTL_PLAIN), ctl_style(out, CTL_CYAN),
-            (unsigned long long)row->position, ctl_style(out, CTL_PLAIN));
+    int columns = snprintf(where, sizeof where, "%s.%03u  #%llu  session %u  sequence %llu", clock,
+                           (unsigned)(row->time_ns % SECOND_NS / 1000000u), (unsigned long long)row->number,
+                           row->session, (unsigned long long)row->sequence);
+    fprintf(out->file, "%s%s%s", ctl_style(out, CTL_DIM), where, ctl_style(out, CTL_PLAIN));
+    columns += snprintf(where, sizeof where, "%5llu", (unsigned long long)row->position);
+    fprintf(out->file, "  %s%s%s", ctl_style(out, CTL_CYAN), where, ctl_style(out, CTL_PLAIN));
     if (row->token_id >= 0)
-        fprintf(out->file, "  token %d", row->token_id);
+        columns += fprintf(out->file, "  token %d", row->token_id);
+    return (unsigned)columns + 2;
+}
+
+/* In a further line, below the event's number, when this one is full. Returns the column it ends in. */
+static unsigned print_part(const struct tail_lines *lines, enum ctl_style style, const char *text, unsigned column)
+{
+    unsigned columns = 2 + (unsigned)ctl_columns(text), width = ctl_width(lines->screen);
+    if (width > 0 && column > SET_IN && column + columns > width) {
+        fprintf(lines->out.file, "\n%*s", (int)SET_IN, "");
+        column = SET_IN;
+    }
+    fprintf(lines->out.file, "  %s%s%s", ctl_style(&lines->out, style), text, ctl_style(&lines->out, CTL_PLAIN));
+    return column + columns;
 }
 
 static void row_text(struct tail_lines *lines, const struct lens_event_page *page, const struct lens_event_row *row)
 {
     const struct ctl_output *out = &lines->out;
     const struct row_verdict verdict = verdict_of(row);
-    print_when_and_where(lines, row);
-    ctl_print_row_state(out, row->status, row->flags, row->reason, 0);
-    verdict_print(out, &lines->rules, &verdict);
+    char text[300], name[256];
+    unsigned column = print_when_and_where(lines, row);
+    column += ctl_print_row_state(out, row->status, row->flags, row->reason, 0);
+    column += verdict_print(out, &lines->rules, &verdict);
     for (uint32_t i = 0; i < row->stored_detections; i++) {
         const struct lens_detection *d = &page->detections[row->first_detection + i];
         struct lens_text key = event_feed_key(page, row, d->id);
-        char text[256];
         if (key.length > 0)
-            ctl_printable(key.data, key.length, text, sizeof text);
+            ctl_printable(key.data, key.length, name, sizeof name);
         else
-            snprintf(text, sizeof text, "lens %u of a pack that is gone", d->id);
-        fprintf(out->file, "  %s%s %.2f%s", ctl_style(out, d->score >= STRONG ? CTL_BOLD : CTL_DIM), text,
-                (double)d->score, ctl_style(out, CTL_PLAIN));
+            snprintf(name, sizeof name, "lens %u of a pack that is gone", d->id);
+        snprintf(text, sizeof text, "%s %.2f", name, (double)d->score);
+        column = print_part(lines, d->score >= STRONG ? CTL_BOLD : CTL_DIM, text, column);
     }
-    if (!lines->filtered && row->n_detections > row->stored_detections)
-        fprintf(out->file, "  %sand %u more%s", ctl_style(out, CTL_DIM), row->n_detections - row->stored_detections,
-                ctl_style(out, CTL_PLAIN));
+    if (!lines->filtered && row->n_detections > row->stored_detections) {
+        snprintf(text, sizeof text, "and %u more", row->n_detections - row->stored_detections);
+        (void)print_part(lines, CTL_DIM, text, column);
+    }
     fputc('\n', out->file);
 }
 

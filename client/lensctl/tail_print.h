@@ -7,6 +7,7 @@
 
 struct tail_lines {
     struct ctl_output out;
+    const struct ctl_output *screen; /* where `out` goes in the end: as wide as lines may be */
     struct rule_names rules;
     bool json;
     bool filtered; /* a row's stored detections are those that match, not all that are remembered */

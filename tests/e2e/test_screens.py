@@ -299,6 +299,16 @@ class Screens(unittest.TestCase):
         self.assertRegex(self.capture("-e"), r"\x1b\[33mFLAG about-dogs raised")
         self.assertEqual(len(self.piped("detect", file).splitlines()), len(answers))
 
+    def test_tail_puts_what_does_not_fit_below_the_events_number(self):
+        self.ask("detect", sentence("dogs"))
+        for columns in WIDTHS:
+            lines = self.show("lensctl tail --from start -n 3 --min 0", columns)
+            begins = [line for line in lines if re.match(r"\d\d:\d\d:\d\d\.\d{3}  #", line)]
+            self.assertEqual(len(begins), 3)
+            self.assertGreater(len(lines), 4)  # a row has ten concepts
+            self.assertEqual([line for line in lines if line not in begins and line[:14].strip()], lines[-1:])
+            self.assertIn("3 rows shown", lines[-1])
+
     @shows("latency")
     def test_latency_has_both_tables_of_stages(self):
         figures = self.json("latency")
