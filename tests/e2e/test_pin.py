@@ -6,6 +6,8 @@ import unittest
 
 from tests.e2e.harness import Daemon, eventually, small_pack
 from tests.e2e.liblens import Client, Sender
+from tests.e2e.test_config import Reloading
+from tests.e2e.test_degradation import DEGRADED, script
 
 BRANCH = "Deception:1"  # 9 lenses, none of them in layer 0
 LAYER_0 = (ctypes.c_uint8 * 1)(0)
@@ -174,6 +176,36 @@ class Pin(unittest.TestCase):
             self.assertEqual(ask(client, row)[:2], before[:2])
             daemon.lensctl("unpin", BRANCH).check()
             self.assertEqual(ask(client, row)[1], before[1] - len(branch(daemon)))
+
+    def test_what_is_pinned_stays_when_the_cpu_takes_over_from_a_lost_card(self):
+        with Daemon(packs=[small_pack()], args=["--fault-script", script("run 4 enodev")]) as daemon, \
+                Client(daemon.socket, **BASE_ONLY) as client:
+            size, row = len(branch(daemon)), row_of(client, 1)
+            scored = ask(client, row)[1]
+            daemon.lensctl("pin", BRANCH).check()
+            right = ask(client, row)
+            self.assertEqual(right[1], scored + size)
+            eventually(lambda: ask(client, row)[2] & DEGRADED, 60, "a lost card")
+            daemon.wait_log("goes on on the CPU")
+            eventually(lambda: not ask(client, row)[2] & DEGRADED, 60, "the CPU's answers")
+            self.assertEqual(ask(client, row), right)
+            self.assertEqual(pack_row(daemon)["pins"], BRANCH)
+            daemon.lensctl("unpin", BRANCH).check()
+            self.assertEqual(ask(client, row)[1], scored)
+
+    def test_a_swap_that_has_no_room_for_what_is_pinned_changes_nothing(self):
+        with Reloading("", packs=[small_pack()]) as r, Client(r.daemon.socket, **BASE_ONLY) as client:
+            row = row_of(client, 1)
+            r.daemon.lensctl("pin", "Mind:0").check()
+            before, pinned = ask(client, row), pack_row(r.daemon)["pinned"]
+            r.reload("[pool]\nslots = 12\npreload = off\n")
+            refused = r.daemon.lensctl("swap", small_pack())
+            self.assertIn("no-space", refused.stderr)
+            self.assertIn("keeps its place", refused.stderr)
+            self.assertEqual((pack_row(r.daemon)["pinned"], pack_row(r.daemon)["generation"]), (pinned, 1))
+            self.assertEqual(ask(client, row), before)
+            r.daemon.lensctl("unpin", "Mind:0").check()
+            r.daemon.lensctl("swap", small_pack()).check()
 
     def test_clients_may_not(self):
         with Daemon(packs=[small_pack()], args=["--ipc-admin-uids", "4242", "--ipc-allow-uids", "self"]) as daemon:
