@@ -109,8 +109,9 @@ static int print_text(const struct ctl *ctl, const struct doctor *doctor)
         print_finding(ctl, finding);
     }
     count_levels(report, counts);
-    fprintf(ctl->out.file, "\n%u ok, %u notes, %u warnings, %u problems\n", counts[DOCTOR_OK], counts[DOCTOR_NOTE],
-            counts[DOCTOR_WARNING], counts[DOCTOR_PROBLEM]);
+    const unsigned notes = counts[DOCTOR_NOTE], warnings = counts[DOCTOR_WARNING], problems = counts[DOCTOR_PROBLEM];
+    fprintf(ctl->out.file, "\n%u ok, %u note%s, %u warning%s, %u problem%s\n", counts[DOCTOR_OK], notes,
+            notes == 1 ? "" : "s", warnings, warnings == 1 ? "" : "s", problems, problems == 1 ? "" : "s");
     return CTL_OK;
 }
 
