@@ -377,10 +377,9 @@ static bool tells_latency(const struct lensd_flight *flight)
 }
 
 /* True when the breaker opened or closed by what the answered submissions took. */
-static bool note_latency(struct lensd_batch *batch)
+static bool note_latency(struct lensd_batch *batch, uint64_t now)
 {
     bool turned = false;
-    uint64_t now = lensd_now_ns();
     for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
         const struct lensd_flight *flight = flight_of(batch->run.jobs[j]);
         if (flight->job.state == LENS_JOB_DONE && !flight->prewarm && tells_latency(flight))
@@ -391,10 +390,9 @@ static bool note_latency(struct lensd_batch *batch)
 }
 
 /* Tells the pool what the answered rows wanted; their views are valid until the next run. */
-static void note_rows(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last)
+static void note_rows(const struct lensd_served_pack *pack, const struct lensd_flight *flight, bool last, uint64_t now)
 {
     uint64_t key = lensd_sequences_key(&flight->session->sequences, flight->sequence->name);
-    uint64_t now = pack->readings != NULL ? lensd_now_ns() : 0;
     for (uint32_t i = 0; i < flight->job.n_rows; i++) {
         if (pack->detections != NULL)
             lensd_detections_note(pack->detections, &flight->job.out[i]);
@@ -424,13 +422,13 @@ static void trace(const struct lensd_served_pack *pack, const struct lensd_fligh
 }
 
 /* What an answered submission leaves to do: nobody waits for it any more. */
-static void land(struct lensd_served_pack *pack, struct lensd_flight *flight)
+static void land(struct lensd_served_pack *pack, struct lensd_flight *flight, uint64_t now)
 {
     struct lensd_batch *batch = pack->batch;
     struct lensd_session *session = flight->session;
     const struct lens_submit_descriptor *d = &session->pending[flight->pending % session->ring.layout.submit_slots];
     bool last = (d->flags & LENS_SUBMIT_LAST) != 0;
-    note_rows(pack, flight, last);
+    note_rows(pack, flight, last, now);
     if (pack->tracing != NULL)
         trace(pack, flight, last);
     if (last)
@@ -461,11 +459,12 @@ static bool land_done(struct lensd_served_pack *pack, struct lensd_statistics *s
     for (uint32_t j = 0; j < batch->run.n_jobs; j++)
         if (batch->run.jobs[j]->state == LENS_JOB_DONE)
             lensd_publish_release(flight_of(batch->run.jobs[j])->session);
-    bool turned = batch->degrade && note_latency(batch);
+    uint64_t now = lensd_now_ns(); /* what is answered; the rest is bookkeeping */
+    bool turned = batch->degrade && note_latency(batch, now);
     for (uint32_t j = 0; j < batch->run.n_jobs; j++) {
         struct lens_job *job = batch->run.jobs[j];
         if (job->state == LENS_JOB_DONE)
-            land(pack, flight_of(job));
+            land(pack, flight_of(job), now);
         else
             batch->run.jobs[kept++] = job;
     }

@@ -119,8 +119,9 @@ static struct lens_row_timing timing_of(const struct lensd_flight *flight, uint6
     };
 }
 
-/* What the rules on content say of the row, which they take in. A prompt's rows that only bring lenses near, and rows
- * that were scored by other rules than usual, don't move them. */
+/* What the rules on content say of the row, which they take in. A prompt's rows that only bring lenses near don't
+ * count.
+ */
 static void judge(const struct lensd_flight *flight, const struct lens_row_out *out, struct lens_result_header *header)
 {
     struct lensd_session *session = flight->session;

@@ -181,7 +181,9 @@ static void claim(const struct lensd_rule *rule, bool raised, struct lensd_verdi
 void lensd_rules_judge(const struct lensd_rules *rules, const struct lensd_rule_map *map, void *state,
                        const struct lens_row_out *row, struct lensd_verdict *out)
 {
-    const bool answered = row->logits != NULL && row->status != LENS_ROW_INVALID_INPUT;
+    /* A DEGRADED row looked for less than usual: what it didn't score says nothing, and calms no rule. */
+    const bool answered =
+        row->logits != NULL && row->status != LENS_ROW_INVALID_INPUT && (row->flags & LENS_ROW_DEGRADED) == 0;
     float highest[LENSD_RULES_MAX];
     char *at = state;
     *out = (struct lensd_verdict){.action = LENS_VERDICT_NONE};

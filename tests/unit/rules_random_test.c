@@ -76,10 +76,17 @@ static void draw_row(struct conformance_random *random, double around, struct ra
     row->out.wanted = row->wanted;
     row->out.logits = row->logits;
     row->out.status = LENS_ROW_PARTIAL;
-    if (row->passed_over && conformance_below(random, 2) == 0)
+    switch (row->passed_over ? conformance_below(random, 3) : 3) {
+    case 0:
         row->out.status = LENS_ROW_INVALID_INPUT;
-    else if (row->passed_over)
+        break;
+    case 1:
         row->out.logits = NULL;
+        break;
+    case 2:
+        row->out.flags = LENS_ROW_DEGRADED;
+        break;
+    }
 }
 
 /* NAN is as NAN. */

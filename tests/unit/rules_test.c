@@ -204,6 +204,26 @@ static void failed_and_invalid_rows_move_nothing_and_carry_what_is_raised(void *
     rules_stop(&w);
 }
 
+static void a_degraded_row_neither_calms_a_rule_nor_raises_it(void **state)
+{
+    (void)state;
+    struct rules_world w;
+    const uint32_t wanted[] = {A, F};
+    const float without_a[SMALL_LENSES] = {NAN, NAN, NAN, NAN, NAN, -9}, with_a[SMALL_LENSES] = {9};
+    struct lens_row_out degraded = {.wanted = wanted, .n_wanted = 2, .logits = without_a, .flags = LENS_ROW_DEGRADED};
+    rules_start(&w, "r: on=A:0 above=0.65 tokens=2");
+    assert_rows(&w, "77", ".F");
+    lensd_rules_judge(w.rules, w.map, w.state, &degraded, &w.verdict); /* overload must not end a verdict */
+    assert_int_equal(w.verdict.action, LENS_VERDICT_FLAG);
+    assert_false(w.verdict.raised);
+    assert_rows(&w, "1", ".");
+    degraded.logits = with_a;
+    for (int i = 0; i < 3; i++)
+        lensd_rules_judge(w.rules, w.map, w.state, &degraded, &w.verdict);
+    assert_int_equal(w.verdict.action, LENS_VERDICT_NONE);
+    rules_stop(&w);
+}
+
 static void sequences_have_states_of_their_own(void **state)
 {
     (void)state;
@@ -507,6 +527,7 @@ int main(void)
         cmocka_unit_test(smoothing_takes_in_readings_slowly_and_the_first_whole),
         cmocka_unit_test(a_row_that_scored_none_of_the_lenses_reads_zero),
         cmocka_unit_test(failed_and_invalid_rows_move_nothing_and_carry_what_is_raised),
+        cmocka_unit_test(a_degraded_row_neither_calms_a_rule_nor_raises_it),
         cmocka_unit_test(sequences_have_states_of_their_own),
         cmocka_unit_test(a_deviation_needs_ten_readings_before_it),
         cmocka_unit_test(a_baseline_without_spread_has_no_deviations),
