@@ -2,8 +2,8 @@
  * none are remembered, what the totals say is told. */
 #include "daemon/alerts.h"
 
+#include "daemon/counter.h"
 #include "daemon/service.h"
-#include "daemon/statistics.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ static uint64_t raised_so_far(const struct lensd_rule_totals *totals)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < totals->n; i++)
-        sum += lensd_statistics_get(&totals->items[i].raised);
+        sum += lensd_counter_get(&totals->items[i].raised);
     return sum;
 }
 

@@ -22,7 +22,7 @@ static void add_configured(const struct lensd_rules *rules, struct lens_rule_pag
                                           .name = lens_text_of(rule->name),
                                           .text = lens_text_of(rule->text),
                                           .action = rule->action,
-                                          .raised = lensd_statistics_get(rule->total)};
+                                          .raised = lensd_counter_get(rule->total)};
     }
 }
 
@@ -46,7 +46,7 @@ static void add_earlier(const struct lensd_rules *rules, const struct lensd_rule
             *row = (struct lens_rule_row){.id = lens_rule_id_of(totals->items[i].name),
                                           .name = lens_text_of(totals->items[i].name),
                                           .action = totals->items[i].action,
-                                          .raised = lensd_statistics_get(&totals->items[i].raised)};
+                                          .raised = lensd_counter_get(&totals->items[i].raised)};
     }
 }
 

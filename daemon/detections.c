@@ -1,7 +1,7 @@
 /* See detections.h. */
 #include "daemon/detections.h"
 
-#include "daemon/statistics.h"
+#include "daemon/counter.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -46,9 +46,9 @@ void lensd_detections_note(struct lensd_detections *detections, const struct len
         const struct lens_detection *found = &row->detections[i];
         if (found->raw < LENSD_DETECTED_AT || found->id >= detections->lenses)
             continue;
-        lensd_statistics_count(&detections->detected[found->id], 1);
+        lensd_counter_add(&detections->detected[found->id], 1);
         if (first)
-            lensd_statistics_count(&detections->best[found->id], 1);
+            lensd_counter_add(&detections->best[found->id], 1);
         first = false;
     }
 }
@@ -60,7 +60,7 @@ static double age_and_add(struct lensd_detections *d, double age_s)
 {
     double rows = 0, keep = exp(-age_s / LENSD_ROUTING_MEAN_S);
     for (uint32_t i = 0; i < d->lenses; i++) {
-        uint64_t now = lensd_statistics_get(&d->best[i]);
+        uint64_t now = lensd_counter_get(&d->best[i]);
         d->recent[i] = (float)(d->recent[i] * keep + (double)(now - d->seen[i]));
         d->seen[i] = now;
         rows += d->recent[i];
@@ -149,7 +149,7 @@ bool lensd_detections_watch(struct lensd_detections *d, const struct lens_pack *
 
 uint64_t lensd_detections_total(const struct lensd_detections *d, uint32_t i)
 {
-    uint64_t own = d->watched[i] >= 0 ? lensd_statistics_get(&d->detected[d->watched[i]]) : 0;
+    uint64_t own = d->watched[i] >= 0 ? lensd_counter_get(&d->detected[d->watched[i]]) : 0;
     return d->carried[i] + own;
 }
 

@@ -110,7 +110,7 @@ static void execute(struct lensd_engine *engine, struct lensd_served_pack *pack,
     delegate_loading(engine);
     if (lensd_batch_execute(pack, engine->statistics, &turned) != 0)
         note_failure(engine, pack, &pack->batch->failure);
-    lensd_statistics_count(&engine->statistics->busy_ns, lensd_now_ns() - begin_ns);
+    lensd_counter_add(&engine->statistics->busy_ns, lensd_now_ns() - begin_ns);
     if (turned)
         tell_of_change(engine);
     tell_of_lost_lenses(engine, pack);

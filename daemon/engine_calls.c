@@ -167,7 +167,7 @@ static void count_abandoned(struct lensd_engine *engine, struct lensd_session *s
     (void)lensd_batch_intake(session);
     for (uint64_t i = session->pending_tail; i < session->pending_head; i++)
         if (session->pending_state[i % slots] != LENSD_PENDING_DONE)
-            lensd_statistics_count(&engine->statistics->abandoned_rows, session->pending[i % slots].rows);
+            lensd_counter_add(&engine->statistics->abandoned_rows, session->pending[i % slots].rows);
 }
 
 static int detach_here(struct lensd_engine *engine, void *arg, struct lens_error *err)

@@ -1,13 +1,9 @@
 /* See histogram.h. */
 #include "daemon/histogram.h"
 
-#include <stdbool.h>
+#include "daemon/counter.h"
 
-/* Relaxed single-writer counters: readers on other threads see whole values. */
-static void add(uint64_t *counter, uint64_t by)
-{
-    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
-}
+#include <stdbool.h>
 
 /* Values below SUB have a bucket each; above, each power of two has SUB of them. */
 static uint32_t bucket_of(uint64_t value)
@@ -41,10 +37,10 @@ static uint64_t middle_of(uint32_t bucket)
 
 void lensd_histogram_record(struct lensd_histogram *histogram, uint64_t value)
 {
-    add(&histogram->buckets[bucket_of(value)], 1);
-    add(&histogram->count, 1);
-    add(&histogram->sum, value);
-    if (value > __atomic_load_n(&histogram->max, __ATOMIC_RELAXED))
+    lensd_counter_add(&histogram->buckets[bucket_of(value)], 1);
+    lensd_counter_add(&histogram->count, 1);
+    lensd_counter_add(&histogram->sum, value);
+    if (value > lensd_counter_get(&histogram->max))
         __atomic_store_n(&histogram->max, value, __ATOMIC_RELAXED);
 }
 
@@ -52,13 +48,13 @@ uint64_t lensd_histogram_quantile(const struct lensd_histogram *histogram, doubl
 {
     uint64_t count = 0, below = 0;
     for (uint32_t i = 0; i < LENSD_HISTOGRAM_BUCKETS; i++)
-        count += __atomic_load_n(&histogram->buckets[i], __ATOMIC_RELAXED);
+        count += lensd_counter_get(&histogram->buckets[i]);
     if (count == 0)
         return 0;
-    uint64_t max = __atomic_load_n(&histogram->max, __ATOMIC_RELAXED);
+    uint64_t max = lensd_counter_get(&histogram->max);
     double wanted = quantile * (double)count;
     for (uint32_t i = 0; i < LENSD_HISTOGRAM_BUCKETS; i++) {
-        below += __atomic_load_n(&histogram->buckets[i], __ATOMIC_RELAXED);
+        below += lensd_counter_get(&histogram->buckets[i]);
         if ((double)below >= wanted && below > 0) {
             uint64_t middle = middle_of(i);
             return middle < max ? middle : max;
@@ -69,8 +65,8 @@ uint64_t lensd_histogram_quantile(const struct lensd_histogram *histogram, doubl
 
 uint64_t lensd_histogram_mean(const struct lensd_histogram *histogram)
 {
-    uint64_t count = __atomic_load_n(&histogram->count, __ATOMIC_RELAXED);
-    return count == 0 ? 0 : __atomic_load_n(&histogram->sum, __ATOMIC_RELAXED) / count;
+    uint64_t count = lensd_counter_get(&histogram->count);
+    return count == 0 ? 0 : lensd_counter_get(&histogram->sum) / count;
 }
 
 void lensd_histogram_cumulate(const struct lensd_histogram *histogram, const uint64_t *bounds, uint32_t n,
@@ -82,7 +78,7 @@ void lensd_histogram_cumulate(const struct lensd_histogram *histogram, const uin
         bool beyond = i == LENSD_HISTOGRAM_BUCKETS - 1; /* may hold anything */
         while (at < n && (beyond || last_of(i) > bounds[at]))
             out[at++] = below;
-        below += __atomic_load_n(&histogram->buckets[i], __ATOMIC_RELAXED);
+        below += lensd_counter_get(&histogram->buckets[i]);
     }
     out[n] = below;
 }

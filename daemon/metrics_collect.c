@@ -124,14 +124,14 @@ static void take_statistics(const struct lensd_statistics *s, struct lensd_metri
         {&out->engine_busy_ns, &s->busy_ns},
     };
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
-        *counters[i].to = lensd_statistics_get(counters[i].from);
+        *counters[i].to = lensd_counter_get(counters[i].from);
     for (uint32_t i = 0; i < LENSD_REASONS; i++)
-        out->reasons[i] = lensd_statistics_get(&s->reasons[i]);
+        out->reasons[i] = lensd_counter_get(&s->reasons[i]);
     for (uint32_t i = 0; i < LENSD_BATCH_SIZES; i++)
-        out->batch_sizes[i] = lensd_statistics_get(&s->batch_sizes[i]);
+        out->batch_sizes[i] = lensd_counter_get(&s->batch_sizes[i]);
     for (uint32_t i = 0; i < LENS_STAGES; i++) {
         lensd_histogram_cumulate(&s->stages[i], lensd_stage_bounds, LENSD_STAGE_BOUNDS, out->stage_counts[i]);
-        out->stage_sums_ns[i] = lensd_statistics_get(&s->stages[i].sum);
+        out->stage_sums_ns[i] = lensd_counter_get(&s->stages[i].sum);
     }
 }
 
@@ -215,7 +215,7 @@ static void take_alerts(const struct lensd_rule_totals *totals, struct lensd_rul
     for (uint32_t i = 0; i < totals->n; i++) {
         memcpy(out->items[i].name, totals->items[i].name, sizeof out->items[i].name);
         out->items[i].action = totals->items[i].action;
-        out->items[i].raised = lensd_statistics_get(&totals->items[i].raised);
+        out->items[i].raised = lensd_counter_get(&totals->items[i].raised);
     }
 }
 

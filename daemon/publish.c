@@ -12,9 +12,8 @@
 
 static void count_drop(struct lensd_session *session, struct lensd_statistics *statistics)
 {
-    uint64_t *counters[2] = {&session->statistics->dropped_rows, &statistics->dropped_rows};
-    for (int i = 0; i < 2; i++)
-        __atomic_store_n(counters[i], *counters[i] + 1, __ATOMIC_RELAXED);
+    lensd_counter_add(&session->statistics->dropped_rows, 1);
+    lensd_counter_add(&statistics->dropped_rows, 1);
 }
 
 /* For whoever asks later; `detections` are the daemon's own copy, not what lies in the client's memory. */

@@ -1,7 +1,7 @@
 /* See readings.h. */
 #include "daemon/readings.h"
 
-#include "daemon/statistics.h"
+#include "daemon/counter.h"
 #include "daemon/sys.h"
 
 #include <errno.h>
@@ -44,12 +44,6 @@ static float take(const float *from)
     return value;
 }
 
-/* Inline: each lens of each row comes by here. */
-static inline void count(uint64_t *counter, uint64_t by)
-{
-    __atomic_store_n(counter, *counter + by, __ATOMIC_RELAXED);
-}
-
 static uint32_t window_of(uint64_t now_ns)
 {
     return (uint32_t)(now_ns / LENSD_READING_WINDOW_NS);
@@ -66,8 +60,8 @@ static inline void note_one(struct reading *reading, float logit, uint64_t now_n
     }
     put(&reading->last, logit);
     __atomic_store_n(&reading->at_ns, now_ns, __ATOMIC_RELAXED);
-    count(&reading->hits, logit > 0); /* a raw score above 0.5; no branch, which nobody could foresee */
-    count(&reading->rows, 1);
+    lensd_counter_add(&reading->hits, logit > 0); /* a raw score above 0.5; no branch, which nobody could foresee */
+    lensd_counter_add(&reading->rows, 1);
 }
 
 void lensd_readings_note(struct lensd_readings *readings, const struct lens_row_out *row, uint64_t now_ns)
@@ -97,8 +91,8 @@ void lensd_readings_get(const struct lensd_readings *readings, uint32_t lens, ui
 {
     const struct reading *reading = &readings->of[lens];
     uint64_t at_ns = __atomic_load_n(&reading->at_ns, __ATOMIC_RELAXED);
-    out->rows = lensd_statistics_get(&reading->rows);
-    out->hits = lensd_statistics_get(&reading->hits);
+    out->rows = lensd_counter_get(&reading->rows);
+    out->hits = lensd_counter_get(&reading->hits);
     out->last_logit = out->rows > 0 ? take(&reading->last) : NAN;
     out->peak_logit = out->rows > 0 ? peak_of(reading, now_ns) : NAN;
     out->age_ns = out->rows > 0 && now_ns > at_ns ? now_ns - at_ns : 0;

@@ -1,8 +1,8 @@
 /* See rules.h. Sets with their references and totals, and judging: how a row moves the states of its sequence. */
 #include "daemon/rules.h"
 
+#include "daemon/counter.h"
 #include "daemon/rules_private.h"
-#include "daemon/statistics.h"
 #include "daemon/sys.h"
 #include "kernels/calibration.h"
 
@@ -197,7 +197,7 @@ void lensd_rules_judge(const struct lensd_rules *rules, const struct lensd_rule_
             continue;
         bool raised = answered && move(rule, s, (float)lens_sigmoid((double)highest[r]));
         if (raised)
-            lensd_statistics_count(rule->total, 1);
+            lensd_counter_add(rule->total, 1);
         if (s->raised)
             claim(rule, raised, out);
     }

@@ -3,6 +3,7 @@
 #ifndef LENSD_STATISTICS_H
 #define LENSD_STATISTICS_H
 
+#include "daemon/counter.h"
 #include "daemon/histogram.h"
 #include "proto/codec.h"
 
@@ -26,10 +27,6 @@ void lensd_statistics_add(struct lensd_statistics *statistics, const struct lens
 
 /* Counts one batch: rows that were answered together. */
 void lensd_statistics_batch(struct lensd_statistics *statistics, uint32_t rows);
-
-/* Adds to one counter of the writer's, or reads it from anywhere. */
-void lensd_statistics_count(uint64_t *counter, uint64_t by);
-uint64_t lensd_statistics_get(const uint64_t *counter);
 
 /* As the wire says it. */
 void lensd_statistics_export(const struct lensd_statistics *statistics, struct lens_statistics *out);

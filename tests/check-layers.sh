@@ -21,7 +21,7 @@ allow kernels 'kernels/|proto/(dtype|lens_error|options|pack|quantize|wire)\.h|t
 allow kernels/cpu 'kernels/([a-z_]+\.h|cpu/)|proto/'
 allow kernels/cuda 'kernels/([a-z_]+\.h|cuda/)|proto/|tests/gpu/emulator/device\.hpp'
 allow daemon 'daemon/|kernels/|proto/'
-allow daemon/histogram.c 'daemon/histogram\.h'
+allow daemon/histogram.c 'daemon/(histogram|counter)\.h'
 allow daemon/histogram.h 'nothing/'
 allow daemon/cache 'daemon/cache/|proto/(lens_error|trace_ring)\.h'
 allow client/liblens 'client/liblens/|proto/(codec|ring|wire|options|dtype|lens_error)\.h'
