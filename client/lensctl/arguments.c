@@ -72,7 +72,7 @@ const char *ctl_nearest_command(const char *words)
 
 static void consider_flags(const char *text, const struct ctl_flag *flags, const char **best, unsigned *distance)
 {
-    for (const struct ctl_flag *f = flags; f != NULL && f->name != NULL; f++)
+    for (const struct ctl_flag *f = ctl_flag_first(flags); f != NULL; f = ctl_flag_next(f))
         consider(text, f->name, best, distance);
 }
 
@@ -211,16 +211,6 @@ static int read_value(const struct ctl_flag *flag, const char *text, struct ctl_
 }
 
 /* Index in `flags` of the one that `text` names (up to an '='), or -1. */
-static int find_flag(const struct ctl_flag *flags, const char *text)
-{
-    size_t length = strcspn(text, "=");
-    for (int i = 0; flags != NULL && flags[i].name != NULL; i++) {
-        if (strlen(flags[i].name) == length && strncmp(flags[i].name, text, length) == 0)
-            return i;
-    }
-    return -1;
-}
-
 static void set_global(struct ctl *ctl, const struct ctl_flag *flag, const char *text)
 {
     if (strcmp(flag->name, "--socket") == 0)
@@ -237,16 +227,13 @@ static void set_global(struct ctl *ctl, const struct ctl_flag *flag, const char 
 static int take_flag(struct ctl *ctl, int argc, char **argv, int *i)
 {
     const char *text = argv[*i], *equals = strchr(text, '=');
-    const struct ctl_flag *flags = ctl->command != NULL ? ctl->command->flags : NULL;
-    int index = find_flag(flags, text);
-    bool global = flags == NULL || index < 0;
-    if (global) {
-        flags = ctl_global_flags();
-        index = find_flag(flags, text);
-    }
-    if (index < 0)
+    unsigned place = 0;
+    const struct ctl_flag *flag = ctl_flag_find(ctl->command != NULL ? ctl->command->flags : NULL, text, &place);
+    bool global = flag == NULL;
+    if (global)
+        flag = ctl_flag_find(ctl_global_flags(), text, NULL);
+    if (flag == NULL)
         return unknown_flag(ctl, text);
-    const struct ctl_flag *flag = &flags[index];
     const char *value = equals != NULL ? equals + 1 : NULL;
     if (flag->kind == CTL_SWITCH && value != NULL)
         return ctl_fail(CTL_USAGE, "%s takes no value, found '%s'", flag->name, value);
@@ -256,7 +243,7 @@ static int take_flag(struct ctl *ctl, int argc, char **argv, int *i)
         value = argv[++*i];
     }
     if (!global)
-        return read_value(flag, value, &ctl->values[index]);
+        return read_value(flag, value, &ctl->values[place]);
     set_global(ctl, flag, value);
     return CTL_OK;
 }
@@ -275,11 +262,10 @@ static int check_complete(const struct ctl *ctl)
     if (ctl->n_arguments < wanted)
         return ctl_fail(CTL_USAGE, "%s expects %s; see `lensctl help %s`", command->name,
                         command->arguments[ctl->n_arguments].name, command->name);
-    for (int i = 0; command->flags != NULL && command->flags[i].name != NULL; i++) {
-        if (command->flags[i].required && !ctl->values[i].set)
-            return ctl_fail(CTL_USAGE, "%s expects %s%s%s; see `lensctl help %s`", command->name,
-                            command->flags[i].name, command->flags[i].value != NULL ? " " : "",
-                            command->flags[i].value != NULL ? command->flags[i].value : "", command->name);
+    for (const struct ctl_flag *f = ctl_flag_first(command->flags); f != NULL; f = ctl_flag_next(f)) {
+        if (f->required && !ctl_value(ctl, f->name)->set)
+            return ctl_fail(CTL_USAGE, "%s expects %s%s%s; see `lensctl help %s`", command->name, f->name,
+                            f->value != NULL ? " " : "", f->value != NULL ? f->value : "", command->name);
     }
     return CTL_OK;
 }
@@ -306,8 +292,8 @@ int ctl_parse(struct ctl *ctl, int argc, char **argv)
 const struct ctl_value *ctl_value(const struct ctl *ctl, const char *flag)
 {
     static const struct ctl_value unset;
-    int i = find_flag(ctl->command->flags, flag);
-    return i < 0 ? &unset : &ctl->values[i];
+    unsigned place;
+    return ctl_flag_find(ctl->command->flags, flag, &place) != NULL ? &ctl->values[place] : &unset;
 }
 
 const char *ctl_argument(const struct ctl *ctl, unsigned n)

@@ -34,7 +34,7 @@ enum ctl_words {
 };
 
 struct ctl_flag {
-    const char *name;  /* "--top-k" or "-o"; NULL ends a list */
+    const char *name;  /* "--top-k" or "-o"; NULL ends a list, which goes on at `more` unless that is NULL, too */
     const char *value; /* what help calls the value; NULL for a switch */
     enum ctl_flag_kind kind;
     double min, max;            /* of CTL_INTEGER and CTL_REAL, both allowed */
@@ -43,6 +43,7 @@ struct ctl_flag {
     bool required;
     const char *fallback; /* what holds when the flag is left out, as help says it; NULL = nothing worth saying */
     enum ctl_words words;
+    const struct ctl_flag *more; /* of the end of a list: flags that several commands have */
 };
 
 struct ctl_argument {
@@ -88,6 +89,11 @@ struct ctl {
 /* commands.c: the table and the flags every command takes. */
 const struct ctl_command *ctl_commands(size_t *count);
 const struct ctl_flag *ctl_global_flags(void);
+/* Of a list (NULL = none): the first flag, and the one after `flag`; NULL at the end. */
+const struct ctl_flag *ctl_flag_first(const struct ctl_flag *flags);
+const struct ctl_flag *ctl_flag_next(const struct ctl_flag *flag);
+/* The flag that `text` names ("--name" or "--name=value"), or NULL; *place (or NULL) takes its place in the list. */
+const struct ctl_flag *ctl_flag_find(const struct ctl_flag *flags, const char *text, unsigned *place);
 
 /* The index of one of the command's arguments in its choices; -1 when it was left out. */
 int ctl_argument_choice(const struct ctl *ctl, unsigned n);

@@ -8,6 +8,8 @@
 #include "daemon/cache/policy.h"
 #include "proto/wire.h"
 
+#include <string.h>
+
 static const char *const pack_dtypes[] = {"f32", "bf16", "int8", "log8", NULL};
 static const char *const pack_normalizes[] = {"layernorm", "none", NULL};
 
@@ -27,23 +29,19 @@ static const struct ctl_flag pack_flags[] = {
 };
 
 static const struct ctl_flag pin_flags[] = {
-    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
     {"--alone", .help = "the concept without what is below it"},
-    {0},
+    {.more = pack_flags},
 };
 
 static const struct ctl_flag explain_flags[] = {
-    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
     {"--score", "P", CTL_REAL, 0, 1, .help = "explain this raw score", .fallback = "none"},
     {"--logit", "L", CTL_REAL, -1000, 1000, .help = "the same, for a score so near to 0 or 1 that it doesn't tell",
      .fallback = "none"},
-    {0},
+    {.more = pack_flags},
 };
 
-static const struct ctl_flag detect_flags[] = {
-    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
-    {"--rows", "N", CTL_INTEGER, 1, LENS_MAX_ROWS, .help = "rows of one submission", .fallback = "1"},
-    {"--top-k", "K", CTL_INTEGER, 1, LENS_MAX_TOP_K, .help = "detections of a row", .fallback = "cascade.top_k"},
+/* What a session may choose of its cascade. */
+static const struct ctl_flag scoring_flags[] = {
     {"--base", "LAYERS", CTL_TEXT, .help = "layers scored on every row, like 0,1", .fallback = "cascade.base_layers"},
     {"--pin", "CONCEPT[,..]", CTL_TEXT, .help = "concepts scored on every row besides", .words = CTL_WORDS_CONCEPTS,
      .fallback = "cascade.pin alone"},
@@ -59,6 +57,12 @@ static const struct ctl_flag detect_flags[] = {
     {"--load-threshold", "X", CTL_REAL, 0, 1, .help = "raw score above which a concept expands",
      .fallback = "cascade.load_threshold"},
     {"--max-depth", "N", CTL_INTEGER, 0, 64, .help = "expansion steps", .fallback = "cascade.max_depth"},
+    {.more = pack_flags},
+};
+
+static const struct ctl_flag detect_flags[] = {
+    {"--rows", "N", CTL_INTEGER, 1, LENS_MAX_ROWS, .help = "rows of one submission", .fallback = "1"},
+    {"--top-k", "K", CTL_INTEGER, 1, LENS_MAX_TOP_K, .help = "detections of a row", .fallback = "cascade.top_k"},
     {"--max-scored", "N", CTL_INTEGER, 0, INT32_MAX, .help = "lenses of a row beyond those always scored",
      .fallback = "cascade.max_scored"},
     {"--report", NULL, CTL_CHOICE, .choices = lens_report_names, .help = "which scored concepts may be detections",
@@ -80,7 +84,7 @@ static const struct ctl_flag detect_flags[] = {
      .fallback = "cascade.miss"},
     {"--deadline", "US", CTL_INTEGER, 1, INT32_MAX, .help = "with --miss deadline: microseconds after submission",
      .fallback = "none"},
-    {0},
+    {.more = scoring_flags},
 };
 
 /* Of detect's flags those that change what is scored. */
@@ -100,28 +104,12 @@ static const struct ctl_flag timeline_flags[] = {
     {"--narrow", NULL, CTL_SWITCH, .help = "in the terminal: one column a token, without texts and numbers"},
     {"--report", NULL, CTL_CHOICE, .choices = lens_report_names,
      .help = "which scored concepts have a score in the map", .fallback = "all"},
-    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
     {"--rows", "N", CTL_INTEGER, 1, LENS_MAX_ROWS, .help = "rows of one submission", .fallback = "1"},
-    {"--base", "LAYERS", CTL_TEXT, .help = "layers scored on every row, like 0,1", .fallback = "cascade.base_layers"},
-    {"--pin", "CONCEPT[,..]", CTL_TEXT, .help = "concepts scored on every row besides", .words = CTL_WORDS_CONCEPTS,
-     .fallback = "cascade.pin alone"},
-    {"--include", "PATTERN[,..]", CTL_TEXT, .help = "score these alone, and what stands above them",
-     .words = CTL_WORDS_CONCEPTS, .fallback = "cascade.include alone"},
-    {"--exclude", "PATTERN[,..]", CTL_TEXT,
-     .help = "never score or report these, nor what is reached through them alone", .words = CTL_WORDS_CONCEPTS,
-     .fallback = "cascade.exclude alone"},
-    {"--filter", "PATTERN[,..]", CTL_TEXT, .help = "report these alone; what is scored stays the same",
-     .words = CTL_WORDS_CONCEPTS, .fallback = "cascade.filter alone"},
-    {"--expand", NULL, CTL_CHOICE, .choices = lens_expand_names, .help = "which concepts' children are scored next",
-     .fallback = "cascade.expand"},
-    {"--load-threshold", "X", CTL_REAL, 0, 1, .help = "raw score above which a concept expands",
-     .fallback = "cascade.load_threshold"},
-    {"--max-depth", "N", CTL_INTEGER, 0, 64, .help = "expansion steps", .fallback = "cascade.max_depth"},
     {"--rank", NULL, CTL_CHOICE, .choices = lens_rank_names, .help = "the score that orders detections",
      .fallback = "cascade.rank"},
     {"--keep-top-k", "N", CTL_INTEGER, -1, INT32_MAX, .help = "lenses kept from submission to submission; -1 all",
      .fallback = "cascade.keep_top_k"},
-    {0},
+    {.more = scoring_flags},
 };
 
 static const struct ctl_flag tail_flags[] = {
@@ -144,7 +132,7 @@ static const struct ctl_flag tail_flags[] = {
     {0},
 };
 
-static const struct ctl_flag latency_flags[] = {
+static const struct ctl_flag session_flags[] = {
     {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
      .fallback = "everybody's", .words = CTL_WORDS_SESSION},
     {0},
@@ -152,8 +140,6 @@ static const struct ctl_flag latency_flags[] = {
 
 static const struct ctl_flag top_flags[] = {
     {"--interval", "SEC", CTL_REAL, 0.1, 3600, .help = "seconds of an interval", .fallback = "1"},
-    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
-     .fallback = "everybody's", .words = CTL_WORDS_SESSION},
     {"--pack", "NAME", CTL_TEXT, .help = "one pack's concepts only", .fallback = "all", .words = CTL_WORDS_PACK},
     {"--filter", "GLOB", CTL_TEXT, .help = "show these alone: matched against \"Name:layer\", or a part of it",
      .words = CTL_WORDS_CONCEPT, .fallback = "all"},
@@ -163,15 +149,13 @@ static const struct ctl_flag top_flags[] = {
     {"--sort", NULL, CTL_CHOICE, .choices = top_sort_names, .help = "what the others are ordered by",
      .fallback = "score"},
     {"--once", NULL, CTL_SWITCH, .help = "print one snapshot after one interval; needs no terminal"},
-    {0},
+    {.more = session_flags},
 };
 
 static const struct ctl_flag dmon_flags[] = {
     {"-d", "SEC", CTL_REAL, 0.1, 86400, .help = "seconds between two lines", .fallback = "1"},
     {"-c", "N", CTL_INTEGER, 1, INT64_C(1) << 53, .help = "end after so many lines", .fallback = "goes on until ^C"},
-    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX, .help = "one session's rows only (its number in `lensctl sessions`)",
-     .fallback = "everybody's", .words = CTL_WORDS_SESSION},
-    {0},
+    {.more = session_flags},
 };
 
 static const struct ctl_flag import_flags[] = {
@@ -194,10 +178,9 @@ static const struct ctl_flag quantize_flags[] = {
 static const struct ctl_flag trace_flags[] = {
     {"-o", "FILE", CTL_TEXT, .required = true, .help = "the trace to write; an older one is replaced",
      .words = CTL_WORDS_FILE},
-    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
     {"--seconds", "N", CTL_INTEGER, 1, 31536000, .help = "end after so long", .fallback = "until ^C"},
     {"--rows", "N", CTL_INTEGER, 1, 1e12, .help = "end after so many rows", .fallback = "any number"},
-    {0},
+    {.more = pack_flags},
 };
 
 static const struct ctl_flag cache_sim_flags[] = {
@@ -225,10 +208,9 @@ static const struct ctl_flag bench_flags[] = {
      .fallback = "1; batch 64, stream 16"},
     {"--states", "FILE", CTL_TEXT, .help = "hidden states to send, again and again", .fallback = "random ones",
      .words = CTL_WORDS_FILE},
-    {"--pack", "NAME", CTL_TEXT, .help = "a loaded pack", .fallback = "the first", .words = CTL_WORDS_PACK},
     {"--spin", "US", CTL_INTEGER, 0, 1000000, .help = "microseconds to look for an answer before sleeping",
      .fallback = "100"},
-    {0},
+    {.more = pack_flags},
 };
 
 static const struct ctl_command commands[] = {
@@ -379,7 +361,7 @@ static const struct ctl_command commands[] = {
          "table: initial detection = base, child loading = load (eviction included), child detection = expand, cache\n"
          "management = select, total = total; its rest is queue, copy_in and copy_out, which that table doesn't know.\n"
          "share is of the mean total. In JSON: stages_ns and hatcat_stages_ns.",
-     .flags = latency_flags,
+     .flags = session_flags,
      .json = "session, rows and their counts, stages_ns and hatcat_stages_ns (by stage: count, p50, p90, p99, p99.9, "
              "max, mean).",
      .run = ctl_run_latency},
@@ -555,4 +537,36 @@ const struct ctl_command *ctl_commands(size_t *count)
 const struct ctl_flag *ctl_global_flags(void)
 {
     return global_flags;
+}
+
+/* Past the ends of lists that go on elsewhere. */
+static const struct ctl_flag *settle(const struct ctl_flag *flag)
+{
+    while (flag != NULL && flag->name == NULL)
+        flag = flag->more;
+    return flag;
+}
+
+const struct ctl_flag *ctl_flag_first(const struct ctl_flag *flags)
+{
+    return settle(flags);
+}
+
+const struct ctl_flag *ctl_flag_next(const struct ctl_flag *flag)
+{
+    return settle(flag + 1);
+}
+
+const struct ctl_flag *ctl_flag_find(const struct ctl_flag *flags, const char *text, unsigned *place)
+{
+    size_t length = strcspn(text, "=");
+    unsigned at = 0;
+    for (const struct ctl_flag *f = ctl_flag_first(flags); f != NULL; f = ctl_flag_next(f), at++) {
+        if (strlen(f->name) != length || strncmp(f->name, text, length) != 0)
+            continue;
+        if (place != NULL)
+            *place = at;
+        return f;
+    }
+    return NULL;
 }

@@ -25,20 +25,10 @@ void ctl_propose(const struct ctl_completion *c, const char *word, const char *w
 
 /* ---- the words before ------------------------------------------------------------------------------------------- */
 
-static const struct ctl_flag *find_in(const struct ctl_flag *flags, const char *text)
-{
-    size_t length = strcspn(text, "=");
-    for (const struct ctl_flag *f = flags; f != NULL && f->name != NULL; f++) {
-        if (strlen(f->name) == length && strncmp(f->name, text, length) == 0)
-            return f;
-    }
-    return NULL;
-}
-
 static const struct ctl_flag *find_flag(const struct place *place, const char *text)
 {
-    const struct ctl_flag *own = place->command != NULL ? find_in(place->command->flags, text) : NULL;
-    return own != NULL ? own : find_in(ctl_global_flags(), text);
+    const struct ctl_flag *own = place->command != NULL ? ctl_flag_find(place->command->flags, text, NULL) : NULL;
+    return own != NULL ? own : ctl_flag_find(ctl_global_flags(), text, NULL);
 }
 
 static void note_value(struct ctl_completion *c, const struct ctl_flag *flag, const char *value)
@@ -174,7 +164,7 @@ static void propose_value(struct ctl_completion *c, const struct ctl_flag *flag)
 
 static void propose_flags(const struct ctl_completion *c, const struct ctl_flag *flags)
 {
-    for (const struct ctl_flag *f = flags; f != NULL && f->name != NULL; f++)
+    for (const struct ctl_flag *f = ctl_flag_first(flags); f != NULL; f = ctl_flag_next(f))
         ctl_propose(c, f->name, f->help);
 }
 

@@ -47,7 +47,7 @@ void ctl_usage_text(const struct ctl_command *command, char *out, size_t size)
     size_t used = (size_t)snprintf(out, size, "%s", command->name);
     for (const struct ctl_argument *a = command->arguments; a->name != NULL && used < size; a++)
         used += (size_t)snprintf(out + used, size - used, a->optional ? " [%s]" : " %s", a->name);
-    for (const struct ctl_flag *f = command->flags; f != NULL && f->name != NULL && used < size; f++) {
+    for (const struct ctl_flag *f = ctl_flag_first(command->flags); f != NULL && used < size; f = ctl_flag_next(f)) {
         if (!f->required || used + 1 >= size)
             continue;
         out[used++] = ' ';
@@ -101,7 +101,7 @@ static void print_flags(FILE *file, const char *title, const struct ctl_flag *fl
     if (flags == NULL)
         return;
     fprintf(file, "\n%s\n", title);
-    for (const struct ctl_flag *f = flags; f->name != NULL; f++)
+    for (const struct ctl_flag *f = ctl_flag_first(flags); f != NULL; f = ctl_flag_next(f))
         print_flag(file, f);
 }
 

@@ -39,8 +39,8 @@ static json_t *flag_json(const struct ctl_flag *flag)
 static json_t *flags_json(const struct ctl_flag *flags)
 {
     json_t *list = json_array();
-    for (; flags != NULL && flags->name != NULL; flags++)
-        json_array_append_new(list, flag_json(flags));
+    for (const struct ctl_flag *f = ctl_flag_first(flags); f != NULL; f = ctl_flag_next(f))
+        json_array_append_new(list, flag_json(f));
     return list;
 }
 

@@ -105,11 +105,11 @@ static void put_flag(FILE *file, const struct ctl_flag *flag)
 
 static void put_flags(FILE *file, const struct ctl_flag *flags)
 {
-    if (flags == NULL || flags->name == NULL)
+    if (ctl_flag_first(flags) == NULL)
         return;
     fputs(".Bl -tag -width Ds\n", file);
-    for (; flags->name != NULL; flags++)
-        put_flag(file, flags);
+    for (const struct ctl_flag *f = ctl_flag_first(flags); f != NULL; f = ctl_flag_next(f))
+        put_flag(file, f);
     fputs(".El\n", file);
 }
 
@@ -128,7 +128,7 @@ static void put_command(FILE *file, const struct ctl_command *command)
     fprintf(file, ".It Ic %s", command->name);
     for (const struct ctl_argument *a = command->arguments; a->name != NULL; a++)
         put_argument(file, a);
-    for (const struct ctl_flag *f = command->flags; f != NULL && f->name != NULL; f++) {
+    for (const struct ctl_flag *f = ctl_flag_first(command->flags); f != NULL; f = ctl_flag_next(f)) {
         if (f->required)
             put_flag_name(file, f);
     }
