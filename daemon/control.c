@@ -25,6 +25,7 @@ static const struct route routes[] = {
     [LENS_MSG_SESSIONS] = {LENS_PEER_CLIENT, lensd_control_sessions},
     [LENS_MSG_CONFIG] = {LENS_PEER_CLIENT, lensd_control_config},
     [LENS_MSG_EVENTS] = {LENS_PEER_CLIENT, lensd_control_events},
+    [LENS_MSG_RULE_READINGS] = {LENS_PEER_CLIENT, lensd_control_rule_readings},
     [LENS_MSG_RULES] = {LENS_PEER_CLIENT, lensd_control_rules},
     [LENS_MSG_LOAD] = {LENS_PEER_OPERATOR, lensd_control_load},
     [LENS_MSG_SWAP] = {LENS_PEER_OPERATOR, lensd_control_swap},

@@ -46,7 +46,7 @@ lensd_control_fn lensd_control_hello, lensd_control_status, lensd_control_config
 /* control_events.c */
 lensd_control_fn lensd_control_events;
 /* control_rules.c */
-lensd_control_fn lensd_control_rules;
+lensd_control_fn lensd_control_rules, lensd_control_rule_readings;
 
 /* ---- helpers ---------------------------------------------------------------------------------------------------- */
 

@@ -80,6 +80,10 @@ void lensd_engine_forget_pack(struct lensd_engine *engine, struct lensd_served_p
 
 void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence);
 
+/* What the session's rules last read in the sequence, into out[session->rules->n]. -ENOENT: no row of it was judged. */
+int lensd_engine_rule_readings(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence,
+                               struct lensd_rule_reading *out);
+
 /* How many runs and loads have failed so far, and the sentence of the last one (any thread; takes a short lock). */
 uint64_t lensd_engine_failure(struct lensd_engine *engine, struct lens_error *last);
 

@@ -526,6 +526,33 @@ static int end_here(struct lensd_engine *engine, void *arg, struct lens_error *e
     return 0;
 }
 
+struct judged {
+    struct lensd_session *session;
+    uint64_t sequence;
+    struct lensd_rule_reading *out;
+};
+
+static int read_rules_here(struct lensd_engine *engine, void *arg, struct lens_error *err)
+{
+    (void)engine;
+    (void)err;
+    const struct judged *judged = arg;
+    struct lensd_session *session = judged->session;
+    const struct lensd_sequence *sequence = lensd_sequences_find(&session->sequences, judged->sequence);
+    if (sequence == NULL || !sequence->judged)
+        return -ENOENT;
+    for (uint32_t i = 0; i < session->rules->n; i++)
+        lensd_rules_reading(session->rules, lensd_session_rule_state(session, sequence), i, &judged->out[i]);
+    return 0;
+}
+
+int lensd_engine_rule_readings(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence,
+                               struct lensd_rule_reading *out)
+{
+    struct judged judged = {session, sequence, out};
+    return call_engine(engine, read_rules_here, &judged, NULL);
+}
+
 void lensd_engine_end_sequence(struct lensd_engine *engine, struct lensd_session *session, uint64_t sequence)
 {
     struct ending ending = {session, sequence};

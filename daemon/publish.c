@@ -127,8 +127,7 @@ static void judge(const struct lensd_flight *flight, const struct lens_row_out *
     struct lensd_sequence *sequence = flight->sequence;
     if (session->rules == NULL || flight->prewarm)
         return;
-    unsigned char *state =
-        session->rule_states + (size_t)(sequence - session->sequences.items) * session->rule_state_bytes;
+    void *state = lensd_session_rule_state(session, sequence);
     if (!sequence->judged)
         memset(state, 0, session->rule_state_bytes);
     sequence->judged = true;

@@ -121,4 +121,10 @@ void lensd_binding_destroy(struct lensd_binding *binding);
 int lensd_binding_pin_list(const struct lensd_binding *binding, const struct lensd_pins *pins,
                            struct lensd_pin_list *out);
 
+/* The states of the session's rules in a sequence of its table. Engine thread. */
+static inline void *lensd_session_rule_state(const struct lensd_session *session, const struct lensd_sequence *sequence)
+{
+    return session->rule_states + (size_t)(sequence - session->sequences.items) * session->rule_state_bytes;
+}
+
 #endif

@@ -87,6 +87,9 @@ Body write_body(Writer &w, const lens_msg &m)
         return write_pin(w, m.u.pin, fbs::CreatePin);
     case LENS_MSG_UNPIN:
         return write_pin(w, m.u.pin, fbs::CreateUnpin);
+    case LENS_MSG_RULE_READINGS:
+        return table(
+            w, [&] { return fbs::CreateRuleReadings(w.b, m.u.rule_readings.session, m.u.rule_readings.sequence); });
     case LENS_MSG_READINGS:
         return write(w, m.u.readings);
     case LENS_MSG_HELLO_OK:
@@ -117,6 +120,8 @@ Body write_body(Writer &w, const lens_msg &m)
         return write(w, m.u.tracing);
     case LENS_MSG_RULE_PAGE:
         return write(w, m.u.rule_page);
+    case LENS_MSG_RULE_READING_PAGE:
+        return write(w, m.u.rule_reading_page);
     case LENS_MSG_READING_PAGE:
         return write(w, m.u.reading_page);
     case LENS_MSG_RESULTS_READY:
@@ -190,6 +195,8 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_Pin(), out.u.pin);
     case LENS_MSG_UNPIN:
         return read(r, *m.body_as_Unpin(), out.u.pin);
+    case LENS_MSG_RULE_READINGS:
+        return read(r, *m.body_as_RuleReadings(), out.u.rule_readings);
     case LENS_MSG_READINGS:
         return read(r, *m.body_as_Readings(), out.u.readings);
     case LENS_MSG_HELLO_OK:
@@ -220,6 +227,8 @@ void read_body(Reader &r, const fbs::Message &m, lens_msg &out)
         return read(r, *m.body_as_Tracing(), out.u.tracing);
     case LENS_MSG_RULE_PAGE:
         return read(r, *m.body_as_RulePage(), out.u.rule_page);
+    case LENS_MSG_RULE_READING_PAGE:
+        return read(r, *m.body_as_RuleReadingPage(), out.u.rule_reading_page);
     case LENS_MSG_READING_PAGE:
         return read(r, *m.body_as_ReadingPage(), out.u.reading_page);
     case LENS_MSG_RESULTS_READY:
@@ -304,6 +313,8 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "pin";
     case LENS_MSG_UNPIN:
         return "unpin";
+    case LENS_MSG_RULE_READINGS:
+        return "rule-readings";
     case LENS_MSG_READINGS:
         return "readings";
     case LENS_MSG_HELLO_OK:
@@ -334,6 +345,8 @@ extern "C" const char *lens_msg_name(enum lens_msg_type type)
         return "tracing";
     case LENS_MSG_RULE_PAGE:
         return "rule-page";
+    case LENS_MSG_RULE_READING_PAGE:
+        return "rule-reading-page";
     case LENS_MSG_READING_PAGE:
         return "reading-page";
     case LENS_MSG_RESULTS_READY:

@@ -69,6 +69,7 @@ enum lens_msg_type {
     LENS_MSG_PIN = 20,   /* operators only, like the next two */
     LENS_MSG_UNPIN = 21,
     LENS_MSG_READINGS = 22,
+    LENS_MSG_RULE_READINGS = 23,
     LENS_MSG_HELLO_OK = 64,
     LENS_MSG_ATTACHED = 65, /* carries two descriptors: memory, doorbell */
     LENS_MSG_DONE = 66,
@@ -84,6 +85,7 @@ enum lens_msg_type {
     LENS_MSG_TRACING = 76, /* carries one descriptor: the trace ring's memory */
     LENS_MSG_RULE_PAGE = 77,
     LENS_MSG_READING_PAGE = 78,
+    LENS_MSG_RULE_READING_PAGE = 79,
     LENS_MSG_RESULTS_READY = 128, /* for clients that poll a descriptor; request id 0 */
     LENS_MSG_GOODBYE = 129,       /* the daemon ends or the session was closed; says why */
 };
@@ -290,6 +292,17 @@ struct lens_rule_page {
     uint32_t first, total, count;
     struct lens_rule_row rows[LENS_PAGE_ROWS];
 };
+/* What each rule of a session last read in one of its sequences. RULE_READINGS asks with a struct lens_end_sequence. */
+struct lens_rule_reading_row {
+    uint32_t id;
+    struct lens_text name;
+    uint8_t action, raised;                    /* enum lens_verdict; whether it is raised now */
+    float reading, smoothed, deviation, trend; /* NaN = there is none yet, or the rule has none */
+};
+struct lens_rule_reading_page {
+    uint32_t count;
+    struct lens_rule_reading_row rows[LENS_PAGE_ROWS];
+};
 /* Rows answered lately. The daemon keeps no state of who asks: a client that asks again with `from` = the page's
  * `next` misses nothing that isn't counted in `lost`, also after it was away. */
 struct lens_events {
@@ -383,6 +396,8 @@ struct lens_msg {
         struct lens_session_page session_page;
         struct lens_setting_page setting_page;
         struct lens_rule_page rule_page;
+        struct lens_end_sequence rule_readings;
+        struct lens_rule_reading_page rule_reading_page;
         struct lens_events events;
         struct lens_event_page event_page;
         struct lens_load load;         /* LOAD, SWAP, UNLOAD */

@@ -164,7 +164,8 @@ template <typename T> static void read(Reader &, const T &t, lens_session_ref &o
     o.session = t.session();
 }
 
-static void read(Reader &, const fbs::EndSequence &t, lens_end_sequence &o)
+// EndSequence, RuleReadings.
+template <typename T> static void read(Reader &, const T &t, lens_end_sequence &o)
 {
     o.session = t.session();
     o.sequence = t.sequence();
@@ -405,6 +406,18 @@ static void read(Reader &r, const fbs::RuleRow &t, lens_rule_row &o)
     o.raised = t.raised();
 }
 
+static void read(Reader &r, const fbs::RuleReadingRow &t, lens_rule_reading_row &o)
+{
+    o.id = t.id();
+    o.name = r.text(t.name(), "name");
+    o.action = r.value(t.action(), "action");
+    o.raised = t.raised();
+    o.reading = t.reading();
+    o.smoothed = t.smoothed();
+    o.deviation = t.deviation();
+    o.trend = t.trend();
+}
+
 template <typename V, typename Row> static uint32_t read_rows(Reader &r, const V *vector, Row *rows)
 {
     uint32_t n = r.count(vector, LENS_PAGE_ROWS, "rows");
@@ -439,6 +452,11 @@ static void read(Reader &r, const fbs::SettingPage &t, lens_setting_page &o)
 static void read(Reader &r, const fbs::RulePage &t, lens_rule_page &o)
 {
     read_page(r, t, o);
+}
+
+static void read(Reader &r, const fbs::RuleReadingPage &t, lens_rule_reading_page &o)
+{
+    o.count = read_rows(r, t.rows(), o.rows);
 }
 
 static void read(Reader &r, const fbs::ConceptPage &t, lens_concept_page &o)

@@ -405,6 +405,16 @@ static flat::Offset<fbs::RuleRow> write_row(Writer &w, const lens_rule_row &m)
     return fbs::CreateRuleRow(w.b, m.id, name, text, action, m.raised);
 }
 
+static flat::Offset<fbs::RuleReadingRow> write_row(Writer &w, const lens_rule_reading_row &m)
+{
+    Text name = w.text(m.name);
+    fbs::Verdict action = w.value<fbs::Verdict>(m.action);
+    if (!w.room(0))
+        return 0;
+    return fbs::CreateRuleReadingRow(w.b, m.id, name, action, m.raised != 0, m.reading, m.smoothed, m.deviation,
+                                     m.trend);
+}
+
 template <typename Table, typename Row>
 static List<flat::Offset<Table>> write_rows(Writer &w, const Row *rows, uint32_t count)
 {
@@ -453,6 +463,12 @@ static Body write(Writer &w, const lens_rule_page &m)
 {
     auto rows = write_rows<fbs::RuleRow>(w, m.rows, m.count);
     return table(w, [&] { return fbs::CreateRulePage(w.b, m.first, m.total, rows); });
+}
+
+static Body write(Writer &w, const lens_rule_reading_page &m)
+{
+    auto rows = write_rows<fbs::RuleReadingRow>(w, m.rows, m.count);
+    return table(w, [&] { return fbs::CreateRuleReadingPage(w.b, rows); });
 }
 
 static Body write(Writer &w, const lens_explanation &m)

@@ -3,6 +3,8 @@
 #include "client/lensctl/daemon_link.h"
 #include "client/lensctl/rule_names.h"
 
+#include <math.h>
+
 /* One kind of list: how to ask for a page, how many rows it has, and what to do with each. */
 struct list {
     enum lens_msg_type request, page;
@@ -12,15 +14,21 @@ struct list {
     void (*extent)(const struct lens_msg *msg, uint32_t *count, uint32_t *total);
     void (*text)(struct ctl_table *table, const struct lens_msg *msg, uint32_t i);
     json_t *(*json)(const struct lens_msg *msg, uint32_t i);
+    void (*ask)(const struct ctl *ctl,
+                struct lens_msg *msg); /* fills the request of a list of one page; NULL = pages */
 };
 
-static int fetch_list(struct lens_client *client, const struct list *list, struct ctl_table *table, json_t *rows)
+static int fetch_list(const struct ctl *ctl, struct lens_client *client, const struct list *list,
+                      struct ctl_table *table, json_t *rows)
 {
     struct lens_msg msg;
     uint32_t first = 0, count = 0, total = 0;
     do {
         ctl_request(&msg, list->request);
-        msg.u.page.first = first;
+        if (list->ask != NULL)
+            list->ask(ctl, &msg);
+        else
+            msg.u.page.first = first;
         int r = ctl_call(client, &msg, list->page);
         if (r != CTL_OK)
             return r;
@@ -46,7 +54,7 @@ static int run_list(const struct ctl *ctl, const struct list *list)
     rows = json_array();
     json_object_set_new(object, list->json_key, rows);
     ctl_table_init(&table, list->columns, list->n_columns);
-    r = fetch_list(client, list, &table, rows);
+    r = fetch_list(ctl, client, list, &table, rows);
     lens_client_close(client);
     if (r == CTL_OK && ctl->json) {
         ctl_table_free(&table);
@@ -140,8 +148,8 @@ int ctl_run_packs(struct ctl *ctl)
         {"slots", true},      {"host", true},           {"pinned", false},
         {"policy", false},    {"lens file/slot", true}, {"sessions", true},
         {"generation", true}, {"size", true},           {"path", false}};
-    static const struct list list = {LENS_MSG_PACKS, LENS_MSG_PACK_PAGE, "packs",   columns, 15,
-                                     packs_extent,   packs_text,         packs_json};
+    static const struct list list = {LENS_MSG_PACKS, LENS_MSG_PACK_PAGE, "packs",    columns, 15,
+                                     packs_extent,   packs_text,         packs_json, NULL};
     return run_list(ctl, &list);
 }
 
@@ -195,8 +203,8 @@ int ctl_run_sessions(struct ctl *ctl)
     static const struct ctl_column columns[] = {
         {"session", true}, {"label", false},  {"pid", true}, {"uid", true}, {"pack", false},  {"sequences", true},
         {"rows", true},    {"dropped", true}, {"p50", true}, {"p99", true}, {"memory", true}, {"age", true}};
-    static const struct list list = {LENS_MSG_SESSIONS, LENS_MSG_SESSION_PAGE, "sessions",   columns, 12,
-                                     sessions_extent,   sessions_text,         sessions_json};
+    static const struct list list = {LENS_MSG_SESSIONS, LENS_MSG_SESSION_PAGE, "sessions",    columns, 12,
+                                     sessions_extent,   sessions_text,         sessions_json, NULL};
     return run_list(ctl, &list);
 }
 
@@ -229,10 +237,77 @@ static json_t *rules_json(const struct lens_msg *msg, uint32_t i)
     return object;
 }
 
+static void readings_ask(const struct ctl *ctl, struct lens_msg *msg)
+{
+    msg->u.rule_readings.session = (uint32_t)ctl_value(ctl, "--session")->number;
+    msg->u.rule_readings.sequence = (uint64_t)ctl_value(ctl, "--sequence")->number;
+}
+
+static void readings_extent(const struct lens_msg *msg, uint32_t *count, uint32_t *total)
+{
+    *count = *total = msg->u.rule_reading_page.count;
+}
+
+static void add_reading(struct ctl_table *table, const char *format, float value)
+{
+    char text[32];
+    snprintf(text, sizeof text, format, (double)value);
+    ctl_table_add(table, "%s", isnan(value) ? "-" : text);
+}
+
+static void readings_text(struct ctl_table *table, const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_rule_reading_row *row = &msg->u.rule_reading_page.rows[i];
+    ctl_table_text(table, row->name);
+    ctl_table_add(table, "%s", verdict_action(row->action));
+    ctl_table_add(table, "%s", row->raised ? "yes" : "no");
+    add_reading(table, "%.3f", row->reading);
+    add_reading(table, "%.3f", row->smoothed);
+    add_reading(table, "%+.2f", row->deviation);
+    add_reading(table, "%+.3f", row->trend);
+}
+
+static json_t *readings_json(const struct lens_msg *msg, uint32_t i)
+{
+    const struct lens_rule_reading_row *row = &msg->u.rule_reading_page.rows[i];
+    json_t *object = json_object();
+    ctl_json_set_text(object, "name", row->name);
+    json_object_set_new(object, "action", json_string(verdict_action(row->action)));
+    json_object_set_new(object, "raised", json_boolean(row->raised));
+    json_object_set_new(object, "reading", ctl_json_number((double)row->reading));
+    json_object_set_new(object, "smoothed", ctl_json_number((double)row->smoothed));
+    json_object_set_new(object, "deviation", ctl_json_number((double)row->deviation));
+    json_object_set_new(object, "trend", ctl_json_number((double)row->trend));
+    ctl_json_set_count(object, "id", row->id);
+    return object;
+}
+
+/* What a session's rules last read in one of its sequences. */
+static int run_readings(const struct ctl *ctl)
+{
+    static const struct ctl_column columns[] = {{"name", false},   {"action", false},  {"raised", false},
+                                                {"reading", true}, {"smoothed", true}, {"deviation", true},
+                                                {"trend", true}};
+    static const struct list list = {LENS_MSG_RULE_READINGS,
+                                     LENS_MSG_RULE_READING_PAGE,
+                                     "readings",
+                                     columns,
+                                     7,
+                                     readings_extent,
+                                     readings_text,
+                                     readings_json,
+                                     readings_ask};
+    return run_list(ctl, &list);
+}
+
 int ctl_run_rules(struct ctl *ctl)
 {
     static const struct ctl_column columns[] = {{"name", false}, {"action", false}, {"raised", true}, {"rule", false}};
-    static const struct list list = {LENS_MSG_RULES, LENS_MSG_RULE_PAGE, "rules",   columns, 4,
-                                     rules_extent,   rules_text,         rules_json};
+    static const struct list list = {LENS_MSG_RULES, LENS_MSG_RULE_PAGE, "rules",    columns, 4,
+                                     rules_extent,   rules_text,         rules_json, NULL};
+    if (ctl_value(ctl, "--session")->set)
+        return run_readings(ctl);
+    if (ctl_value(ctl, "--sequence")->set)
+        return ctl_fail(CTL_USAGE, "--sequence is one of a session: give --session, too");
     return run_list(ctl, &list);
 }

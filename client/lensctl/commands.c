@@ -138,6 +138,14 @@ static const struct ctl_flag session_flags[] = {
     {0},
 };
 
+static const struct ctl_flag rules_flags[] = {
+    {"--session", "S", CTL_INTEGER, 1, UINT32_MAX,
+     .help = "what that session's rules read last, in one of its sequences (its number in `lensctl sessions`)",
+     .fallback = "the rules themselves", .words = CTL_WORDS_SESSION},
+    {"--sequence", "N", CTL_INTEGER, 0, 9e15, .help = "with --session: in which of its sequences", .fallback = "0"},
+    {0},
+};
+
 static const struct ctl_flag top_flags[] = {
     {"--interval", "SEC", CTL_REAL, 0.1, 3600, .help = "seconds of an interval", .fallback = "1"},
     {"--pack", "NAME", CTL_TEXT, .help = "one pack's concepts only", .fallback = "all", .words = CTL_WORDS_PACK},
@@ -238,9 +246,16 @@ static const struct ctl_command commands[] = {
          "Rules are the setting alerts.rules (lensd.conf(5)). A row that raises one has the flag ALERT; it and the "
          "rows "
          "after\nit carry the rule's verdict, until what is said calms down. Sessions keep the rules that held when "
-         "they were opened;\nthose that were configured earlier are shown without their text.",
+         "they were opened;\nthose that were configured earlier are shown without their text.\nWith --session: the "
+         "reading of the sequence's last row, smoothed; for rules "
+         "with a deviation also how many standard\ndeviations it lay above the mean of the 100 before it (none under "
+         "ten), "
+         "and the mean of the last 100 less that of the last 500.",
      .json = "rules: a list of name, action, raised (since lensd began), rule (null = not configured any more), id (as "
-             "in a result's verdict_rule).",
+             "in a result's verdict_rule). With --session: readings: a list of name, action, raised (now), reading and "
+             "smoothed "
+             "(0 to 1), deviation (in standard deviations), trend, id; null = none yet, or not of that rule.",
+     .flags = rules_flags,
      .run = ctl_run_rules},
     {.name = "config",
      .arguments = {{.name = "GLOB", .optional = true, .words = CTL_WORDS_SETTING}},

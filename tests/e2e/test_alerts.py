@@ -210,6 +210,13 @@ class OverASentence(unittest.TestCase):
                 self.assertEqual(told, [QUIET] * 10 + [(FLAG, rule_id("odd"), True), QUIET])
                 told = [send(client, row, sequence=2, position=i) for i, row in enumerate([*quiet[:5], dog])]
                 self.assertEqual(told, [QUIET] * 6, "too few readings before it")
+                session = rules.daemon.lensctl("sessions", "--json").check().json()["sessions"][0]["session"]
+                read = [rules.daemon.lensctl("rules", "--session", session, "--sequence", n, "--json").check().json()
+                        ["readings"][0] for n in (1, 2)]
+                self.assertLess(abs(read[0]["deviation"]), 2, "the last row was quiet again")
+                self.assertIsNone(read[1]["deviation"], "too few readings before it")
+                self.assertGreater(read[1]["reading"], read[0]["reading"])
+                self.assertEqual(rules.daemon.lensctl("rules", "--session", session, "--sequence", 3).code, 1)
 
     def test_a_stop_goes_before_a_flag(self):
         with Rules("a: on=Mammal:2 above=0.5 below=0.0 action=flag", DOG) as rules:

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -167,6 +168,42 @@ static void a_swap_keeps_the_states_of_rules(void **state)
     service_world_close(w);
 }
 
+static void what_rules_read_is_told_sequence_by_sequence(void **state)
+{
+    (void)state;
+    const char *const settings[] = {"alerts.rules=noisy: on=Concept00000:0 above=0.2 below=0.1 tokens=3, "
+                                    "odd: on=Concept00150:4 deviation=2",
+                                    NULL};
+    struct service_world *w = service_world_open(settings);
+    struct sender s = sender_open(w);
+    struct lens_answer answers[8];
+    struct peer *peer = peer_greet(w);
+    struct lens_session_info info;
+    lens_session_get_info(s.session, &info);
+    send_rows(&s, 1, 2, 0, answers);
+    for (int i = 0; i < 14; i++)
+        send_rows(&s, 2, 8, 0, answers);
+    for (uint64_t sequence = 1; sequence <= 2; sequence++) {
+        struct lens_end_sequence *asked = &peer_request(peer, LENS_MSG_RULE_READINGS)->u.rule_readings;
+        *asked = (struct lens_end_sequence){info.id, sequence};
+        assert_int_equal(peer_ask(peer), LENS_MSG_RULE_READING_PAGE);
+        const struct lens_rule_reading_page *page = &peer->answer.u.rule_reading_page;
+        assert_int_equal(page->count, 2);
+        assert_int_equal(page->rows[0].id, lens_rule_id_of("noisy"));
+        assert_int_equal(page->rows[0].raised, sequence == 2);
+        assert_true(page->rows[0].reading > 0.2f && page->rows[0].smoothed == page->rows[0].reading);
+        assert_true(isnan(page->rows[0].deviation) && isnan(page->rows[0].trend));
+        assert_true(isnan(page->rows[1].trend) == (sequence == 1)); /* none under a hundred readings */
+    }
+    peer_request(peer, LENS_MSG_RULE_READINGS)->u.rule_readings = (struct lens_end_sequence){info.id, 3};
+    peer_ask_refused(peer, LENS_FAULT_NO_SUCH_SESSION);
+    peer_request(peer, LENS_MSG_RULE_READINGS)->u.rule_readings = (struct lens_end_sequence){info.id + 1, 1};
+    peer_ask_refused(peer, LENS_FAULT_NO_SUCH_SESSION);
+    peer_close(peer);
+    lens_client_close(s.client);
+    service_world_close(w);
+}
+
 static void deviations_pin_their_concepts(void **state)
 {
     (void)state;
@@ -189,6 +226,7 @@ int main(void)
         cmocka_unit_test(sequences_have_states_of_their_own),
         cmocka_unit_test(events_and_totals_tell_of_it),
         cmocka_unit_test(a_swap_keeps_the_states_of_rules),
+        cmocka_unit_test(what_rules_read_is_told_sequence_by_sequence),
         cmocka_unit_test(deviations_pin_their_concepts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -184,6 +184,11 @@ static const struct field setting_row[] = {
     FIELD(lens_setting_row, fallback, TEXT),  FIELD(lens_setting_row, applies, TEXT),
     FIELD(lens_setting_row, pending, TEXT),   FIELD(lens_setting_row, waits, BOOL),
     FIELD(lens_setting_row, older_packs, U32)};
+static const struct field rule_reading_row[] = {
+    FIELD(lens_rule_reading_row, id, U32),         FIELD(lens_rule_reading_row, name, TEXT),
+    FIELD(lens_rule_reading_row, action, BOOL),    FIELD(lens_rule_reading_row, raised, BOOL),
+    FIELD(lens_rule_reading_row, reading, UNIT),   FIELD(lens_rule_reading_row, smoothed, UNIT),
+    FIELD(lens_rule_reading_row, deviation, UNIT), FIELD(lens_rule_reading_row, trend, UNIT)};
 static const struct field rule_row[] = {FIELD(lens_rule_row, id, U32), FIELD(lens_rule_row, name, TEXT),
                                         FIELD(lens_rule_row, text, TEXT), FIELD(lens_rule_row, action, BOOL),
                                         FIELD(lens_rule_row, raised, U64)};
@@ -252,6 +257,7 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                SHAPE(LENS_MSG_PIN, pin),
                                SHAPE(LENS_MSG_UNPIN, pin),
                                SHAPE(LENS_MSG_READINGS, readings),
+                               SHAPE(LENS_MSG_RULE_READINGS, end_sequence),
                                SHAPE(LENS_MSG_HELLO_OK, hello_ok),
                                SHAPE(LENS_MSG_ATTACHED, attached),
                                SHAPE(LENS_MSG_DONE, done),
@@ -270,6 +276,9 @@ const struct shape shapes[] = {SHAPE(LENS_MSG_HELLO, hello),
                                SHAPE(LENS_MSG_TRACING, tracing),
                                PAGED(LENS_MSG_RULE_PAGE, two_counts, rule_row, lens_rule_page),
                                PAGED(LENS_MSG_READING_PAGE, reading_page, reading_row, lens_reading_page),
+                               {LENS_MSG_RULE_READING_PAGE, NULL, 0, rule_reading_row, COUNT_OF(rule_reading_row),
+                                sizeof(struct lens_rule_reading_row), offsetof(struct lens_rule_reading_page, rows),
+                                offsetof(struct lens_rule_reading_page, count)},
                                SHAPE(LENS_MSG_RESULTS_READY, session_ref),
                                SHAPE(LENS_MSG_GOODBYE, goodbye)};
 const size_t n_shapes = COUNT_OF(shapes);
