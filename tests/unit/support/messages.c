@@ -1,9 +1,14 @@
 /* See messages.h. */
 #include "tests/unit/support/messages.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #define FIELD(type, name, kind)                                                                                        \
     {                                                                                                                  \
@@ -406,4 +411,16 @@ void fill_message(struct lens_msg *msg, const struct shape *shape, uint32_t rows
         msg->u.explanation.n_path = LENS_PATH_DEPTH;
         msg->u.explanation.count = LENS_PAGE_ROWS;
     }
+}
+
+int message_decode_exact(const unsigned char *bytes, size_t length, size_t limit, struct lens_msg *out,
+                         struct lens_error *err)
+{
+    static unsigned char *kept; /* texts of `out` point into it */
+    free(kept);
+    kept = malloc(length > 0 ? length : 1);
+    assert_non_null(kept);
+    memcpy(kept, bytes, length);
+    memset(out, 0x5a, sizeof *out);
+    return lens_msg_decode(kept, length, limit, out, err);
 }

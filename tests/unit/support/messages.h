@@ -40,4 +40,9 @@ uint32_t visit_message(struct lens_msg *msg, const struct shape *shape, uint32_t
 /* Fills a poisoned message with distinct values, `rows` rows where it is a page; other salts make other values. */
 void fill_message(struct lens_msg *msg, const struct shape *shape, uint32_t rows, uint32_t salt);
 
+/* lens_msg_decode from memory of exactly that length, so that a sanitizer sees any look beyond it; *out is poisoned
+ * before, and its texts are valid until the next call. */
+int message_decode_exact(const unsigned char *bytes, size_t length, size_t limit, struct lens_msg *out,
+                         struct lens_error *err);
+
 #endif
