@@ -10,7 +10,7 @@
 
 #define LOOKED_AT    1024u  /* rows in one request at most, so that nobody keeps the loop busy */
 #define TRIED        1024u  /* detections that a glob is tried on in one request, or a row's more: as above */
-#define KEY_BYTES    8192u  /* of the concepts' keys in one page */
+#define KEY_BYTES    8192u  /* of the concepts' keys in one page, with their terminators */
 #define OVERFLOW_UID 65534u /* what the kernel says of users that our namespace doesn't know */
 
 /* One request being answered. */
@@ -23,7 +23,6 @@ struct asked {
     bool everyone; /* an operator asks */
     uint32_t uid;
     uint64_t offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
-    uint32_t key_bytes;
 };
 
 static const struct lens_pack *pack_of(const struct lensd_service *service, uint32_t generation)
@@ -66,17 +65,16 @@ static enum fit name_concept(struct asked *a, const struct lens_pack *pack, uint
     if (pack != NULL && id < pack->lenses)
         key = lensd_control_key(a->service, pack, id);
     a->tried += a->glob.n > 0;
-    if (a->glob.n > 0 && (key.length == 0 || !lensd_glob_matches(&a->glob, key.data, key.length))) {
+    enum fit fit = FITS;
+    if (a->glob.n > 0 && (key.length == 0 || !lensd_glob_matches(&a->glob, key.data, key.length)))
+        fit = LEFT_OUT;
+    else if (page->n_concepts == LENS_EVENT_CONCEPTS || a->service->keys_used > KEY_BYTES)
+        fit = PAGE_FULL;
+    if (fit == FITS)
+        page->concepts[page->n_concepts++] = (struct lens_event_concept){generation, id, key};
+    else
         a->service->keys_used = keys_used;
-        return LEFT_OUT;
-    }
-    if (page->n_concepts == LENS_EVENT_CONCEPTS || a->key_bytes + key.length > KEY_BYTES) {
-        a->service->keys_used = keys_used;
-        return PAGE_FULL;
-    }
-    a->key_bytes += key.length;
-    page->concepts[page->n_concepts++] = (struct lens_event_concept){generation, id, key};
-    return FITS;
+    return fit;
 }
 
 /* Takes the row into the page, or passes it over; false, with nothing taken, when the page has no room for it. */
@@ -84,7 +82,7 @@ static bool take(struct asked *a, const struct lensd_event *event)
 {
     struct lens_event_page *page = a->page;
     const struct lens_pack *pack = pack_of(a->service, event->row.generation);
-    uint32_t n_concepts = page->n_concepts, n_detections = page->n_detections, key_bytes = a->key_bytes;
+    uint32_t n_concepts = page->n_concepts, n_detections = page->n_detections;
     uint32_t keys_used = a->service->keys_used;
     bool room = page->count < LENS_PAGE_ROWS && n_detections + event->row.stored_detections <= LENS_EVENT_DETECTIONS;
     for (uint32_t i = 0; room && i < event->row.stored_detections; i++) {
@@ -99,7 +97,6 @@ static bool take(struct asked *a, const struct lensd_event *event)
     if (!room) {
         page->n_concepts = n_concepts;
         page->n_detections = n_detections;
-        a->key_bytes = key_bytes;
         a->service->keys_used = keys_used;
         return false;
     }
